@@ -1,0 +1,37 @@
+"""Games for agents that talk: PettingZoo environments with text, reply specs and known scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any
+
+from arenas.core import Anchors, Arena, Outcome
+from arenas.errors import ArenaError
+from arenas.lewis import Lewis
+from arenas.spec import ReplySpec
+
+ARENAS: dict[str, Callable[..., Arena]] = {
+    "lewis": Lewis,
+}
+"""Name -> class. Add your own: `arenas.ARENAS["mine"] = Mine`."""
+
+
+def names() -> list[str]:
+    """Return the names of all arenas."""
+    return sorted(ARENAS)
+
+
+def make(name: str, **options: Any) -> Arena:
+    """Build an arena; raises ArenaError for an unknown name or options it does not take."""
+    if name not in ARENAS:
+        close = get_close_matches(name, ARENAS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names())}"
+        raise ArenaError(f"no arena {name!r}: {hint}")
+    try:
+        return ARENAS[name](**options)
+    except TypeError as error:
+        raise ArenaError(f"arena {name}: {str(error).partition('__init__() ')[2] or error}") from None
+
+
+__all__ = ["ARENAS", "Anchors", "Arena", "ArenaError", "Outcome", "ReplySpec", "make", "names"]

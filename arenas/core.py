@@ -1,0 +1,267 @@
+"""An arena: a PettingZoo environment whose author writes the rules and nothing else.
+
+An episode is a sequence of *stages*. In each stage some agents reply (several at once, or one), and when all of them
+have, the stage is resolved. The author gives `deal` or `lay`, `acting`, `view`, `resolve` (and `hidden`, `anchors`);
+this class keeps PettingZoo's books, so that every arena is at once an AEC environment and what the referee plays over
+the bus.
+"""
+
+from __future__ import annotations
+
+import string
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from pettingzoo import AECEnv
+
+from arenas.errors import ArenaError
+from arenas.spec import ReplySpec, Words
+
+MAX_ACTIONS: Final = 1 << 20
+_TEXT: Final = string.ascii_letters + string.digits + string.punctuation + " \n"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What resolving a stage did: rewards by agent (missing ones are 0), and whether and how the episode ended."""
+
+    rewards: Mapping[str, float] = field(default_factory=dict)
+    done: bool = False
+    truncated: bool = False  # with done: cut off by a time limit, so the rules would have gone on
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """Known scores. The score of an episode is its return (sum over the episode), averaged over the agents.
+
+    `random`: uniformly random replies. `silent`: the best known without communication. `full`: the optimum, with full
+    information or perfect communication. `equilibrium`: where rational play ends, if that is one score.
+    """
+
+    random: float
+    silent: float
+    full: float
+    equilibrium: float | None = None
+
+    def communication_gain(self, score: float) -> float | None:
+        """(R - silent) / (full - silent): 0 is silence, 1 the optimum; None where talk can gain nothing."""
+        span = self.full - self.silent
+        return None if abs(span) < 1e-12 else (score - self.silent) / span
+
+
+class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
+    """Base of all arenas. See `arenas/lewis.py` for a whole one.
+
+    Args:
+        replies: for each seat, in seat order, the reply spec or specs it may be asked for.
+        words: all words that views and `hidden` use beside those of the reply specs.
+        view_words: the most words an observation holds (heard messages and view); PettingZoo's spaces need a bound.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "name": "arena_v0", "is_parallelizable": False}
+    tags: ClassVar[tuple[str, ...]] = ()  # cooperative | competitive | mixed, communication, ...
+    cases: int = 0  # the number of equally likely deals, where they can be counted
+
+    def __init__(
+        self, replies: Mapping[str, ReplySpec | Sequence[ReplySpec]], words: Sequence[str] = (), view_words: int = 32
+    ) -> None:
+        super().__init__()
+        self.possible_agents = list(replies)
+        self.replies = {a: (s,) if isinstance(s, ReplySpec) else tuple(s) for a, s in replies.items()}
+        spoken = [word for specs in self.replies.values() for spec in specs for word in spec.alphabet]
+        self.vocabulary: Words = tuple(dict.fromkeys([*self.possible_agents, ":", *words, *spoken]))
+        self.view_words = view_words
+        self.render_mode = "ansi"
+        self.agents: list[str] = []
+        self._rng = np.random.default_rng()
+
+    # --- what an author writes -------------------------------------------------------------------------------
+
+    def deal(self, rng: np.random.Generator, split: str) -> None:
+        """Set up an episode. Arenas with countable deals give `cases` and `lay` instead."""
+        cases = self.splits().get(split)
+        if not cases:
+            raise ArenaError(f"{self.name} has no deals called {split!r}; it has {', '.join(self.splits())}")
+        self.lay(cases[int(rng.integers(len(cases)))])
+
+    def lay(self, case: int) -> None:
+        """Set up deal number `case` of `cases`."""
+        raise ArenaError(f"{self.name} cannot number its deals: leave `case` out")
+
+    @abstractmethod
+    def acting(self) -> tuple[str, ...]:
+        """Return the agents that reply in this stage, in seat order."""
+
+    @abstractmethod
+    def view(self, agent: str) -> str:
+        """Return what an agent is shown when it is asked: words of `vocabulary`, without the messages it heard."""
+
+    @abstractmethod
+    def resolve(self, replies: Mapping[str, Words]) -> Outcome:
+        """Apply one legal reply of every acting agent and go on to the next stage."""
+
+    def spec(self, agent: str) -> ReplySpec:
+        """Return what an acting agent may reply now; arenas in which that changes override this."""
+        return self.replies[agent][0]
+
+    def hidden(self) -> str:
+        """Return the state that no agent sees whole, for the centralized critic, in words of `vocabulary`."""
+        return ""
+
+    def splits(self) -> Mapping[str, Sequence[int]]:
+        """Return which deals belong to which split; held-out ones are never dealt in training."""
+        return {"train": range(self.cases)} if self.cases else {}
+
+    @abstractmethod
+    def anchors(self) -> Anchors:
+        """Return the known scores of this arena with these parameters."""
+
+    # --- what the referee uses -------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name without its version."""
+        return str(self.metadata["name"]).rpartition("_v")[0]
+
+    def begin(self, seed: int | None = None, *, case: int | None = None, split: str = "train") -> None:
+        """Start an episode; the same seed, case and split give the same one."""
+        if seed is not None:
+            self._rng = np.random.default_rng(seed)
+        if case is None:
+            self.deal(self._rng, split)
+        elif 0 <= case < self.cases:
+            self.lay(case)
+        else:
+            raise ArenaError(f"{self.name} has deals 0 to {self.cases - 1}, so not {case}")
+
+    def advance(self, replies: Mapping[str, Words | None]) -> Outcome:
+        """Resolve the stage; None stands for a reply that was missing or illegal and becomes the spec's default."""
+        return self.resolve({a: self.spec(a).default if r is None else r for a, r in replies.items()})
+
+    # --- PettingZoo ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {word: i for i, word in enumerate(self.vocabulary, 1)}
+
+    @cached_property
+    def action_spaces(self) -> dict[str, spaces.Discrete]:
+        """Action i is the i-th reply of the present spec."""
+        sizes = {agent: max(spec.size for spec in specs) for agent, specs in self.replies.items()}
+        for agent, size in sizes.items():
+            if size > MAX_ACTIONS:
+                raise ArenaError(
+                    f"{agent} of {self.name} has {size} replies; PettingZoo's Discrete holds {MAX_ACTIONS}"
+                )
+        return {agent: spaces.Discrete(size) for agent, size in sizes.items()}
+
+    @cached_property
+    def observation_spaces(self) -> dict[str, spaces.Dict]:
+        """The words as ids (0 pads), the same as text, and which actions are legal."""
+        ids = spaces.Box(0, len(self.vocabulary), (self.view_words,), np.int64)
+        text = spaces.Text(min_length=0, max_length=4096, charset=_TEXT)
+        return {
+            agent: spaces.Dict(
+                {"observation": ids, "text": text, "action_mask": spaces.Box(0, 1, (int(space.n),), np.int8)}
+            )
+            for agent, space in self.action_spaces.items()
+        }
+
+    def action_space(self, agent: str) -> spaces.Discrete:
+        """Return the space of an agent's actions."""
+        return self.action_spaces[agent]
+
+    def observation_space(self, agent: str) -> spaces.Dict:
+        """Return the space of an agent's observations."""
+        return self.observation_spaces[agent]
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Return the ids of a text's words, padded with 0 to `view_words`; raises ArenaError beyond or outside."""
+        words = text.split()
+        if len(words) > self.view_words:
+            raise ArenaError(f"{self.name}: {len(words)} words do not fit; give view_words={len(words)} or more")
+        ids = np.zeros(self.view_words, np.int64)
+        try:
+            ids[: len(words)] = [self._ids[word] for word in words]
+        except KeyError as error:
+            raise ArenaError(f"{self.name}: add {error} to the arena's words") from None
+        return ids
+
+    def observe(self, agent: str) -> dict[str, Any]:
+        """Return an agent's observation: what it heard in this episode, then its view."""
+        asked = self.agent_selection == agent and not self.terminations[agent] and not self.truncations[agent]
+        text = " ".join([*self._heard[agent], self.view(agent) if agent in self.acting() else ""]).strip()
+        mask = np.zeros(int(self.action_spaces[agent].n), np.int8)
+        mask[: self.spec(agent).size if asked or agent in self.acting() else 1] = 1
+        return {"observation": self.encode(text), "text": text, "action_mask": mask}
+
+    def state(self) -> NDArray[np.int64]:
+        """Return the hidden state as word ids, padded with 0 to `view_words`."""
+        return self.encode(self.hidden())
+
+    @cached_property
+    def state_space(self) -> spaces.Box:
+        """The space of `state()`."""
+        return spaces.Box(0, len(self.vocabulary), (self.view_words,), np.int64)
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
+        """Start an episode; `options` may name a `case` (a numbered deal) or a `split`, and other keys are ignored."""
+        self.begin(seed, **{key: value for key, value in (options or {}).items() if key in ("case", "split")})
+        self.agents = list(self.possible_agents)
+        self.rewards = dict.fromkeys(self.agents, 0.0)
+        self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
+        self.terminations = dict.fromkeys(self.agents, False)
+        self.truncations = dict.fromkeys(self.agents, False)
+        self.infos: dict[str, dict[str, Any]] = {agent: {} for agent in self.agents}
+        self._heard: dict[str, list[str]] = {agent: [] for agent in self.agents}
+        self._pending: dict[str, Words | None] = {}
+        self.agent_selection = self.acting()[0]
+
+    def step(self, action: int | None) -> None:
+        """Take the selected agent's action; the stage is resolved with the last one. Everyone hears what is said."""
+        agent = self.agent_selection
+        if self.terminations[agent] or self.truncations[agent]:
+            self._was_dead_step(action)
+            return
+        self._cumulative_rewards[agent] = 0.0
+        self._clear_rewards()
+        spec = self.spec(agent)
+        reply = spec.words(int(action)) if action is not None and 0 <= int(action) < spec.size else None
+        self.infos[agent] = {} if reply is not None else {"illegal": True}
+        self._pending[agent] = reply
+        waiting = [a for a in self.acting() if a not in self._pending]
+        if waiting:
+            self.agent_selection = waiting[0]
+        else:
+            self._resolve_stage()
+        self._accumulate_rewards()
+
+    def _resolve_stage(self) -> None:
+        said = {a: r or () for a, r in self._pending.items() if self.spec(a).kind == "say"}
+        outcome = self.advance(self._pending)
+        self._pending = {}
+        for speaker, message in said.items():
+            for listener in self.agents:
+                if listener != speaker:
+                    self._heard[listener] += [speaker, ":", *message]
+        self.rewards = {a: float(outcome.rewards.get(a, 0.0)) for a in self.agents}
+        if outcome.done:
+            over = self.truncations if outcome.truncated else self.terminations
+            over.update(dict.fromkeys(self.agents, True))
+            self.agent_selection = self.agents[0]
+        else:
+            self.agent_selection = self.acting()[0]
+
+    def render(self) -> str:
+        """Return the hidden state and everyone's view as text."""
+        views = [f"{a}: {' '.join(self._heard[a])} | {self.view(a)}" for a in self.acting()]
+        return "\n".join([self.hidden(), *views])
+
+    def close(self) -> None:
+        """Release nothing; there is nothing."""

@@ -1,0 +1,60 @@
+"""Lewis signalling: the sender sees one of n states and says one of k symbols; the receiver names the state.
+
+Both get 1 if the receiver is right, else 0. (Lewis 1969, Convention; Skyrms 2010, Signals.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from arenas.core import Anchors, Arena, Outcome
+from arenas.errors import ArenaError
+from arenas.spec import Words, choose, say, symbols
+
+SENDER: Final = "sender_0"
+RECEIVER: Final = "receiver_0"
+
+
+class Lewis(Arena):
+    """n equally likely states, k symbols."""
+
+    metadata = Arena.metadata | {"name": "lewis_v0"}
+    tags = ("cooperative", "communication")
+
+    def __init__(self, n: int = 4, k: int = 4) -> None:
+        if n < 2 or k < 1:
+            raise ArenaError(f"lewis needs n >= 2 states and k >= 1 symbols, not n={n}, k={k}")
+        self.cases = n
+        self.k = k
+        self.states = symbols("s", n)
+        super().__init__({SENDER: say(symbols("m", k), 1), RECEIVER: choose(self.states)}, words=("state", "which"))
+
+    def lay(self, case: int) -> None:
+        """Draw the state."""
+        self.truth = self.states[case]
+        self.stage = SENDER
+
+    def acting(self) -> tuple[str, ...]:
+        """The sender, then the receiver."""
+        return (self.stage,)
+
+    def view(self, agent: str) -> str:
+        """Only the sender sees the state."""
+        return f"state {self.truth}" if agent == SENDER else "which state"
+
+    def resolve(self, replies: Mapping[str, Words]) -> Outcome:
+        """Pay both when the guess is right."""
+        if SENDER in replies:
+            self.stage = RECEIVER
+            return Outcome()
+        hit = float(replies[RECEIVER] == (self.truth,))
+        return Outcome({SENDER: hit, RECEIVER: hit}, done=True)
+
+    def hidden(self) -> str:
+        """The state."""
+        return f"state {self.truth}"
+
+    def anchors(self) -> Anchors:
+        """Without a signal the guess is right once in n; k symbols can tell min(k, n) states apart."""
+        return Anchors(random=1 / self.cases, silent=1 / self.cases, full=min(self.k, self.cases) / self.cases)

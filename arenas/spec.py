@@ -1,0 +1,120 @@
+"""Reply specs: which words an agent may answer with, place by place.
+
+One description serves everyone: a tiny model gets it as a token mask, a chat model as a grammar, a PettingZoo user as a
+`Discrete` space in which action i is the i-th reply.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import prod
+from typing import Any, Literal
+
+from arenas.errors import ArenaError
+
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReplySpec:
+    """A reply has one word of `steps[j]` at place j, and at least `least` words.
+
+    `kind` is "say" for what goes out on the channel and "move" for what the rules need.
+    """
+
+    steps: tuple[Words, ...]
+    kind: Literal["say", "move"] = "move"
+    least: int = -1
+
+    def __post_init__(self) -> None:
+        if self.least < 0:
+            object.__setattr__(self, "least", len(self.steps))
+        if self.least > len(self.steps) or any(len(set(step)) != len(step) or not step for step in self.steps):
+            raise ArenaError(f"a reply spec needs distinct words at each place and 0 <= least <= {len(self.steps)}")
+
+    @cached_property
+    def alphabet(self) -> Words:
+        """Every word that may occur, in order of first place."""
+        return tuple(dict.fromkeys(word for step in self.steps for word in step))
+
+    @cached_property
+    def size(self) -> int:
+        """The number of different replies."""
+        return sum(prod(len(step) for step in self.steps[:n]) for n in range(self.least, len(self.steps) + 1))
+
+    @cached_property
+    def default(self) -> Words:
+        """What counts as the reply of an agent that gave no legal one: silence if allowed, else the first reply."""
+        return self.words(0)
+
+    def words(self, index: int) -> Words:
+        """Return reply number `index`: shorter replies first, the last place counting fastest."""
+        for n in range(self.least, len(self.steps) + 1):
+            block = prod(len(step) for step in self.steps[:n])
+            if index < block:
+                reply = []
+                for step in reversed(self.steps[:n]):
+                    index, digit = divmod(index, len(step))
+                    reply.append(step[digit])
+                return tuple(reversed(reply))
+            index -= block
+        raise ArenaError(f"there are {self.size} replies, so none has the number asked for")
+
+    def index(self, words: Words) -> int:
+        """Return the number of a legal reply, the inverse of `words`."""
+        index = 0
+        for step, word in zip(self.steps, words, strict=False):
+            index = index * len(step) + step.index(word)
+        return index + sum(prod(len(s) for s in self.steps[:n]) for n in range(self.least, len(words)))
+
+    def parse(self, text: str) -> Words | None:
+        """Read a reply; None when it is outside the spec. Nothing is guessed."""
+        words = tuple(text.split())
+        if not self.least <= len(words) <= len(self.steps):
+            return None
+        return words if all(word in step for word, step in zip(words, self.steps, strict=False)) else None
+
+    @cached_property
+    def wire(self) -> dict[str, Any]:
+        """The spec as JSON values, for agents in other processes."""
+        same = len(set(self.steps)) == 1
+        steps: dict[str, Any] = {"words": self.steps[0], "places": len(self.steps)} if same else {"steps": self.steps}
+        return steps | {"kind": self.kind} | ({} if self.least == len(self.steps) else {"least": self.least})
+
+    def describe(self) -> str:
+        """One line for people."""
+        count = f"{self.least} to {len(self.steps)}" if self.least != len(self.steps) else f"{len(self.steps)}"
+        if len(set(self.steps)) == 1:
+            return f"{self.kind}s {count} of: {' '.join(self.steps[0])}"
+        return f"{self.kind}s {count} words: " + ", then ".join("|".join(step) for step in self.steps)
+
+
+def from_wire(wire: dict[str, Any]) -> ReplySpec:
+    """Read `ReplySpec.wire` back; raises ArenaError for anything else."""
+    try:
+        steps = [wire["words"]] * int(wire["places"]) if "words" in wire else wire["steps"]
+        return ReplySpec(tuple(tuple(map(str, s)) for s in steps), wire["kind"], int(wire.get("least", -1)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArenaError(f"not a reply spec: {error!r}") from None
+
+
+def choose(options: Words) -> ReplySpec:
+    """Make one move out of several."""
+    return ReplySpec((tuple(options),))
+
+
+def fill(*places: Words) -> ReplySpec:
+    """Make a move of several words, each with its own options."""
+    return ReplySpec(tuple(map(tuple, places)))
+
+
+def say(alphabet: Words, length: int, least: int = -1) -> ReplySpec:
+    """Say `least` (default: exactly `length`) to `length` symbols of an alphabet."""
+    return ReplySpec((tuple(alphabet),) * length, "say", least)
+
+
+@lru_cache
+def symbols(prefix: str, n: int) -> Words:
+    """Return n words that mean nothing by themselves: `symbols("m", 3)` is m0 m1 m2."""
+    return tuple(f"{prefix}{i}" for i in range(n))

@@ -1,0 +1,183 @@
+"""The bus: publish, subscribe, bounded inboxes, de-duplication, and every loss counted.
+
+Delivery guarantees: one subscription receives what one publisher sent under one topic in the order sent, each
+envelope at most once. An inbox that is full refuses the newcomer and counts it in `dropped`; an envelope that
+comes a second time is counted in `duplicates`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from types import TracebackType
+from typing import Final, Self
+
+from protocols.envelope import Envelope
+from protocols.errors import ProtocolError
+
+CAPACITY: Final = 1024
+_REMEMBERED: Final = 4096  # identities an inbox keeps for de-duplication
+
+
+class Subscription:
+    """An inbox. `async for` or `get()` take envelopes out; `put` is the bus's side."""
+
+    __slots__ = ("_closed", "_order", "_queue", "_seen", "_waiter", "capacity", "dropped", "duplicates")
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        if capacity < 1:
+            raise ProtocolError(f"an inbox needs room for at least one envelope, not {capacity}")
+        self.capacity = capacity
+        self.dropped = 0
+        self.duplicates = 0
+        self._queue: deque[Envelope] = deque()
+        self._seen: set[tuple[str, str, int]] = set()
+        self._order: deque[tuple[str, str, int]] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._closed = False
+
+    def put(self, envelope: Envelope, identity: tuple[str, str, int]) -> None:
+        """Take in an envelope, or count why not."""
+        if identity in self._seen:
+            self.duplicates += 1
+            return
+        if len(self._queue) >= self.capacity or self._closed:
+            self.dropped += 1
+            return
+        self._seen.add(identity)
+        self._order.append(identity)
+        if len(self._order) > _REMEMBERED:
+            self._seen.discard(self._order.popleft())
+        self._queue.append(envelope)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def get(self) -> Envelope:
+        """Take the oldest envelope, waiting for one; raises StopAsyncIteration once closed and empty."""
+        while not self._queue:
+            if self._closed:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._queue.popleft()
+
+    def close(self) -> None:
+        """Refuse newcomers and wake a waiting reader."""
+        self._closed = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    __anext__ = get
+
+
+class Bus(ABC):
+    """What a backend has to do. Use it with `async with`; leaving closes every subscription."""
+
+    @abstractmethod
+    async def publish(self, topic: str, envelope: Envelope) -> None:
+        """Send an envelope to every subscription whose pattern matches the topic."""
+
+    @abstractmethod
+    async def subscribe(self, pattern: str, capacity: int = CAPACITY) -> Subscription:
+        """Open an inbox for all topics under a pattern (`+` and `#` as in MQTT)."""
+
+    @abstractmethod
+    async def unsubscribe(self, pattern: str, subscription: Subscription) -> None:
+        """Close an inbox opened under `pattern`."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    @abstractmethod
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class _Node:
+    """A level of the subscription trie."""
+
+    __slots__ = ("children", "inboxes")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node] = {}
+        self.inboxes: list[Subscription] = []
+
+
+class MemoryBus(Bus):
+    """The bus of one process: a trie of patterns, no copies, no serialisation."""
+
+    def __init__(self) -> None:
+        self._root = _Node()
+
+    async def publish(self, topic: str, envelope: Envelope) -> None:
+        """Deliver at once; readers run when the publisher next awaits."""
+        identity = (envelope.episode, envelope.sender, envelope.n)
+        nodes = [self._root]
+        for level in topic.split("/"):
+            below: list[_Node] = []
+            for node in nodes:
+                children = node.children
+                below += [children[part] for part in (level, "+") if part in children]
+                if (rest := children.get("#")) is not None:
+                    for inbox in rest.inboxes:
+                        inbox.put(envelope, identity)
+            nodes = below
+        for node in nodes:
+            for inbox in node.inboxes:
+                inbox.put(envelope, identity)
+            if (rest := node.children.get("#")) is not None:  # `a/#` also matches `a`
+                for inbox in rest.inboxes:
+                    inbox.put(envelope, identity)
+
+    async def subscribe(self, pattern: str, capacity: int = CAPACITY) -> Subscription:
+        """Open an inbox; `#` may stand only at the end of a pattern."""
+        parts = pattern.split("/")
+        if "#" in parts[:-1]:
+            raise ProtocolError(f"`#` may stand only at the end of a pattern: {pattern!r}")
+        node = self._root
+        for part in parts:
+            node = node.children.setdefault(part, _Node())
+        inbox = Subscription(capacity)
+        node.inboxes.append(inbox)
+        return inbox
+
+    async def unsubscribe(self, pattern: str, subscription: Subscription) -> None:
+        """Close an inbox and forget the levels that nothing else uses."""
+        subscription.close()
+        path: list[tuple[_Node, str]] = []
+        node = self._root
+        for part in pattern.split("/"):
+            path.append((node, part))
+            node = node.children[part]
+        node.inboxes.remove(subscription)
+        for parent, part in reversed(path):
+            child = parent.children[part]
+            if child.inboxes or child.children:
+                break
+            del parent.children[part]
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        nodes = [self._root]
+        while nodes:
+            node = nodes.pop()
+            nodes.extend(node.children.values())
+            for inbox in node.inboxes:
+                inbox.close()
+        self._root = _Node()
+
+
+def connect(url: str) -> Bus:
+    """Return the bus a URL names; raises ProtocolError for a scheme there is no bus for."""
+    if url.partition("://")[0] == "memory":
+        return MemoryBus()
+    raise ProtocolError(f"no bus for {url!r}: use memory://")

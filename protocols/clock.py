@@ -1,0 +1,88 @@
+"""Two clocks under one event loop: virtual time that jumps, and the wall clock.
+
+Both loops know when they are *idle*: nothing is runnable and the loop is about to wait. That is the moment to do
+whatever profits from being done for all waiting tasks at once (`on_idle`). The virtual loop then moves its clock to
+the next timer instead of waiting, so `asyncio.sleep` costs nothing real and a simulation is deterministic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, TypeVar
+
+from protocols.errors import ProtocolError
+
+T = TypeVar("T")
+ClockName = Literal["virtual", "wall"]
+IdleHook = Callable[[], bool]
+
+
+class DeadlockError(RuntimeError):
+    """Every task waits and no timer is set, so virtual time can never move again."""
+
+
+class _IdleSelector(selectors.DefaultSelector):
+    """A selector that runs the idle hooks before it waits, and in virtual time jumps instead of waiting."""
+
+    def __init__(self, *, virtual: bool) -> None:
+        super().__init__()
+        self.virtual = virtual
+        self.now = 0.0
+        self.hooks: list[IdleHook] = []
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout <= 0:
+            # Virtual time has nothing real to poll for; signals reach it through the wake-up descriptor when idle.
+            return [] if self.virtual else super().select(0)
+        worked = False
+        for hook in tuple(self.hooks):
+            worked |= hook()
+        if worked:
+            return super().select(0)
+        if not self.virtual:
+            return super().select(timeout)
+        if events := super().select(0):
+            return events
+        if timeout is None:
+            raise DeadlockError("every agent waits and nothing is scheduled: a reply, a deadline or an end is missing")
+        self.now = round(self.now + timeout, 9)  # whole nanoseconds, so that equal times compare equal
+        return []
+
+
+class EpisodeLoop(asyncio.SelectorEventLoop):
+    """The event loop on which episodes run; `time()` is the episode clock in seconds."""
+
+    def __init__(self, clock: ClockName = "virtual") -> None:
+        if clock not in ("virtual", "wall"):
+            raise ProtocolError(f"no clock {clock!r}: use virtual or wall")
+        self._idle = _IdleSelector(virtual=clock == "virtual")
+        self.clock: ClockName = clock
+        super().__init__(self._idle)
+
+    def time(self) -> float:
+        """Return seconds: virtual ones count from the loop's start."""
+        return self._idle.now if self._idle.virtual else super().time()
+
+    def on_idle(self, hook: IdleHook) -> None:
+        """Call `hook` whenever nothing is runnable; it returns whether it made something runnable."""
+        self._idle.hooks.append(hook)
+
+    def off_idle(self, hook: IdleHook) -> None:
+        """Stop calling `hook`."""
+        self._idle.hooks.remove(hook)
+
+
+def run(main: Coroutine[Any, Any, T], clock: ClockName = "virtual") -> T:
+    """Run a coroutine to its end on a fresh loop with the given clock."""
+    with asyncio.Runner(loop_factory=lambda: EpisodeLoop(clock)) as runner:
+        return runner.run(main)
+
+
+def episode_loop() -> EpisodeLoop:
+    """Return the running loop; raises ProtocolError when it is not one of ours."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, EpisodeLoop):
+        raise ProtocolError("this needs the loop of protocols.clock: start it with protocols.clock.run(...)")
+    return loop

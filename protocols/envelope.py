@@ -1,0 +1,73 @@
+"""The envelope: the only thing that crosses an agent boundary, in memory, on a wire or in a file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from protocols.errors import ProtocolError
+
+SCHEMA: Final = 1
+MAX_BYTES: Final = 1 << 20
+REFEREE: Final = "referee"
+EVERYONE: Final = "*"
+NOBODY: Final = ""
+
+
+class Kind(StrEnum):
+    """What an envelope is for."""
+
+    VIEW = "view"  # the referee shows an agent its observation and asks for a reply
+    SAY = "say"  # an agent speaks on the channel
+    MOVE = "move"  # an agent makes a move of the arena's rules
+    WORLD = "world"  # the arena's hidden state; no agent sees it, the critic may
+    REWARD = "reward"  # what the last stage paid; no agent sees it
+    END = "end"  # the episode is over, and why
+
+
+class Envelope(BaseModel):
+    """One message. `(episode, sender, n)` is its identity; `seq` and `time` are the referee's stamp.
+
+    `to` is an agent, everyone (`*`: whoever the topology lets hear) or nobody (the empty string: kept in the log
+    only). `data` holds what programs need beside the text, as JSON values.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    v: Literal[1] = SCHEMA
+    episode: str
+    sender: str
+    n: int = Field(ge=0, description="the sender's own count of what it sent in this episode")
+    kind: Kind
+    to: str = EVERYONE
+    seq: int = Field(default=-1, ge=-1, description="place in the log; -1 until the referee stamped it")
+    time: float = Field(default=0.0, ge=0.0, description="seconds of the episode's clock")
+    body: str = ""
+    data: dict[str, Any] = {}
+    reply_to: int | None = None
+
+    @property
+    def id(self) -> str:
+        """The identity as one string, for people and for wires that want one."""
+        return f"{self.episode}/{self.sender}/{self.n}"
+
+    def to_json(self) -> bytes:
+        """Serialise; raises ProtocolError beyond `MAX_BYTES`."""
+        raw = self.model_dump_json(exclude_defaults=True).encode()
+        if len(raw) > MAX_BYTES:
+            raise ProtocolError(f"envelope {self.id} has {len(raw)} bytes; the limit is {MAX_BYTES}")
+        return raw
+
+    @classmethod
+    def from_json(cls, raw: bytes | str) -> Envelope:
+        """Parse what `to_json` wrote; raises ProtocolError on anything else."""
+        if len(raw) > MAX_BYTES:
+            raise ProtocolError(f"an envelope of {len(raw)} bytes was refused; the limit is {MAX_BYTES}")
+        try:
+            return cls.model_validate_json(raw)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the whole"
+            raise ProtocolError(f"not an envelope: {where}: {first['msg']}") from None

@@ -1,0 +1,205 @@
+"""The log: one episode as the totally ordered sequence of envelopes the referee stamped.
+
+Every entry holds an envelope as it was *sent* and, for a message, what each listener *heard* and when. An agent's
+context is a view of the log; the centralized critic reads all of it; replay and fork feed its replies back.
+
+On disk (schema 1) a log file is JSON lines, gzipped when its name ends in `.gz`: a `{"sabir": 1, "scenario": ...}`
+line, then per episode a header line and one line per entry.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
+
+from protocols.envelope import EVERYONE, SCHEMA, Envelope, Kind
+from protocols.errors import ProtocolError
+
+REPLIES: Final = (Kind.SAY, Kind.MOVE)
+_HEADER_FIELDS: Final = {"episode", "seed", "seats", "deal", "greedy", "do"}
+
+
+class Heard(NamedTuple):
+    """What one listener received of a message, and when (seconds); None if it was lost."""
+
+    to: str
+    time: float
+    body: str | None
+
+
+class Entry(NamedTuple):
+    """An envelope as sent, and as heard by each listener."""
+
+    envelope: Envelope
+    heard: tuple[Heard, ...] = ()
+
+
+@dataclass(slots=True)
+class Log:
+    """One episode. `scenario` and `seats` say how to play it again; the run's `seed` and `episode` key every draw."""
+
+    episode: str
+    seed: int
+    scenario: dict[str, Any]
+    seats: dict[str, str]  # seat -> the policy that sat there
+    deal: dict[str, Any] = field(default_factory=dict)  # the arena's reset options
+    greedy: bool = False  # replies were the most probable ones, not drawn
+    do: dict[str, Any] | None = None  # the intervention, if this episode is a fork that changed a message
+    entries: list[Entry] = field(default_factory=list)
+
+    def view(self, agent: str) -> list[Envelope]:
+        """Return what `agent` perceived, in order and as received, its own replies where it began to form them."""
+        received: list[tuple[float, int, Envelope]] = []
+        replies: list[Envelope] = []
+        for seq, (envelope, heard) in enumerate(self.entries):
+            if envelope.sender == agent:
+                replies.append(envelope)
+            elif envelope.kind is Kind.SAY:
+                for to, time, body in heard:
+                    if to == agent and body is not None:
+                        as_heard = envelope if body == envelope.body else envelope.model_copy(update={"body": body})
+                        received.append((time, seq, as_heard))
+            elif envelope.to in (agent, EVERYONE):
+                received.append((envelope.time, seq, envelope))
+        received.sort(key=lambda item: item[:2])
+        view: list[Envelope] = []
+        taken = 0
+        for reply in replies:
+            seen = int(reply.data.get("seen", 0))
+            view += [item[2] for item in received[taken:seen]]
+            taken = max(taken, seen)
+            view.append(reply)
+        return view + [item[2] for item in received[taken:]]
+
+    def prefix(self, seq: int) -> Log:
+        """Return the log up to and without entry `seq`."""
+        return replace(self, entries=self.entries[:seq])
+
+    def replies(self, agent: str | None = None) -> Iterator[Envelope]:
+        """Yield what the agents (or one of them) said and moved, in order."""
+        for envelope, _ in self.entries:
+            if envelope.kind in REPLIES and agent in (None, envelope.sender):
+                yield envelope
+
+    def to_bytes(self) -> bytes:
+        """Return header and entries as they stand in a file: the form in which two episodes are compared."""
+        header: dict[str, Any] = {"episode": self.episode, "seed": self.seed, "seats": self.seats}
+        if self.deal:
+            header["deal"] = self.deal
+        if self.greedy:
+            header["greedy"] = True
+        if self.do is not None:
+            header["do"] = self.do
+        return "".join(_line(item) for item in (header, *map(_entry_to_dict, self.entries))).encode()
+
+
+def _line(item: dict[str, Any]) -> str:
+    return json.dumps(item, separators=(",", ":"), ensure_ascii=False) + "\n"
+
+
+def _entry_to_dict(entry: Entry) -> dict[str, Any]:
+    envelope, heard = entry
+    item: dict[str, Any] = {"kind": envelope.kind.value, "from": envelope.sender, "n": envelope.n}
+    if envelope.to != EVERYONE:
+        item["to"] = envelope.to
+    if envelope.time:
+        item["time"] = envelope.time
+    if envelope.body:
+        item["body"] = envelope.body
+    if envelope.data:
+        item["data"] = envelope.data
+    if envelope.reply_to is not None:
+        item["reply_to"] = envelope.reply_to
+    if heard:
+        plain = all(h.body == envelope.body and h.time == envelope.time for h in heard)
+        item["heard"] = [h.to for h in heard] if plain else [list(h) for h in heard]
+    return item
+
+
+def _entry_from_dict(item: dict[str, Any], episode: str, seq: int) -> Entry:
+    item = dict(item)
+    heard = item.pop("heard", ())
+    envelope = Envelope(episode=episode, seq=seq, sender=item.pop("from"), **item)
+    return Entry(
+        envelope,
+        tuple(
+            Heard(h, envelope.time, envelope.body) if isinstance(h, str) else Heard(str(h[0]), float(h[1]), h[2])
+            for h in heard
+        ),
+    )
+
+
+def dump(logs: Iterable[Log]) -> bytes:
+    """Return logs as the lines of a file, with a scenario line wherever the scenario changes."""
+    lines: list[bytes] = []
+    scenario: dict[str, Any] | None = None
+    for log in logs:
+        if log.scenario != scenario:
+            scenario = log.scenario
+            lines.append(_line({"sabir": SCHEMA, "scenario": scenario}).encode())
+        lines.append(log.to_bytes())
+    return b"".join(lines)
+
+
+def save(path: Path, logs: Iterable[Log], *, append: bool = False) -> None:
+    """Write logs to a file; raises OSError, leaving what stood before an append as it was."""
+    raw = dump(logs)
+    if path.suffix == ".gz":
+        raw = gzip.compress(raw, compresslevel=6, mtime=0)
+    before = path.stat().st_size if append and path.is_file() else 0
+    try:
+        with path.open("ab" if append else "wb") as file:
+            file.write(raw)
+    except OSError:
+        if append and path.is_file():
+            with path.open("r+b") as file:
+                file.truncate(before)
+        raise
+
+
+def load(path: Path) -> Iterator[Log]:
+    """Read the episodes of a log file one by one; raises ProtocolError for what is not a log of this schema."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    scenario: dict[str, Any] | None = None
+    log: Log | None = None
+    number = 0
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            for number, text in enumerate(file, 1):
+                item = json.loads(text)
+                if "sabir" in item:
+                    if item["sabir"] != SCHEMA:
+                        raise ProtocolError(
+                            f"{path}: a log of schema {item['sabir']}, this program reads schema {SCHEMA}: "
+                            "use the version of sabir that wrote it"
+                        )
+                    scenario = item["scenario"]
+                elif "kind" in item:
+                    if log is None:
+                        raise ProtocolError(f"{path}, line {number}: an entry before any episode header")
+                    log.entries.append(_entry_from_dict(item, log.episode, len(log.entries)))
+                else:
+                    if log is not None:
+                        yield log
+                    if scenario is None:
+                        raise ProtocolError(f"{path} is not a log file: its first line names no schema")
+                    log = Log(scenario=scenario, **{k: v for k, v in item.items() if k in _HEADER_FIELDS})
+        if log is not None:
+            yield log
+    except (
+        json.JSONDecodeError,
+        KeyError,
+        TypeError,
+        IndexError,
+        ValidationError,
+        UnicodeDecodeError,
+    ) as error:
+        raise ProtocolError(f"{path}, line {max(number, 1)}: not a log entry ({type(error).__name__})") from None
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise ProtocolError(f"{path}: the file is damaged or cut off after line {number} ({error})") from None

@@ -1,0 +1,63 @@
+"""The topic grammar. No other file writes a topic string.
+
+`sabir/{run}/{episode}/to/{agent}` carries what an agent hears, `sabir/{run}/{episode}/from/{agent}` what it sends.
+Patterns are MQTT's: `+` stands for one level, `#` for all that follow.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, NamedTuple
+
+from protocols.errors import ProtocolError
+
+ROOT: Final = "sabir"
+_LEVEL: Final = re.compile(r"[A-Za-z0-9_.:\-]+\Z")
+
+
+class Topic(NamedTuple):
+    """The parts of a topic; `run` may not hold `/`, `+` or `#`, and neither may the others."""
+
+    run: str
+    episode: str
+    direction: Literal["to", "from"]
+    agent: str
+
+
+def to(run: str, episode: str, agent: str) -> str:
+    """Return the topic on which `agent` hears."""
+    return f"{ROOT}/{run}/{episode}/to/{agent}"
+
+
+def sent_by(run: str, episode: str, agent: str = "+") -> str:
+    """Return the topic on which `agent` (or, as a pattern, anyone) speaks to the referee."""
+    return f"{ROOT}/{run}/{episode}/from/{agent}"
+
+
+def name(text: str) -> str:
+    """Return `text` if it can stand as one level of a topic; raises ProtocolError if not."""
+    if not _LEVEL.match(text):
+        raise ProtocolError(f"{text!r} cannot be a name: use letters, digits and _ . : -")
+    return text
+
+
+def parse(topic: str) -> Topic:
+    """Take a topic apart; raises ProtocolError when it is not one of ours."""
+    parts = topic.split("/")
+    if len(parts) != 5 or parts[0] != ROOT or parts[3] not in ("to", "from"):
+        raise ProtocolError(f"not a topic of this grammar: {topic!r}")
+    for level in (parts[1], parts[2], parts[4]):
+        name(level)
+    return Topic(parts[1], parts[2], "to" if parts[3] == "to" else "from", parts[4])
+
+
+def matches(pattern: str, topic: str) -> bool:
+    """Say whether a topic falls under a pattern (MQTT 5, section 4.7)."""
+    levels = topic.split("/")
+    parts = pattern.split("/")
+    for i, part in enumerate(parts):
+        if part == "#":
+            return True
+        if i >= len(levels) or part not in ("+", levels[i]):
+            return False
+    return len(parts) == len(levels)
