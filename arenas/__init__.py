@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
 from arenas.lewis import Lewis
+from arenas.matrix import Matrix
+from arenas.reconstruction import Reconstruction
+from arenas.reference import Reference
 from arenas.spec import ReplySpec
 
 ARENAS: dict[str, Callable[..., Arena]] = {
     "lewis": Lewis,
+    "matrix": Matrix,
+    "reconstruction": Reconstruction,
+    "reference": Reference,
 }
 """Name -> class. Add your own: `arenas.ARENAS["mine"] = Mine`."""
 
@@ -31,7 +38,10 @@ def make(name: str, **options: Any) -> Arena:
     try:
         return ARENAS[name](**options)
     except TypeError as error:
-        raise ArenaError(f"arena {name}: {str(error).partition('__init__() ')[2] or error}") from None
+        problem = str(error).partition("__init__() ")[2] or error
+        raise ArenaError(
+            f"arena {name}: {problem}; it takes {', '.join(signature(ARENAS[name]).parameters)}"
+        ) from error
 
 
 __all__ = ["ARENAS", "Anchors", "Arena", "ArenaError", "Outcome", "ReplySpec", "make", "names"]

@@ -65,7 +65,7 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "name": "arena_v0", "is_parallelizable": False}
-    tags: ClassVar[tuple[str, ...]] = ()  # cooperative | competitive | mixed, communication, ...
+    tags: tuple[str, ...] = ()  # cooperative | competitive | mixed, communication, ...
     cases: int = 0  # the number of equally likely deals, where they can be counted
 
     def __init__(
@@ -221,7 +221,13 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
         self.infos: dict[str, dict[str, Any]] = {agent: {} for agent in self.agents}
         self._heard: dict[str, list[str]] = {agent: [] for agent in self.agents}
         self._pending: dict[str, Words | None] = {}
-        self.agent_selection = self.acting()[0]
+        self.agent_selection = self._first()
+
+    def _first(self) -> str:
+        acting = self.acting()
+        if not acting:
+            raise ArenaError(f"{self.name}: acting() names no agent; name one, or let resolve() end the episode")
+        return acting[0]
 
     def step(self, action: int | None) -> None:
         """Take the selected agent's action; the stage is resolved with the last one. Everyone hears what is said."""
@@ -256,7 +262,7 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
             over.update(dict.fromkeys(self.agents, True))
             self.agent_selection = self.agents[0]
         else:
-            self.agent_selection = self.acting()[0]
+            self.agent_selection = self._first()
 
     def render(self) -> str:
         """Return the hidden state and everyone's view as text."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from arenas.errors import ArenaError
 
 Words = tuple[str, ...]
+ATTRIBUTES: Final = "abcdefghijkl"  # first letters of attribute words; m and p stay free for messages and positions
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class ReplySpec:
             object.__setattr__(self, "least", len(self.steps))
         if self.least > len(self.steps) or any(len(set(step)) != len(step) or not step for step in self.steps):
             raise ArenaError(f"a reply spec needs distinct words at each place and 0 <= least <= {len(self.steps)}")
+        if spaced := [word for word in self.alphabet if word.split() != [word]]:
+            raise ArenaError(f"a reply spec needs words without spaces, not {spaced[0]!r}")
+        if self.kind not in ("say", "move"):
+            raise ArenaError(f"a reply spec is of kind say or move, not {self.kind!r}")
 
     @cached_property
     def alphabet(self) -> Words:
@@ -52,7 +57,7 @@ class ReplySpec:
         """Return reply number `index`: shorter replies first, the last place counting fastest."""
         for n in range(self.least, len(self.steps) + 1):
             block = prod(len(step) for step in self.steps[:n])
-            if index < block:
+            if 0 <= index < block:
                 reply = []
                 for step in reversed(self.steps[:n]):
                     index, digit = divmod(index, len(step))
@@ -118,3 +123,12 @@ def say(alphabet: Words, length: int, least: int = -1) -> ReplySpec:
 def symbols(prefix: str, n: int) -> Words:
     """Return n words that mean nothing by themselves: `symbols("m", 3)` is m0 m1 m2."""
     return tuple(f"{prefix}{i}" for i in range(n))
+
+
+def objects(attributes: int, values: int) -> ReplySpec:
+    """Describe objects by one word per attribute, a0 or a1 or ..., then b0 or b1 or ...; object i is `words(i)`."""
+    if not 1 <= attributes <= len(ATTRIBUTES) or values < 2:
+        raise ArenaError(
+            f"objects need 1 to {len(ATTRIBUTES)} attributes and values >= 2, not {attributes=} and {values=}"
+        )
+    return fill(*(symbols(letter, values) for letter in ATTRIBUTES[:attributes]))

@@ -10,18 +10,21 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Final, Self
 
+from protocols import topics
 from protocols.envelope import Envelope
 from protocols.errors import ProtocolError
 
 CAPACITY: Final = 1024
 _REMEMBERED: Final = 4096  # identities an inbox keeps for de-duplication
+_ROUTES: Final = 4096  # topics whose inboxes a bus keeps at hand
 
 
 class Subscription:
-    """An inbox. `async for` or `get()` take envelopes out; `put` is the bus's side."""
+    """An inbox with one reader. `async for` or `get()` take envelopes out; `put` is the bus's side."""
 
     __slots__ = ("_closed", "_order", "_queue", "_seen", "_waiter", "capacity", "dropped", "duplicates")
 
@@ -58,9 +61,16 @@ class Subscription:
         while not self._queue:
             if self._closed:
                 raise StopAsyncIteration
+            if self._waiter is not None and not self._waiter.done():
+                raise ProtocolError("an inbox has one reader, and it waits already: subscribe once for each reader")
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return self._queue.popleft()
+
+    @property
+    def closed(self) -> bool:
+        """Whether newcomers are refused; what came before can still be read."""
+        return self._closed
 
     def close(self) -> None:
         """Refuse newcomers and wake a waiting reader."""
@@ -90,7 +100,7 @@ class Bus(ABC):
 
     @abstractmethod
     async def unsubscribe(self, pattern: str, subscription: Subscription) -> None:
-        """Close an inbox opened under `pattern`."""
+        """Close an inbox opened under `pattern`; harmless once that was done, or the bus was left."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -116,10 +126,20 @@ class MemoryBus(Bus):
 
     def __init__(self) -> None:
         self._root = _Node()
+        self._routes: dict[str, tuple[Subscription, ...]] = {}  # what `_match` found, until a subscription changes
 
     async def publish(self, topic: str, envelope: Envelope) -> None:
         """Deliver at once; readers run when the publisher next awaits."""
         identity = (envelope.episode, envelope.sender, envelope.n)
+        inboxes = self._routes.get(topic)
+        if inboxes is None:
+            if len(self._routes) >= _ROUTES:
+                self._routes.clear()
+            inboxes = self._routes[topic] = tuple(self._match(topics.concrete(topic)))
+        for inbox in inboxes:
+            inbox.put(envelope, identity)
+
+    def _match(self, topic: str) -> Iterator[Subscription]:
         nodes = [self._root]
         for level in topic.split("/"):
             below: list[_Node] = []
@@ -127,37 +147,37 @@ class MemoryBus(Bus):
                 children = node.children
                 below += [children[part] for part in (level, "+") if part in children]
                 if (rest := children.get("#")) is not None:
-                    for inbox in rest.inboxes:
-                        inbox.put(envelope, identity)
+                    yield from rest.inboxes
             nodes = below
         for node in nodes:
-            for inbox in node.inboxes:
-                inbox.put(envelope, identity)
+            yield from node.inboxes
             if (rest := node.children.get("#")) is not None:  # `a/#` also matches `a`
-                for inbox in rest.inboxes:
-                    inbox.put(envelope, identity)
+                yield from rest.inboxes
 
     async def subscribe(self, pattern: str, capacity: int = CAPACITY) -> Subscription:
-        """Open an inbox; `#` may stand only at the end of a pattern."""
-        parts = pattern.split("/")
-        if "#" in parts[:-1]:
-            raise ProtocolError(f"`#` may stand only at the end of a pattern: {pattern!r}")
-        node = self._root
-        for part in parts:
-            node = node.children.setdefault(part, _Node())
+        """Open an inbox; raises ProtocolError for a wildcard that is out of place."""
         inbox = Subscription(capacity)
+        node = self._root
+        for part in topics.pattern(pattern).split("/"):
+            node = node.children.setdefault(part, _Node())
         node.inboxes.append(inbox)
+        self._routes.clear()
         return inbox
 
     async def unsubscribe(self, pattern: str, subscription: Subscription) -> None:
         """Close an inbox and forget the levels that nothing else uses."""
-        subscription.close()
         path: list[tuple[_Node, str]] = []
         node = self._root
         for part in pattern.split("/"):
             path.append((node, part))
-            node = node.children[part]
+            node = node.children.get(part, _Node())
+        if subscription not in node.inboxes:
+            if subscription.closed:
+                return
+            raise ProtocolError(f"this inbox was not opened under {pattern!r}")
+        subscription.close()
         node.inboxes.remove(subscription)
+        self._routes.clear()
         for parent, part in reversed(path):
             child = parent.children[part]
             if child.inboxes or child.children:
@@ -174,6 +194,7 @@ class MemoryBus(Bus):
             for inbox in node.inboxes:
                 inbox.close()
         self._root = _Node()
+        self._routes.clear()
 
 
 def connect(url: str) -> Bus:

@@ -34,7 +34,7 @@ class Delivery(NamedTuple):
 class Effect(BaseModel):
     """An identity to build on: override `send` (once per message) or `carry` (once per listener)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def send(self, message: Message) -> Message:
         """Change or price a message as it leaves its sender."""
@@ -89,7 +89,7 @@ class Noise(Effect):
     def carry(self, delivery: Delivery, message: Message, seed: int) -> Delivery:
         """Replace symbols; a message of free text has no alphabet and passes unchanged."""
         alphabet = message.alphabet
-        if len(alphabet) < 2 or delivery.symbols is None:
+        if len(set(alphabet)) < 2 or delivery.symbols is None:
             return delivery
         heard = list(delivery.symbols)
         for i, symbol in enumerate(heard):

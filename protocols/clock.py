@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal, TypeVar
+from contextvars import Context
+from itertools import count
+from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, get_args
 
 from protocols.errors import ProtocolError
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 ClockName = Literal["virtual", "wall"]
 IdleHook = Callable[[], bool]
 
@@ -51,19 +54,43 @@ class _IdleSelector(selectors.DefaultSelector):
         return []
 
 
+class _Moment(float):
+    """When a timer is due, and among equal times the order in which the timers were set.
+
+    asyncio's heap keeps no order among equal times: what comes out first depends on what else is in it, hence on how
+    many episodes share the loop.
+    """
+
+    __slots__ = ("order",)
+    order: int
+
+    def __lt__(self, other: float) -> bool:
+        if isinstance(other, _Moment) and float.__eq__(self, other):
+            return self.order < other.order
+        return float.__lt__(self, other)
+
+
 class EpisodeLoop(asyncio.SelectorEventLoop):
     """The event loop on which episodes run; `time()` is the episode clock in seconds."""
 
     def __init__(self, clock: ClockName = "virtual") -> None:
-        if clock not in ("virtual", "wall"):
-            raise ProtocolError(f"no clock {clock!r}: use virtual or wall")
         self._idle = _IdleSelector(virtual=clock == "virtual")
+        self._set = count()
         self.clock: ClockName = clock
         super().__init__(self._idle)
 
     def time(self) -> float:
         """Return seconds: virtual ones count from the loop's start."""
         return self._idle.now if self._idle.virtual else super().time()
+
+    def call_at(
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Call back at `when`; in virtual time, timers of the same nanosecond run in the order they were set."""
+        if self._idle.virtual:
+            when = _Moment(round(when, 9))
+            when.order = next(self._set)
+        return super().call_at(when, callback, *args, context=context)
 
     def on_idle(self, hook: IdleHook) -> None:
         """Call `hook` whenever nothing is runnable; it returns whether it made something runnable."""
@@ -75,7 +102,10 @@ class EpisodeLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T], clock: ClockName = "virtual") -> T:
-    """Run a coroutine to its end on a fresh loop with the given clock."""
+    """Run a coroutine to its end on a fresh loop with the given clock (ProtocolError: there is none of that name)."""
+    if clock not in get_args(ClockName):
+        main.close()
+        raise ProtocolError(f"no clock {clock!r}: use virtual or wall")
     with asyncio.Runner(loop_factory=lambda: EpisodeLoop(clock)) as runner:
         return runner.run(main)
 

@@ -16,8 +16,11 @@ _MASK: Final = 0xFFFFFFFFFFFFFFFF
 
 def key(*coordinates: int | str) -> int:
     """Hash coordinates to 64 bits; `key(1, "a")`, `key("1", "a")` and `key("1a")` all differ."""
-    text = "\x1f".join([f"{c}" if isinstance(c, int) else f"'{c}" for c in coordinates])
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+    # The separator is doubled inside a text, so that no text reads like two coordinates.
+    parts = [f"{c}" if isinstance(c, int) else "'" + c.replace("\x1f", "\x1f\x1f") for c in coordinates]
+    return int.from_bytes(
+        blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
+    )
 
 
 def mix(x: int) -> int:

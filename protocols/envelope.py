@@ -34,7 +34,8 @@ class Envelope(BaseModel):
     only). `data` holds what programs need beside the text, as JSON values.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A number that is not finite stays what it was on the wire, as it does in a log file, instead of becoming null.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     v: Literal[1] = SCHEMA
     episode: str
@@ -43,9 +44,9 @@ class Envelope(BaseModel):
     kind: Kind
     to: str = EVERYONE
     seq: int = Field(default=-1, ge=-1, description="place in the log; -1 until the referee stamped it")
-    time: float = Field(default=0.0, ge=0.0, description="seconds of the episode's clock")
+    time: float = Field(default=0.0, ge=0.0, allow_inf_nan=False, description="seconds of the episode's clock")
     body: str = ""
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = Field(default_factory=dict)
     reply_to: int | None = None
 
     @property
@@ -54,8 +55,11 @@ class Envelope(BaseModel):
         return f"{self.episode}/{self.sender}/{self.n}"
 
     def to_json(self) -> bytes:
-        """Serialise; raises ProtocolError beyond `MAX_BYTES`."""
-        raw = self.model_dump_json(exclude_defaults=True).encode()
+        """Serialise; raises ProtocolError beyond `MAX_BYTES`, and for `data` or text that JSON cannot hold."""
+        try:
+            raw = self.model_dump_json(exclude_defaults=True).encode()
+        except ValueError as error:
+            raise ProtocolError(f"envelope {self.id!r} does not fit into JSON: {error}") from None
         if len(raw) > MAX_BYTES:
             raise ProtocolError(f"envelope {self.id} has {len(raw)} bytes; the limit is {MAX_BYTES}")
         return raw
@@ -63,6 +67,8 @@ class Envelope(BaseModel):
     @classmethod
     def from_json(cls, raw: bytes | str) -> Envelope:
         """Parse what `to_json` wrote; raises ProtocolError on anything else."""
+        if isinstance(raw, str):
+            raw = raw.encode("utf-8", "surrogatepass")  # half a surrogate pair is refused below, in a sentence
         if len(raw) > MAX_BYTES:
             raise ProtocolError(f"an envelope of {len(raw)} bytes was refused; the limit is {MAX_BYTES}")
         try:

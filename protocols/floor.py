@@ -15,4 +15,4 @@ class Floor(StrEnum):
         """Split the acting agents into groups that are asked at once, in the order of asking."""
         if self is Floor.ROUNDS:
             return tuple((agent,) for agent in acting)
-        return (acting,)
+        return (acting,) if acting else ()

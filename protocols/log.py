@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-
-from pydantic import ValidationError
 
 from protocols.envelope import EVERYONE, SCHEMA, Envelope, Kind
 from protocols.errors import ProtocolError
@@ -170,9 +169,11 @@ def load(path: Path) -> Iterator[Log]:
     log: Log | None = None
     number = 0
     try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, text in enumerate(file, 1):
-                item = json.loads(text)
+        with opener(path, "rb") as file:  # bytes, so that text that is no UTF-8 is found at its own line
+            for number, raw in enumerate(file, 1):
+                item = json.loads(raw.decode())
+                if not isinstance(item, dict):
+                    raise TypeError
                 if "sabir" in item:
                     if item["sabir"] != SCHEMA:
                         raise ProtocolError(
@@ -192,14 +193,9 @@ def load(path: Path) -> Iterator[Log]:
                     log = Log(scenario=scenario, **{k: v for k, v in item.items() if k in _HEADER_FIELDS})
         if log is not None:
             yield log
-    except (
-        json.JSONDecodeError,
-        KeyError,
-        TypeError,
-        IndexError,
-        ValidationError,
-        UnicodeDecodeError,
-    ) as error:
-        raise ProtocolError(f"{path}, line {max(number, 1)}: not a log entry ({type(error).__name__})") from None
-    except (gzip.BadGzipFile, EOFError) as error:
+    except ProtocolError:
+        raise
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise ProtocolError(f"{path}, line {number}: not a log entry ({type(error).__name__})") from None
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ProtocolError(f"{path}: the file is damaged or cut off after line {number} ({error})") from None

@@ -51,6 +51,23 @@ def parse(topic: str) -> Topic:
     return Topic(parts[1], parts[2], "to" if parts[3] == "to" else "from", parts[4])
 
 
+def pattern(text: str) -> str:
+    """Return `text` if it can be subscribed to; raises ProtocolError for a wildcard that is out of place."""
+    levels = text.split("/")
+    if "#" in levels[:-1]:
+        raise ProtocolError(f"`#` may stand only at the end of a pattern: {text!r}")
+    if not text or any(len(level) > 1 and ("+" in level or "#" in level) for level in levels):
+        raise ProtocolError(f"not a pattern: {text!r}: `+` and `#` stand for whole levels")
+    return text
+
+
+def concrete(text: str) -> str:
+    """Return `text` if it can be published to; raises ProtocolError for one that is empty or holds a wildcard."""
+    if not text or "+" in text or "#" in text:
+        raise ProtocolError(f"cannot publish to {text!r}: `+` and `#` are for subscriptions")
+    return text
+
+
 def matches(pattern: str, topic: str) -> bool:
     """Say whether a topic falls under a pattern (MQTT 5, section 4.7)."""
     levels = topic.split("/")

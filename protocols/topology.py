@@ -46,7 +46,7 @@ class Topology:
 
 
 def build(config: Named | Edges, seats: Sequence[str]) -> Topology:
-    """Lay a configured graph over the seats; raises ProtocolError for an edge to a seat that does not exist."""
+    """Lay a configured graph over the seats; raises ProtocolError for an edge that cannot be."""
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(seats)
     if isinstance(config, Edges):
@@ -54,6 +54,8 @@ def build(config: Named | Edges, seats: Sequence[str]) -> Topology:
             for seat in edge:
                 if seat not in seats:
                     raise ProtocolError(f"topology: no seat {seat!r}; the seats are {', '.join(seats)}")
+            if edge[0] == edge[1]:
+                raise ProtocolError(f"topology: {edge[0]!r} cannot hear itself; leave out the edge from it to itself")
         graph.add_edges_from(config.edges)
         return Topology("edges", graph)
     n = len(seats)

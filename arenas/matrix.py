@@ -1,0 +1,135 @@
+"""Matrix games: two players choose at once, a table pays both; played once or for `rounds` rounds.
+
+From the second round on each player is shown what both did in the round before, its own action first. Nothing is said,
+so play is coordinated only by what was agreed in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arenas.core import Anchors, Arena, Outcome
+from arenas.errors import ArenaError
+from arenas.spec import Words, choose, symbols
+
+PLAYERS: Final = ("player_0", "player_1")
+Payoffs = Sequence[Sequence[Sequence[float]]]
+
+
+def common(rows: Sequence[Sequence[float]]) -> Payoffs:
+    """Pay both players the same."""
+    return [[(pay, pay) for pay in row] for row in rows]
+
+
+def zero_sum(rows: Sequence[Sequence[float]]) -> Payoffs:
+    """Pay the second player what the first one loses."""
+    return [[(pay, -pay) for pay in row] for row in rows]
+
+
+def classics(k: float = -100.0) -> dict[str, tuple[Words, Payoffs]]:
+    """Return the actions and payoffs of the named games: payoffs[i][j] is paid when player_0 does i and player_1 j.
+
+    Sources: Axelrod 1984 (prisoners_dilemma); Skyrms 2004 (stag_hunt, with numbers that make hare the safe choice);
+    OpenSpiel's matrix_cd and matrix_bos (chicken, battle_of_the_sexes); Claus & Boutilier 1998 (climbing, and penalty,
+    where k <= 0 is the price of missing each other).
+    """
+    return {
+        "prisoners_dilemma": (("cooperate", "defect"), [[(3, 3), (0, 5)], [(5, 0), (1, 1)]]),
+        "stag_hunt": (("stag", "hare"), [[(4, 4), (0, 3)], [(3, 0), (3, 3)]]),
+        "chicken": (("dare", "chicken"), [[(0, 0), (4, 1)], [(1, 4), (3, 3)]]),
+        "battle_of_the_sexes": (("bach", "stravinsky"), [[(3, 2), (0, 0)], [(0, 0), (2, 3)]]),
+        "matching_pennies": (("heads", "tails"), zero_sum([[1, -1], [-1, 1]])),
+        "rock_paper_scissors": (("rock", "paper", "scissors"), zero_sum([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])),
+        "climbing": (symbols("a", 3), common([[11, -30, 0], [-30, 7, 6], [0, 0, 5]])),
+        "penalty": (symbols("a", 3), common([[10, 0, k], [0, 2, 0], [k, 0, 10]])),
+    }
+
+
+def kind(pay: NDArray[np.float64]) -> str:
+    """Tell games of common payoff (cooperative) and of constant sum (competitive) from all others (mixed)."""
+    if np.array_equal(pay[..., 0], pay[..., 1]):
+        return "cooperative"
+    return "competitive" if np.ptp(pay.sum(2)) < 1e-9 else "mixed"
+
+
+def equilibrium(pay: NDArray[np.float64]) -> float | None:
+    """Return the players' mean payoff where rational play ends, if that is one number that can be proved.
+
+    In a game of constant sum every cell has the same mean. Otherwise actions are struck out as long as one of the
+    player's own actions always pays more (iterated strict dominance): if one cell is left, it is the only Nash
+    equilibrium. A finite repetition of a game with a single equilibrium has no other (backward induction).
+    """
+    if kind(pay) == "competitive":
+        return float(pay[0, 0].mean())
+    while True:
+        rows = ~(pay[:, None, :, 0] > pay[None, :, :, 0]).all(2).any(0)
+        columns = ~(pay[:, :, None, 1] > pay[:, None, :, 1]).all(0).any(0)
+        if rows.all() and columns.all():
+            return float(pay.mean()) if rows.size == columns.size == 1 else None
+        pay = pay[rows][:, columns]
+
+
+class Matrix(Arena):
+    """A game of `classics`, or your own `payoffs`: a table of pairs, a row for each action of player_0."""
+
+    metadata = Arena.metadata | {"name": "matrix_v0", "is_parallelizable": True}
+    cases = 1  # nothing is drawn
+
+    def __init__(
+        self, game: str = "climbing", payoffs: Payoffs | None = None, rounds: int = 1, k: float = -100.0
+    ) -> None:
+        if rounds < 1:
+            raise ArenaError(f"matrix needs rounds >= 1, not {rounds}")
+        if payoffs is None and game not in classics():
+            raise ArenaError(f"no matrix game {game!r}: there are {', '.join(classics())}; or give payoffs")
+        actions, table = classics(k)[game] if payoffs is None else (symbols("a", len(payoffs)), payoffs)
+        try:
+            self.payoffs = np.array(table, np.float64)
+        except (TypeError, ValueError):
+            self.payoffs = np.empty(0)
+        if self.payoffs.ndim != 3 or self.payoffs.shape[2] != 2 or not np.isfinite(self.payoffs).all():
+            raise ArenaError("payoffs are rows of equal length of pairs of numbers, such as [[[3, 3], [0, 5]]]")
+        self.rounds = rounds
+        self.tags = (kind(self.payoffs),)
+        columns = actions if payoffs is None else symbols("a", self.payoffs.shape[1])
+        words = ("round", *symbols("t", rounds + 1), "last")
+        super().__init__(dict(zip(PLAYERS, map(choose, (actions, columns)), strict=True)), words)
+
+    def lay(self, case: int) -> None:
+        """Begin with the first round."""
+        self.round = 0
+        self.played: Words = ()
+
+    def acting(self) -> tuple[str, ...]:
+        """Both at once."""
+        return PLAYERS
+
+    def view(self, agent: str) -> str:
+        """The number of the round, and what both did in the last one: one's own action first."""
+        played = self.played if agent == PLAYERS[0] else self.played[::-1]
+        return " ".join(["round", f"t{self.round}", *(("last", *played) if played else ())])
+
+    def resolve(self, replies: Mapping[str, Words]) -> Outcome:
+        """Pay both what the table says."""
+        cell = tuple(self.replies[player][0].index(replies[player]) for player in PLAYERS)
+        self.played = tuple(replies[player][0] for player in PLAYERS)
+        self.round += 1
+        return Outcome(dict(zip(PLAYERS, self.payoffs[cell].tolist(), strict=True)), done=self.round == self.rounds)
+
+    def hidden(self) -> str:
+        """What player_0 sees; nobody knows more."""
+        return self.view(PLAYERS[0])
+
+    def anchors(self) -> Anchors:
+        """Return the mean and the best cell (mean of both players), and `equilibrium`, times the rounds.
+
+        No message exists, and which cell to play can be agreed in training: so silent = full, the best joint play.
+        """
+        means = self.payoffs.mean(2) * self.rounds
+        value = equilibrium(self.payoffs)
+        best = float(means.max())
+        return Anchors(float(means.mean()), best, best, None if value is None else value * self.rounds)

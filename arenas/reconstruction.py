@@ -1,0 +1,134 @@
+"""Reconstruction game: the speaker sees an object, the listener names every attribute of it.
+
+Objects have `attributes` attributes with one of `values` values each. Both get the fraction of attributes that are
+right (`partial`), or 1 only if all are. (The reconstruction game of EGG's `basic_games`, Kharitonov et al. 2019; that
+it forces meanings to be consistent where discrimination does not: Ben Zion et al. 2024.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import comb
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arenas.core import MAX_ACTIONS, Anchors, Arena, Outcome
+from arenas.errors import ArenaError
+from arenas.spec import Words, objects, say, symbols
+
+SPEAKER: Final = "speaker_0"
+LISTENER: Final = "listener_0"
+
+
+def diagonals(attributes: int, values: int) -> NDArray[np.int64]:
+    """Return, for each object, the sum of its value numbers modulo `values`: its diagonal.
+
+    From two attributes on, every value of every attribute occurs equally often on every diagonal (two attributes: a
+    Latin square), so that leaving diagonals out makes no value rarer than another.
+    """
+    sums = np.zeros(1, np.int64)
+    for _ in range(attributes):
+        sums = np.add.outer(sums, np.arange(values)).ravel()
+    return sums % values
+
+
+def best_fraction(attributes: int, values: int, messages: int, deals: int) -> float:
+    """Return a fraction of right attributes that no code with M = `messages` messages can beat.
+
+    To each message the listener answers with one object, a *code word*; at best the speaker sends the message whose
+    code word is nearest in Hamming distance. Attributes right = sum over r = 0 .. a-1 of [a code word lies within
+    distance r]. Within r of M words are at most M times as many objects as in one ball; and within a-1, the last term,
+    are the objects that share a value with a code word: at most all but (v - min(M, v))^a of the v^a.
+
+    The bound is reached with one or two attributes when all objects are dealt (code words on a diagonal), for one
+    message, and from `messages` = `deals` on; otherwise the best code may stay below it.
+    """
+    if messages >= deals:
+        return 1.0
+    right = ball = 0
+    for distance in range(attributes - 1):
+        ball += comb(attributes, distance) * (values - 1) ** distance
+        right += min(deals, messages * ball)
+    sharing: int = values**attributes - (values - min(messages, values)) ** attributes
+    right += min(deals, sharing)
+    return right / (attributes * deals)
+
+
+class Reconstruction(Arena):
+    """Messages of `length` symbols out of `alphabet`; a case is an object.
+
+    `held_out`: the fraction of attribute combinations that are kept out of the split "train" and make the split
+    "held_out", rounded to whole diagonals (see `diagonals`), at least one and at most all but one.
+    """
+
+    metadata = Arena.metadata | {"name": "reconstruction_v0"}
+    tags = ("cooperative", "communication")
+
+    def __init__(
+        self,
+        attributes: int = 2,
+        values: int = 8,
+        length: int = 3,
+        alphabet: int = 12,
+        partial: bool = True,
+        held_out: float = 0.0,
+    ) -> None:
+        naming = objects(attributes, values)
+        if length < 1 or alphabet < 1:
+            raise ArenaError(f"reconstruction needs length and alphabet >= 1, not {length=} and {alphabet=}")
+        if not 0 <= held_out < 1 or (held_out and (attributes < 2 or naming.size > MAX_ACTIONS)):
+            raise ArenaError(
+                f"held_out is a fraction from 0 to below 1 and needs 2 attributes and at most {MAX_ACTIONS} objects, "
+                f"not {held_out=}, {attributes=} and {values=}"
+            )
+        self.cases, self.messages = naming.size, alphabet**length
+        self.attributes, self.values, self.partial = attributes, values, partial
+        self._splits: dict[str, Sequence[int]] = {"train": range(self.cases)}
+        if held_out:
+            held = diagonals(attributes, values) < min(max(round(held_out * values), 1), values - 1)
+            self._splits = {"train": np.flatnonzero(~held).tolist(), "held_out": np.flatnonzero(held).tolist()}
+        super().__init__(
+            {SPEAKER: say(symbols("m", alphabet), length), LISTENER: naming},
+            words=("object", "which"),
+            view_words=4 + length + attributes,
+        )
+
+    def splits(self) -> Mapping[str, Sequence[int]]:
+        """Return the objects of "train" and, if some are held out, of "held_out"."""
+        return self._splits
+
+    def lay(self, case: int) -> None:
+        """Show an object."""
+        self.truth = self.replies[LISTENER][0].words(case)
+        self.stage = SPEAKER
+
+    def acting(self) -> tuple[str, ...]:
+        """The speaker, then the listener."""
+        return (self.stage,)
+
+    def view(self, agent: str) -> str:
+        """Only the speaker sees the object."""
+        return self.hidden() if agent == SPEAKER else "which object"
+
+    def resolve(self, replies: Mapping[str, Words]) -> Outcome:
+        """Pay both for the attributes that are right."""
+        if SPEAKER in replies:
+            self.stage = LISTENER
+            return Outcome()
+        right = [said == true for said, true in zip(replies[LISTENER], self.truth, strict=True)]
+        reward = sum(right) / len(right) if self.partial else float(all(right))
+        return Outcome({SPEAKER: reward, LISTENER: reward}, done=True)
+
+    def hidden(self) -> str:
+        """The object."""
+        return f"object {' '.join(self.truth)}"
+
+    def anchors(self) -> Anchors:
+        """Over the split "train", where a guessed attribute is right once in v, a guessed object once in the deals."""
+        deals = len(self._splits["train"])
+        if self.partial:
+            full = best_fraction(self.attributes, self.values, self.messages, deals)
+            return Anchors(1 / self.values, 1 / self.values, full)
+        return Anchors(1 / self.cases, 1 / deals, min(self.messages, deals) / deals)

@@ -1,0 +1,84 @@
+"""The actor: hears, thinks at its own speed, replies. All it knows of the world are envelopes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from arenas.spec import from_wire
+from marl.episode import Sample
+from marl.policy import Policy
+from marl.scenario import Latency
+from protocols import topics
+from protocols.bus import Bus, Subscription
+from protocols.draws import key, uniform
+from protocols.envelope import REFEREE, Envelope, Kind
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One seat of one episode. `salt` tells apart the futures of forks that share their past."""
+
+    seat: str
+    policy: Policy
+    bus: Bus
+    run: str
+    episode: str
+    seed: int
+    latency: Latency
+    greedy: bool = False
+    salt: int = 0
+
+    async def act(self, inbox: Subscription) -> None:
+        """Take part until the end of the episode; a failure is reported to the referee, not raised."""
+        sent = 0
+        seen = 0
+        turn = 0
+        transcript = self.policy.open()
+        topic = topics.sent_by(self.run, self.episode, self.seat)
+        try:
+            async for envelope in inbox:
+                if envelope.kind is Kind.END:
+                    return
+                transcript.hear(envelope)
+                seen += 1
+                if envelope.kind is not Kind.VIEW:
+                    continue
+                spec = from_wire(envelope.data["reply"])
+                seed = key(self.seed, self.episode, self.seat, turn, self.salt)
+                turn += 1
+                transcript.ask()
+                length = len(transcript.ids)
+                asked = asyncio.get_running_loop().time()
+                sample = await self.policy.reply(transcript, spec=spec, seed=seed, greedy=self.greedy)
+                if wait := self.latency.seconds(len(sample.tokens), uniform(seed ^ 1)):
+                    await asyncio.sleep(wait)
+                deadline = envelope.data.get("deadline")
+                if deadline is not None and asyncio.get_running_loop().time() > asked + deadline:
+                    transcript.take_back(length)
+                    continue
+                await self.bus.publish(topic, self._reply(sample, spec.kind, sent, seen, envelope.seq))
+                sent += 1
+        except Exception as error:
+            logger.exception("%s in episode %s", self.seat, self.episode)
+            failure = Envelope(
+                episode=self.episode, sender=self.seat, n=sent, kind=Kind.END, to=REFEREE, body=repr(error)
+            )
+            await self.bus.publish(topic, failure)
+        finally:
+            self.policy.close(transcript)
+
+    def _reply(self, sample: Sample, kind: str, n: int, seen: int, reply_to: int) -> Envelope:
+        data = {
+            "seen": seen,
+            "tokens": sample.tokens,
+            "logprobs": sample.logprobs,
+            "version": sample.version,
+            "finish": sample.finish.value,
+        }
+        return Envelope(
+            episode=self.episode, sender=self.seat, n=n, kind=Kind(kind), body=sample.text, data=data, reply_to=reply_to
+        )

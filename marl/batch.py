@@ -1,0 +1,98 @@
+"""Episodes and credit -> padded, masked tensors: one row per agent and episode, its whole transcript."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from marl.episode import Episode
+from marl.lm import LanguageModel
+from marl.transcript import trace
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B transcripts of T tokens. Everything but `ids` is meaningful only where `trained`."""
+
+    ids: Tensor
+    """[B, T] int64, padded on the right."""
+    trained: Tensor
+    """[B, T] bool: the agent drew this token among several; never a prompt, another's words, padding or a forced end."""
+    logp_old: Tensor
+    """[B, T] float32 log-probability under the policy that drew it."""
+    advantage: Tensor
+    """[B, T] float32: one number per reply, on each of its tokens."""
+    mask_rows: Tensor
+    """[B, T] int64 row of `LanguageModel.masks` under which it was drawn."""
+    episode: Tensor
+    """[B] int64 which episode."""
+
+    @property
+    def tokens(self) -> int:
+        """The number of trained tokens: the one denominator of every loss."""
+        return int(self.trained.sum())
+
+    def rows(self, keep: Tensor) -> Batch:
+        """Return the chosen rows ([B] bool, or indices), without columns that only pad."""
+        chosen = [getattr(self, f.name)[keep] for f in fields(self)]
+        width = int((chosen[0] != 0).any(0).nonzero().max()) + 1 if len(chosen[0]) else 0
+        return Batch(*[t[:, :width] if t.ndim == 2 else t for t in chosen])
+
+
+def collate(
+    lm: LanguageModel,
+    episodes: Sequence[Episode],
+    seats: Collection[str],
+    advantage: NDArray[np.float64],
+    oldest: int = 0,
+) -> Batch:
+    """Lay out the transcripts of the seats that one model plays.
+
+    Args:
+        lm: the model whose tokens these are.
+        episodes: what was played.
+        seats: the seats this model sat on.
+        advantage: [E, K] by episode and turn; a turn with nan is not trained.
+        oldest: turns sampled by an older version of the weights than this are not trained.
+    """
+    traces = [
+        (e, trace(episode, agent, lm.encode))
+        for e, episode in enumerate(episodes)
+        for agent in episode.agents
+        if agent in seats
+    ]
+    traces = [(e, t) for e, t in traces if t.spans]
+    size, width = len(traces), max((len(t.ids) for _, t in traces), default=1)
+    ids = np.zeros((size, width), np.int64)
+    trained = np.zeros((size, width), bool)
+    logp = np.zeros((size, width), np.float32)
+    adv = np.zeros((size, width), np.float32)
+    rows = np.zeros((size, width), np.int64)
+    choice = [n > 1 for n in _options(lm, episodes, seats)]
+    for b, (e, t) in enumerate(traces):
+        ids[b, : len(t.ids)] = t.ids
+        for start, stop, index in t.spans:
+            turn = episodes[e].turns[index]
+            credit = advantage[e, index]
+            if np.isnan(credit) or turn.sample.version < oldest:
+                continue
+            grammar = lm.grammar(turn.spec)[: stop - start]
+            rows[b, start:stop] = grammar
+            trained[b, start:stop] = [choice[row] for row in grammar]
+            logp[b, start:stop] = turn.sample.logprobs
+            adv[b, start:stop] = credit
+    episode = np.array([e for e, _ in traces], np.int64)
+    return Batch(*(torch.from_numpy(a).to(lm.device) for a in (ids, trained, logp, adv, rows, episode)))
+
+
+def _options(lm: LanguageModel, episodes: Sequence[Episode], seats: Collection[str]) -> list[int]:
+    """Return how many tokens each row of the model's masks allows."""
+    for spec in {turn.spec for episode in episodes for turn in episode.turns if turn.agent in seats}:
+        lm.grammar(spec)
+    counts: list[int] = lm.masks.sum(1).tolist()
+    return counts

@@ -1,0 +1,158 @@
+"""The centralized critic: a causal model that reads the log once and gives V_i for every agent at every decision.
+
+Scope decides what it reads: `central` the whole log, hidden state and undelivered messages included; `own` each agent's
+view alone (then it is as blind as the actor: IPPO). A decision's value is read at the last token before the reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaModel
+
+from marl.episode import Episode
+from marl.errors import UserError
+from marl.lm import seeded
+from marl.transcript import BOS, PAD
+from protocols.envelope import Envelope, Kind
+from protocols.log import REPLIES
+
+Scope = Literal["central", "own"]
+HEARD = "<heard>"
+MARKS = {kind: f"<{kind.value}>" for kind in (Kind.WORLD, Kind.VIEW, Kind.SAY, Kind.MOVE)}
+
+
+class Reading(NamedTuple):
+    """Token sequences, and where in them the values are: value of agent `agent` at `slot` of `episode`.
+
+    A slot is a decision's place among its episode's turns; the slot after the last turn is the end of the episode.
+    """
+
+    ids: Tensor  # [R, T], padded on the right
+    row: Tensor  # [P] which sequence
+    column: Tensor  # [P] at which token
+    agent: Tensor  # [P] whose value
+    episode: Tensor  # [P]
+    slot: Tensor  # [P]
+
+
+class Critic(nn.Module):
+    """A tiny causal transformer over log tokens with one value head per agent."""
+
+    def __init__(
+        self,
+        agents: Sequence[str],
+        words: Sequence[str],
+        *,
+        scope: Scope,
+        width: int,
+        layers: int,
+        heads: int,
+        context: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.agents = tuple(agents)
+        self.scope: Scope = scope
+        self.context = context
+        self.vocabulary = {w: i for i, w in enumerate(dict.fromkeys([PAD, BOS, *MARKS.values(), HEARD, *agents, *words]))}
+        config = LlamaConfig(
+            vocab_size=len(self.vocabulary),
+            hidden_size=width,
+            intermediate_size=4 * width,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=heads,
+            max_position_embeddings=context,
+            initializer_range=float(__import__("os").environ.get("CINIT","0.02")),
+        )
+        self.trunk: nn.Module = seeded(lambda: LlamaModel(config), seed)
+        self.head = nn.Linear(width, len(self.agents))
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a piece of log text; raises UserError for a word the critic was not made for."""
+        try:
+            return [self.vocabulary[word] for word in text.split()]
+        except KeyError as error:
+            raise UserError(f"the critic does not know the word {error}: it was made for another arena") from None
+
+    def read(self, episodes: Sequence[Episode]) -> Reading:
+        """Lay out what this critic sees of each episode, and where the values are."""
+        rows: list[list[int]] = []
+        points: list[tuple[int, int, int, int, int]] = []
+        for e, episode in enumerate(episodes):
+            if self.scope == "central":
+                ids, at = self._sequence(_everything(episode), episode)
+                points += [
+                    (len(rows), at[slot], i, e, slot) for slot in range(len(at)) for i in range(len(self.agents))
+                ]
+                rows.append(ids)
+                continue
+            for i, agent in enumerate(self.agents):
+                ids, at = self._sequence(((envelope, "") for envelope in episode.log.view(agent)), episode, agent)
+                points += [(len(rows), at[slot], i, e, slot) for slot in range(len(at))]
+                rows.append(ids)
+        longest = max(map(len, rows))
+        table = np.zeros((len(rows), longest), np.int64)
+        for row, ids in zip(table, rows, strict=True):
+            row[: len(ids)] = ids
+        device = self.head.weight.device
+        row_, column, agent_, episode_, slot_ = torch.tensor(points, dtype=torch.int64, device=device).unbind(1)
+        return Reading(torch.from_numpy(table).to(device), row_, column, agent_, episode_, slot_)
+
+    def _sequence(
+        self, pieces: Iterator[tuple[Envelope, str]], episode: Episode, agent: str = ""
+    ) -> tuple[list[int], list[int]]:
+        """Return token ids and, for each slot, the place of the last token before the decision (at the end: of all).
+
+        In an agent's own view, its replies stand where it began to form them, which may be before what came meanwhile.
+        """
+        ids = self.encode(BOS)
+        ends: list[tuple[int, int]] = []
+        own: dict[int, int] = {}
+        for envelope, text in pieces:
+            mark = MARKS.get(envelope.kind)
+            if mark is None:
+                continue
+            if envelope.sender == agent:
+                own[envelope.seq] = len(ids) - 1
+            who = envelope.to if envelope.kind is Kind.VIEW else envelope.sender if envelope.kind in REPLIES else ""
+            ids += self.encode(f"{mark} {who} {envelope.body}{text}")
+            ends.append((envelope.seq, len(ids) - 1))
+        at = []
+        for turn in episode.turns:
+            place = own.get(turn.seq)
+            at.append(max((end for seq, end in ends if seq < turn.seq), default=0) if place is None else place)
+        at.append(len(ids) - 1)
+        # A log that outgrows the context keeps its end; what is cut off is no longer seen.
+        excess = max(len(ids) - self.context, 0)
+        return ids[excess:], [max(place - excess, 0) for place in at]
+
+    def forward(self, reading: Reading) -> Tensor:
+        """Return the values [P] at the points of a reading."""
+        hidden: Tensor = self.trunk(input_ids=reading.ids, use_cache=False).last_hidden_state
+        at = hidden[reading.row, reading.column]
+        values: Tensor = self.head(at).gather(-1, reading.agent[:, None]).squeeze(-1)
+        return values
+
+
+def _everything(episode: Episode) -> Iterator[tuple[Envelope, str]]:
+    """Yield every entry of the log, with what listeners heard where that differs from what was said."""
+    for envelope, heard in episode.log.entries:
+        text = "".join(f" {HEARD} {h.to} {h.body or ''}" for h in heard if h.body != envelope.body)
+        yield envelope, text
+
+
+def table(reading: Reading, values: Tensor, episodes: int, slots: int, agents: int) -> NDArray[np.float64]:
+    """Return values as [episodes, slots, agents], 0 where there is none."""
+    out = np.zeros((episodes, slots, agents))
+    index = (reading.episode.cpu().numpy(), reading.slot.cpu().numpy(), reading.agent.cpu().numpy())
+    out[index] = values.detach().double().cpu().numpy()
+    return out

@@ -1,0 +1,204 @@
+"""Batched sampling with key-value caches that outlive a turn.
+
+A batch may mix new and long transcripts; each row's new tokens are written behind its own past, so rows of different
+length need no left padding. Every draw has its own coordinates, so the tokens do not depend on which rows share a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+from arenas.spec import ReplySpec
+from marl.episode import Sample
+from marl.lm import LanguageModel
+from marl.transcript import Transcript
+from protocols.draws import GAMMA
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A transcript that waits for a reply. `seed` has the coordinates of the decision."""
+
+    transcript: Transcript
+    spec: ReplySpec
+    seed: int
+    greedy: bool = False
+
+
+class Block(NamedTuple):
+    """Keys and values of one sampled batch: per layer [B, heads, T, d]. A transcript keeps its row of it."""
+
+    layers: list[tuple[Tensor, Tensor]]
+    version: int
+
+
+class RowCache(Cache):
+    """transformers' cache interface over buffers [B, heads, T, d] that are written at each row's own positions."""
+
+    def __init__(self, layers: list[tuple[Tensor, Tensor]] | None, length: int) -> None:
+        super().__init__(layers=[])
+        self.buffers = layers or []
+        self.length = length
+        self.positions: Tensor | None = None
+        self.start: int | None = None
+        self.upto = 0
+
+    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write the new keys and values [B, heads, q, d] and return all up to the furthest one."""
+        if layer_idx == len(self.buffers):
+            batch, heads, _, width = keys.shape
+            shape = (batch, heads, self.length, width)
+            self.buffers.append((keys.new_zeros(shape), values.new_zeros(shape)))
+        for buffer, new in zip(self.buffers[layer_idx], (keys, values), strict=True):
+            if self.start is not None:
+                buffer[:, :, self.start : self.upto] = new
+            else:
+                assert self.positions is not None
+                rows = torch.arange(len(buffer), device=buffer.device)[:, None]
+                buffer[rows, :, self.positions] = new.transpose(1, 2)
+        k, v = self.buffers[layer_idx]
+        return k[:, :, : self.upto], v[:, :, : self.upto]
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return 0: positions are always given."""
+        return 0
+
+
+def uniforms(seeds: NDArray[np.uint64], index: int) -> NDArray[np.float64]:
+    """Return draw `index` of each seed, equal to `protocols.draws.uniform`, vectorised."""
+    with np.errstate(over="ignore"):
+        x = seeds + np.uint64(((index + 1) * GAMMA) & 0xFFFFFFFFFFFFFFFF)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x = x ^ (x >> np.uint64(31))
+    return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def draw(logp: Tensor, u: Tensor) -> Tensor:
+    """Invert the cumulative distribution at u: [B, V] log-probabilities and [B] uniforms to [B] tokens."""
+    cdf = logp.exp().cumsum(-1, dtype=torch.float64)
+    tokens = torch.searchsorted(cdf, (u * cdf[:, -1])[:, None], right=True).squeeze(-1)
+    return torch.where(tokens < logp.shape[-1], tokens, logp.argmax(-1))  # u so near 1 that rounding passed the end
+
+
+def gather(requests: Sequence[Request], length: int) -> list[tuple[Tensor, Tensor]] | None:
+    """Bring the caches of the batch's transcripts into one block of the given length; None if all are new."""
+    blocks = {id(r.transcript.cache[0]): r.transcript.cache[0] for r in requests if r.transcript.cached}
+    if not blocks:
+        return None
+    sample: Block = next(iter(blocks.values()))
+    layers = []
+    for layer, pair in enumerate(sample.layers):
+        merged = []
+        for side, like in enumerate(pair):
+            buffer = like.new_zeros((len(requests), like.shape[1], length, like.shape[3]))
+            for key, block in blocks.items():
+                mine = [
+                    (i, r.transcript.cache[1])
+                    for i, r in enumerate(requests)
+                    if r.transcript.cached and id(r.transcript.cache[0]) == key
+                ]
+                to, rows = (torch.tensor(column, device=like.device) for column in zip(*mine, strict=True))
+                old = block.layers[layer][side]
+                upto = min(length, old.shape[2])
+                buffer[to, :, :upto] = old[rows, :, :upto]
+            merged.append(buffer)
+        layers.append((merged[0], merged[1]))
+    return layers
+
+
+@torch.inference_mode()
+def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -> list[Sample]:
+    """Sample a reply for every request at once, append it to its transcript and keep the caches.
+
+    The forward pass over a transcript covers only what the cache does not hold yet. The end of a reply that has used all
+    its places is certain (log-probability 0), so it costs no pass.
+    """
+    for request in requests:
+        cache = request.transcript.cache
+        if cache is not None and cache[0].version != version:
+            request.transcript.cached = 0  # keys and values of older weights
+    device = lm.device
+    size = len(requests)
+    grammars = [lm.grammar(r.spec) for r in requests]
+    places = max(map(len, grammars)) - 1
+    past = np.array([r.transcript.cached for r in requests])
+    new = [r.transcript.ids[r.transcript.cached :] for r in requests]
+    count = np.array([len(ids) for ids in new])
+    ids = np.zeros((size, count.max()), np.int64)
+    for row, tokens in zip(ids, new, strict=True):
+        row[: len(tokens)] = tokens
+    cache = RowCache(None, int((past + count).max()) + max(places - 1, 0))
+    cache.buffers = gather(requests, cache.length) or []
+    rows = torch.tensor([g + (g[-1],) * (places + 1 - len(g)) for g in grammars], device=device)
+    seeds = np.array([r.seed for r in requests], np.uint64)
+    greedy = torch.tensor([r.greedy for r in requests], device=device)
+
+    inputs, starts, last = torch.from_numpy(ids).to(device), past, torch.from_numpy(count - 1).to(device)
+    tokens_out = np.full((size, places + 1), lm.eos, np.int64)
+    logp_out = np.zeros((size, places + 1), np.float32)
+    live = np.ones(size, bool)
+    for place in range(places):
+        hidden = _forward(lm, cache, inputs, starts)
+        at = hidden[torch.arange(size, device=device), last]
+        logp = lm.logits(at).masked_fill(~lm.masks[rows[:, place]], -torch.inf).log_softmax(-1)
+        u = torch.from_numpy(uniforms(seeds, place)).to(device)
+        tokens = torch.where(greedy, logp.argmax(-1), draw(logp, u))
+        chosen = logp.gather(-1, tokens[:, None]).squeeze(-1)
+        tokens_out[live, place] = tokens.cpu().numpy()[live]
+        logp_out[live, place] = chosen.cpu().numpy()[live]
+        live &= tokens_out[:, place] != lm.eos
+        if not live.any():
+            break
+        starts = starts + (count if place == 0 else 1)
+        inputs, last = tokens[:, None], torch.zeros(size, dtype=torch.int64, device=device)
+    return _finish(lm, requests, tokens_out, logp_out, Block(cache.buffers, version), past + count)
+
+
+def _forward(lm: LanguageModel, cache: RowCache, inputs: Tensor, starts: NDArray[np.int64]) -> Tensor:
+    """Run [B, q] new tokens that begin at each row's `starts`; return hidden states [B, q, d]."""
+    width = inputs.shape[1]
+    cache.upto = int(starts.max()) + width
+    uniform = bool((starts == starts[0]).all())
+    cache.start = int(starts[0]) if uniform else None
+    first = torch.from_numpy(starts[:1] if uniform else starts).to(inputs.device)
+    positions = first[:, None] + torch.arange(width, device=inputs.device)
+    cache.positions = positions.clamp(max=cache.length - 1)  # padding of shorter rows; overwritten or never attended
+    cache.upto = min(cache.upto, cache.length)
+    visible = torch.arange(cache.upto, device=inputs.device) <= positions[:, None, :, None]
+    hidden: Tensor = lm.model.base_model(
+        input_ids=inputs, attention_mask=visible, position_ids=positions, past_key_values=cache, use_cache=True
+    ).last_hidden_state
+    return hidden
+
+
+def _finish(
+    lm: LanguageModel,
+    requests: Sequence[Request],
+    tokens: NDArray[np.int64],
+    logp: NDArray[np.float32],
+    block: Block,
+    prompt: NDArray[np.int64],
+) -> list[Sample]:
+    """Cut each row at its end, append it to its transcript, and leave it its row of the cache."""
+    samples = []
+    ends = (tokens == lm.eos).argmax(1) + 1
+    for row, (request, end, drawn, logprobs) in enumerate(
+        zip(requests, ends.tolist(), tokens.tolist(), logp.tolist(), strict=True)
+    ):
+        sampled = tuple(drawn[:end])
+        transcript = request.transcript
+        transcript.replied(sampled)
+        transcript.cache = (block, row)
+        # The last token drawn was never fed back, nor the end that follows it without a pass.
+        transcript.cached = min(int(prompt[row]) + end - 1, block.layers[0][0].shape[2])
+        samples.append(Sample(lm.text(sampled), sampled, tuple(logprobs[:end]), block.version))
+    return samples

@@ -1,0 +1,95 @@
+"""The record of an episode: the log, and beside it what was measured while sampling.
+
+Trace = one agent's view of an episode as token ids; Episode = all of it. The log holds what was said and done, so that
+two runs of one episode compare byte for byte; log-probabilities depend in their last digit on how a batch was computed
+and therefore stand here (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from arenas.spec import ReplySpec, Words
+from protocols.log import Log
+
+
+class Finish(StrEnum):
+    """Why sampling of a reply ended."""
+
+    STOP = "stop"  # the policy ended it (or had said all that the spec allows)
+    LENGTH = "length"  # it was cut off
+    MISSING = "missing"  # no reply came before the deadline
+
+
+class Stop(StrEnum):
+    """Why an episode ended."""
+
+    TERMINATED = "terminated"  # by its rules
+    TRUNCATED = "truncated"  # by a limit: the rules would have gone on
+    ERROR = "error"  # a participant failed; the finished turns are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a policy answered. Without `tokens` it cannot be trained on."""
+
+    text: str
+    tokens: tuple[int, ...] = ()
+    """Sampled ids with the end-of-reply token, exactly as drawn."""
+    logprobs: tuple[float, ...] = ()
+    """Log-probability of each token under the behaviour policy (T=1, masked to the reply spec)."""
+    version: int = 0
+    """The version of the weights that drew it."""
+    finish: Finish = Finish.STOP
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One decision: an agent was asked and replied."""
+
+    agent: str
+    seq: int
+    """Place of the reply in the log."""
+    stage: int
+    """Round of the arena: agents asked in the same stage move at once as far as discounting goes."""
+    spec: ReplySpec
+    words: Words
+    """What took effect: the reply, or the spec's default where it was not legal."""
+    legal: bool
+    sample: Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One played episode."""
+
+    log: Log
+    agents: tuple[str, ...]
+    turns: tuple[Turn, ...]
+    rewards: tuple[tuple[float, ...], ...]
+    """[turns, agents]: what each agent was paid after a turn and before the next one."""
+    stop: Stop
+    error: str = ""
+    drift: int = field(default=0)
+    """Envelopes that did not count: late, unasked or repeated replies, and losses at full inboxes."""
+
+    @property
+    def returns(self) -> tuple[float, ...]:
+        """Return of each agent, undiscounted."""
+        return tuple(sum(column) for column in zip(*self.rewards, strict=True)) or (0.0,) * len(self.agents)
+
+    @property
+    def score(self) -> float:
+        """The mean over agents of their returns: the convention of `arenas.Anchors`."""
+        return sum(self.returns) / len(self.agents)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One agent's view of an episode as token ids."""
+
+    agent: str
+    ids: tuple[int, ...]
+    spans: tuple[tuple[int, int, int], ...]
+    """(start, stop, turn): ids[start:stop] is what the agent sampled at `Episode.turns[turn]`."""

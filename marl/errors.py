@@ -1,0 +1,7 @@
+"""The error for what a user can mend: a wrong setting, a damaged file, a missing package. Shown as one sentence."""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """The message names the file, field or flag, and the fix."""

@@ -1,0 +1,178 @@
+"""LanguageModel: a Hugging Face causal LM with its tokenizer, and what sampling and training need of the two.
+
+`tiny` makes one from scratch: a real Llama of transformers with a word-level tokenizer of tokenizers. Saved, either kind
+is an ordinary Hugging Face folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from arenas.spec import ReplySpec
+from marl.errors import UserError
+from marl.transcript import BOS, EOS, PAD, PROMPT
+
+UNK = "<unk>"
+
+
+class Scores(NamedTuple):
+    """What `score` returns for the N trained tokens of a batch."""
+
+    logp: Tensor  # [N] log-probability of each token under the reply's mask
+    entropy: Tensor  # [N] entropy of the masked distribution it was drawn from, nats
+
+
+def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
+    """Return a tokenizer with one token a word; the special tokens come first."""
+    vocabulary = list(dict.fromkeys([PAD, BOS, EOS, UNK, PROMPT, *words]))
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=UNK))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token=PAD, bos_token=BOS, eos_token=EOS, unk_token=UNK, padding_side="right"
+    )
+
+
+class LanguageModel(nn.Module):
+    """A causal LM that answers reply specs.
+
+    A reply spec becomes one mask over the vocabulary per place (the words allowed there, and the end of the reply
+    where it may end); sampling and scoring share the masks, so both see the same distribution.
+    """
+
+    masks: Tensor
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        if tokenizer.eos_token_id is None:
+            raise UserError("the tokenizer has no end-of-sequence token, so replies could not end: set its eos_token")
+        self.eos = int(tokenizer.eos_token_id)
+        self.encode = lru_cache(maxsize=1 << 16)(self._encode)
+        self._grammars: dict[ReplySpec, tuple[int, ...]] = {}
+        self._words: dict[int, str] = {}
+        self.register_buffer("masks", torch.zeros(0, len(tokenizer), dtype=torch.bool), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return torch.device(self.model.device)
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)  # a hundred times quicker than the call around it
+        if backend is not None:
+            ids = tuple(backend.encode(text, add_special_tokens=False).ids)
+        else:
+            ids = tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if self.tokenizer.unk_token_id in ids:
+            raise UserError(f"the tokenizer does not know a word of {text!r}: the policy was made for another arena")
+        return ids
+
+    def token(self, word: str) -> int:
+        """Return the id of a word that is one token; raises UserError if it is not."""
+        ids: tuple[int, ...] = self.encode(word)
+        if len(ids) != 1:
+            raise UserError(f"{word!r} is {len(ids)} tokens of this tokenizer; replies need words of one token")
+        return ids[0]
+
+    def grammar(self, spec: ReplySpec) -> tuple[int, ...]:
+        """Return for each place of a reply, the last one being its end, the row of `masks` that holds there."""
+        known = self._grammars.get(spec)
+        if known is not None:
+            return known
+        rows = torch.zeros(len(spec.steps) + 1, self.masks.shape[1], dtype=torch.bool, device=self.masks.device)
+        for place, step in enumerate(spec.steps):
+            words = {self.token(word): word for word in step}
+            rows[place, list(words)] = True
+            self._words |= words
+        rows[spec.least :, self.eos] = True
+        first = len(self.masks)
+        self.masks = torch.cat([self.masks, rows])
+        self._grammars[spec] = grammar = tuple(range(first, first + len(rows)))
+        return grammar
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return sampled reply tokens as words, without the end of the reply."""
+        return " ".join([self._words[token] for token in tokens if token != self.eos])
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return fp32 logits [N, V] of hidden states [N, d]."""
+        logits: Tensor = self.model.get_output_embeddings()(hidden)
+        return logits.float()
+
+    def score(self, ids: Tensor, trained: Tensor, mask_rows: Tensor) -> Scores:
+        """Score the trained tokens of a batch, with gradients.
+
+        Args:
+            ids: [B, T] transcripts, padded on the right (causal attention never looks there).
+            trained: [B, T] True where the agent drew the token.
+            mask_rows: [N] row of `masks` under which each trained token was drawn, in the order of `ids[trained]`.
+
+        log pi(a_t | s_t) = log softmax(logits within the mask)[a_t]; logits are computed at trained positions only.
+        """
+        hidden: Tensor = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        at = hidden[:, :-1][trained[:, 1:]]
+        logits = self.logits(at).masked_fill(~self.masks[mask_rows], -torch.inf)
+        logp = logits.log_softmax(-1)
+        # 0 * -inf is nan, so forbidden tokens are taken out before the product.
+        entropy = -(logp.exp() * logp.masked_fill(logp.isneginf(), 0.0)).sum(-1)
+        return Scores(logp.gather(-1, ids[trained][:, None]).squeeze(-1), entropy)
+
+    def save(self, folder: Path) -> None:
+        """Write an ordinary Hugging Face folder (safetensors)."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def tiny(words: Sequence[str], *, width: int, layers: int, heads: int, context: int, seed: int) -> LanguageModel:
+    """Make a Llama from scratch over a word-level tokenizer; the weights depend on `seed` alone."""
+    tokenizer = word_tokenizer(words)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=context,
+        tie_word_embeddings=True,
+        initializer_range=float(__import__("os").environ.get("INIT","0.02")),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return LanguageModel(seeded(lambda: LlamaForCausalLM(config), seed), tokenizer)
+
+
+def seeded(make: Any, seed: int) -> Any:
+    """Call a constructor that draws from torch's global generator, and leave that generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+def load(folder: Path, **options: Any) -> LanguageModel:
+    """Load a Hugging Face folder; raises UserError when it is not a whole one."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **options)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise UserError(f"{folder} is not a whole model folder ({first[:200]}): restore it or train again") from None
+    return LanguageModel(model, tokenizer)

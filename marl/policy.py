@@ -1,0 +1,132 @@
+"""Who answers: the Policy protocol, and the policies that need no model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from arenas.spec import ReplySpec
+from marl.episode import Sample
+from marl.transcript import Transcript
+from protocols.draws import below
+from protocols.envelope import Envelope
+
+
+class Policy(Protocol):
+    """Anything that can take a seat."""
+
+    name: str
+
+    def open(self) -> Transcript:
+        """Return an empty transcript of the kind this policy reads."""
+
+    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+        """Answer, appending the sampled tokens (if any) to the transcript.
+
+        `seed` has this decision's coordinates; `greedy` asks for the most probable reply.
+        """
+
+    def close(self, transcript: Transcript) -> None:
+        """Release what the policy keeps for a transcript."""
+
+
+class TextPolicy:
+    """A policy that reads envelopes, not tokens."""
+
+    name = "text"
+
+    def open(self) -> Transcript:
+        """Return a transcript without ids."""
+        return Transcript()
+
+    def close(self, transcript: Transcript) -> None:
+        """Keep nothing."""
+
+
+class Random(TextPolicy):
+    """Every legal reply is equally likely."""
+
+    name = "random"
+
+    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+        """Draw a reply."""
+        return Sample(" ".join(spec.words(below(spec.size, seed))))
+
+
+class Scripted(TextPolicy):
+    """A function from what was heard, and the spec, to a reply."""
+
+    def __init__(self, script: Callable[[Sequence[Envelope], ReplySpec], str], name: str = "scripted") -> None:
+        self.script = script
+        self.name = name
+
+    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+        """Call the script."""
+        return Sample(self.script(transcript.heard, spec))
+
+
+class Human(TextPolicy):
+    """A person: `ask` shows the newly heard envelopes and returns the line typed."""
+
+    name = "human"
+
+    def __init__(self, ask: Callable[[Sequence[Envelope], ReplySpec], str]) -> None:
+        self._ask = ask
+        self._shown: dict[int, int] = {}
+
+    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+        """Ask until the line fits the spec."""
+        new = transcript.heard[self._shown.get(id(transcript), 0) :]
+        self._shown[id(transcript)] = len(transcript.heard)
+        while True:
+            line = self._ask(new, spec)  # the episode waits for the person
+            if spec.parse(line) is not None:
+                return Sample(line)
+            new = []
+
+    def close(self, transcript: Transcript) -> None:
+        """Forget what was shown."""
+        self._shown.pop(id(transcript), None)
+
+
+class Recorded:
+    """Replays the replies of one seat of a log (None: it missed the deadline); then the live policy goes on."""
+
+    def __init__(self, samples: Sequence[Sample | None], live: Policy, name: str) -> None:
+        self.samples = samples
+        self.live = live
+        self.name = name
+        self._next = 0
+
+    def open(self) -> Transcript:
+        """Return the live policy's kind of transcript."""
+        return self.live.open()
+
+    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+        """Give the recorded reply, or ask the live policy."""
+        if self._next == len(self.samples):
+            return await self.live.reply(transcript, spec=spec, seed=seed, greedy=greedy)
+        sample = self.samples[self._next]
+        self._next += 1
+        if sample is None:
+            await asyncio.get_running_loop().create_future()  # for ever: the referee's deadline ends the wait
+            raise AssertionError
+        transcript.replied(sample.tokens)
+        return sample
+
+    def close(self, transcript: Transcript) -> None:
+        """Close the live policy's transcript."""
+        self.live.close(transcript)
+
+
+class _Over(TextPolicy):
+    """Stands in where a replay should never need a live policy."""
+
+    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+        """Say that the recording was too short."""
+        raise LookupError("the recorded replies ended before the episode did: the log is incomplete or was changed")
+
+
+OVER: Final = _Over()
+Seats = Mapping[str, Policy]

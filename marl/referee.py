@@ -1,0 +1,238 @@
+"""The referee: plays one episode. It asks, takes replies, carries messages, steps the arena, and stamps the log.
+
+What it stamps is the log, and what it did not accept never happened. Whatever it does at one instant it does in a fixed
+order (messages that are due, then replies in seat order), so an episode does not depend on how tasks were scheduled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from heapq import heappop, heappush
+from typing import Any, NamedTuple
+
+from arenas.core import Arena, Outcome
+from arenas.spec import ReplySpec, Words
+from marl.episode import Episode, Finish, Sample, Stop, Turn
+from marl.scenario import World
+from protocols import topics
+from protocols.bus import Bus, Subscription
+from protocols.draws import key
+from protocols.envelope import EVERYONE, NOBODY, REFEREE, Envelope, Kind
+from protocols.log import Entry, Heard, Log
+
+
+class ParticipantError(RuntimeError):
+    """An agent failed; the message is its error."""
+
+
+class Do(NamedTuple):
+    """An intervention on the bus: the listeners of message `seq` hear `body` instead, or nothing (None)."""
+
+    seq: int
+    body: str | None
+
+
+class Referee:
+    """One episode of a world, over a bus. `log` comes in with its header and no entries."""
+
+    def __init__(self, world: World, arena: Arena, bus: Bus, run: str, log: Log, do: Do | None = None) -> None:
+        self.world = world
+        self.arena = arena
+        self.log = log
+        self._do = do
+        self._bus = bus
+        self._to = {agent: topics.to(run, log.episode, agent) for agent in world.agents}
+        self._loop = asyncio.get_running_loop()
+        self._due: list[tuple[float, int, str, Envelope]] = []  # messages on their way: (time, seq, listener, as heard)
+        self._sent = 0
+        self._prices = dict.fromkeys(world.agents, 0.0)
+        self._turns: list[Turn] = []
+        self._rewards: list[tuple[float, ...]] = []
+        self._drift = 0
+
+    async def play(self, inbox: Subscription) -> Episode:
+        """Play to the end; a failing participant ends the episode with `stop = error`."""
+        error = ""
+        try:
+            stop = await self._stages(inbox)
+        except ParticipantError as failure:
+            stop, error = Stop.ERROR, str(failure)
+        end = self._stamp(Kind.END, EVERYONE, stop.value)
+        for topic in self._to.values():
+            await self._bus.publish(topic, end)
+        self._rewards += [(0.0,) * len(self.world.agents)] * (len(self._turns) - len(self._rewards))
+        return Episode(
+            self.log,
+            self.world.agents,
+            tuple(self._turns),
+            tuple(self._rewards),
+            stop,
+            error,
+            self._drift + inbox.dropped + inbox.duplicates,
+        )
+
+    async def _stages(self, inbox: Subscription) -> Stop:
+        arena = self.arena
+        arena.begin(key(self.log.seed, self.log.episode, "deal"), **self.log.deal)
+        hidden = arena.hidden()
+        self._stamp(Kind.WORLD, NOBODY, hidden)
+        stage = 0
+        while True:
+            replies: dict[str, Words | None] = {}
+            for group in self.world.scenario.floor.turns(arena.acting()):
+                replies.update(await self._ask(group, stage, inbox))
+            outcome = arena.advance(replies)
+            self._pay(outcome)
+            if outcome.done:
+                return Stop.TRUNCATED if outcome.truncated else Stop.TERMINATED
+            if (now_hidden := arena.hidden()) != hidden:
+                hidden = now_hidden
+                self._stamp(Kind.WORLD, NOBODY, hidden)
+            stage += 1
+
+    async def _ask(self, group: tuple[str, ...], stage: int, inbox: Subscription) -> Mapping[str, Words | None]:
+        """Show each agent of the group its view, and take in their replies."""
+        specs = {agent: self.arena.spec(agent) for agent in group}
+        await self._deliver()
+        asked: dict[int, str] = {}
+        deadline = self.world.scenario.deadline
+        limit = {} if deadline is None else {"deadline": deadline}
+        for agent in group:
+            view = self._stamp(Kind.VIEW, agent, self.arena.view(agent), {"reply": specs[agent].wire, **limit})
+            asked[view.seq] = agent
+            await self._bus.publish(self._to[agent], view)
+        replies = await self._replies(asked, inbox, deadline)
+        legal: dict[str, Words | None] = {}
+        for agent in group:
+            legal[agent] = await self._accept(agent, specs[agent], replies.get(agent), stage)
+        return legal
+
+    async def _replies(self, asked: dict[int, str], inbox: Subscription, deadline: float | None) -> dict[str, Envelope]:
+        """Wait for one reply of each agent asked, carrying messages that fall due meanwhile."""
+        replies: dict[str, Envelope] = {}
+        until = None if deadline is None else round(self._loop.time() + deadline, 9)
+        while len(replies) < len(asked):
+            wake = min((t for t in (until, self._due[0][0] if self._due else None) if t is not None), default=None)
+            if wake is None:
+                envelope = await inbox.get()
+            else:
+                try:
+                    # A reply at the very instant of the deadline still counts.
+                    async with asyncio.timeout_at(wake + 1e-6):
+                        envelope = await inbox.get()
+                except TimeoutError:
+                    await self._deliver()
+                    if until is not None and self._loop.time() >= until:
+                        break
+                    continue
+            agent = asked.get(-1 if envelope.reply_to is None else envelope.reply_to)
+            if envelope.kind is Kind.END:
+                raise ParticipantError(f"{envelope.sender}: {envelope.body}")
+            if agent is None or agent != envelope.sender or agent in replies:
+                self._drift += 1
+                continue
+            replies[agent] = envelope
+        return replies
+
+    async def _accept(self, agent: str, spec: ReplySpec, reply: Envelope | None, stage: int) -> Words | None:
+        """Stamp a reply, carry it if it was said, and record the turn; None if it was not a legal reply."""
+        if reply is None:
+            words, sample, data = None, Sample("", finish=Finish.MISSING), {"missing": True}
+        else:
+            data = dict(reply.data)
+            words = spec.parse(reply.body)
+            sample = Sample(
+                reply.body,
+                tuple(data.get("tokens", ())),
+                tuple(data.pop("logprobs", ())),
+                data.get("version", 0),
+                Finish(data.pop("finish", "stop")),
+            )
+            if not data.get("tokens"):
+                data.pop("tokens", None)
+                data.pop("version", None)
+            if words is None:
+                data["legal"] = False
+        kind = Kind(spec.kind)
+        effect = spec.default if words is None else words
+        if kind is Kind.SAY:
+            entry = await self._say(agent, spec, sample.text, effect, data, reply)
+        else:
+            entry = self._stamp(kind, EVERYONE, sample.text, data, agent, reply)
+        self._turns.append(Turn(agent, entry.seq, stage, spec, effect, words is not None, sample))
+        return words
+
+    async def _say(
+        self, agent: str, spec: ReplySpec, text: str, words: Words, data: dict[str, Any], reply: Envelope | None
+    ) -> Envelope:
+        """Put a message on the channel: price it, stamp it with what each listener will hear, and send it off."""
+        world, log = self.world, self.log
+        message = world.channel.send(words, spec.alphabet)
+        if message.price:
+            data["price"] = message.price
+            self._prices[agent] += message.price
+        entry = self._stamp(Kind.SAY, EVERYONE, text, data, agent, reply)
+        seed = key(log.seed, log.episode, "channel", entry.seq) if world.channel.effects else 0
+        heard = []
+        for listener in world.topology.audience(agent):
+            symbols, delay = world.channel.carry(message, seed, listener)
+            body = None if symbols is None else " ".join(symbols)
+            if self._do is not None and self._do.seq == entry.seq:
+                body = self._do.body
+            time = round(entry.time + delay, 9) if delay else entry.time
+            heard.append(Heard(listener, time, body))
+            if body is not None:
+                as_heard = entry if body == entry.body else entry.model_copy(update={"body": body})
+                heappush(self._due, (time, entry.seq, listener, as_heard))
+        log.entries[entry.seq] = Entry(entry, tuple(heard))
+        await self._deliver()
+        return entry
+
+    async def _deliver(self) -> None:
+        """Hand over every message that is due."""
+        now = self._loop.time() + 1e-9
+        while self._due and self._due[0][0] <= now:
+            _, _, listener, as_heard = heappop(self._due)
+            await self._bus.publish(self._to[listener], as_heard)
+
+    def _pay(self, outcome: Outcome) -> None:
+        """Book what the stage paid, less what its messages cost, on the stage's last turn."""
+        agents = self.world.agents
+        paid = tuple(outcome.rewards.get(a, 0.0) - self._prices[a] for a in agents)
+        zeros = (0.0,) * len(agents)
+        self._rewards += [zeros] * (len(self._turns) - 1 - len(self._rewards)) + [paid]
+        if paid != zeros:
+            self._stamp(Kind.REWARD, NOBODY, "", dict(zip(agents, paid, strict=True)))
+            self._prices = dict.fromkeys(agents, 0.0)
+
+    def _stamp(
+        self,
+        kind: Kind,
+        to: str,
+        body: str,
+        data: dict[str, Any] | None = None,
+        sender: str = REFEREE,
+        reply: Envelope | None = None,
+    ) -> Envelope:
+        """Give an envelope its place and time in the log; what agents sent keeps their own count."""
+        entries = self.log.entries
+        if sender == REFEREE:
+            n = self._sent
+            self._sent += 1
+        else:
+            n = reply.n if reply is not None else 0
+        envelope = Envelope(
+            episode=self.log.episode,
+            sender=sender,
+            n=n,
+            kind=kind,
+            to=to,
+            seq=len(entries),
+            time=round(self._loop.time(), 9),
+            body=body,
+            data=data or {},
+            reply_to=None if reply is None else reply.reply_to,
+        )
+        entries.append(Entry(envelope))
+        return envelope

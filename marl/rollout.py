@@ -1,0 +1,142 @@
+"""Many episodes at once; an episode again; an episode with one thing changed.
+
+Replay needs no snapshots: the arena is dealt from the episode's own key, and recorded replies are fed back. A fork
+feeds them back up to a point and lets the policies go on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from marl.agent import Agent
+from marl.episode import Episode, Sample
+from marl.policy import OVER, Policy, Recorded, Seats
+from marl.referee import Do, Referee
+from marl.scenario import World
+from protocols import topics
+from protocols.bus import Bus, MemoryBus
+from protocols.clock import ClockName, run
+from protocols.log import Log
+
+RUN: Final = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One episode to be played: what its log's header will say, and who sits where."""
+
+    episode: str
+    seats: Seats
+    seed: int
+    deal: dict[str, Any] = field(default_factory=dict)
+    greedy: bool = False
+    do: Do | None = None
+    salt: int = 0
+
+
+async def play(world: World, bus: Bus, plan: Plan) -> Episode:
+    """Play one episode: an agent task for each seat, and the referee."""
+    log = Log(
+        plan.episode,
+        plan.seed,
+        world.scenario.wire,
+        {seat: policy.name for seat, policy in plan.seats.items()},
+        plan.deal,
+        plan.greedy,
+        None if plan.do is None else plan.do._asdict(),
+    )
+    arena = world.borrow()
+    pattern = topics.sent_by(RUN, plan.episode)
+    inbox = await bus.subscribe(pattern)
+    referee = Referee(world, arena, bus, RUN, log, plan.do)
+    tasks = []
+    inboxes = {}
+    for seat, policy in plan.seats.items():
+        topic = topics.to(RUN, plan.episode, seat)
+        inboxes[topic] = await bus.subscribe(topic)
+        agent = Agent(seat, policy, bus, RUN, plan.episode, plan.seed, world.scenario.latency, plan.greedy, plan.salt)
+        tasks.append(asyncio.create_task(agent.act(inboxes[topic]), name=f"{plan.episode}/{seat}"))
+    try:
+        episode = await referee.play(inbox)
+        await asyncio.sleep(0)  # whoever waits for the end hears it; whoever still thinks is stopped below
+    finally:
+        for task in tasks:
+            if not task.done():
+                task.cancel()
+        await bus.unsubscribe(pattern, inbox)
+        for topic, subscription in inboxes.items():
+            await bus.unsubscribe(topic, subscription)
+        world.give_back(arena)
+    lost = sum(subscription.dropped + subscription.duplicates for subscription in inboxes.values())
+    return replace(episode, drift=episode.drift + lost) if lost else episode
+
+
+async def play_all(
+    world: World, plans: Iterable[Plan], concurrency: int = 256, done: Callable[[Episode], None] | None = None
+) -> list[Episode]:
+    """Play episodes, at most `concurrency` at a time, and return them in the order of the plans."""
+    plans = list(plans)
+    queue = iter(enumerate(plans))
+    episodes: dict[int, Episode] = {}
+
+    async def worker(bus: Bus) -> None:
+        for i, plan in queue:
+            episodes[i] = await play(world, bus, plan)
+            if done is not None:
+                done(episodes[i])
+
+    async with MemoryBus() as bus, asyncio.TaskGroup() as group:
+        for _ in range(min(concurrency, len(plans))):
+            group.create_task(worker(bus))
+    return [episodes[i] for i in range(len(plans))]
+
+
+def collect(
+    world: World,
+    plans: Iterable[Plan],
+    *,
+    concurrency: int = 256,
+    clock: ClockName = "virtual",
+    done: Callable[[Episode], None] | None = None,
+) -> list[Episode]:
+    """Play episodes on a loop of their own. The default clock is virtual: thinking and waiting cost no real time."""
+    return run(play_all(world, plans, concurrency, done), clock)
+
+
+def _recorded(log: Log, seat: str, before: int, live: Policy) -> Recorded:
+    replies = [envelope for envelope in log.replies(seat) if envelope.seq < before]
+    samples = [
+        None
+        if reply.data.get("missing")
+        else Sample(reply.body, tuple(reply.data.get("tokens", ())), version=reply.data.get("version", 0))
+        for reply in replies
+    ]
+    return Recorded(samples, live, log.seats[seat])
+
+
+def replay(
+    log: Log, live: Seats | None = None, *, upto: int | None = None, do: Do | None = None, salt: int = 0
+) -> Plan:
+    """Plan to play a logged episode again: recorded replies before entry `upto` (default: all), live seats after it.
+
+    With `do`, the listeners of one message hear something else; with another `salt`, the live part draws other numbers.
+    """
+    seats = {
+        seat: _recorded(log, seat, len(log.entries) if upto is None else upto, (live or {}).get(seat, OVER))
+        for seat in log.seats
+    }
+    if do is None and log.do is not None:
+        do = Do(**log.do)
+    return Plan(log.episode, seats, log.seed, log.deal, log.greedy, do, salt)
+
+
+def fork(log: Log, at: int, live: Seats, *, do: Do | None = None, salt: int = 0) -> Plan:
+    """Plan another future of a logged episode from entry `at` on.
+
+    Without `do` the reply at `at` is drawn anew: the same one with the same salt and weights. With `do` the reply
+    stands and its listeners hear `do.body` instead.
+    """
+    return replay(log, live, upto=at if do is None else at + 1, do=do, salt=salt)

@@ -1,0 +1,69 @@
+"""PolicyServer: answers everything that waits, over all episodes and agents, as one batch.
+
+Requests gather while tasks run. When the loop is idle, that is when every task waits for something, they are all
+sampled together: batches are as large as they can be and no time window is guessed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from arenas.spec import ReplySpec
+from marl.decode import Request, generate
+from marl.episode import Sample
+from marl.lm import LanguageModel
+from marl.transcript import Transcript
+from protocols.clock import EpisodeLoop, episode_loop
+
+
+class PolicyServer:
+    """The policy of any number of seats that share one model. `version` counts the updates of its weights."""
+
+    def __init__(self, lm: LanguageModel, name: str, max_batch: int = 1024) -> None:
+        self.lm = lm
+        self.name = name
+        self.max_batch = max_batch
+        self.version = 0
+        self.sampled = 0
+        """Tokens sampled so far."""
+        self.batches = 0
+        self._waiting: list[tuple[Request, asyncio.Future[Sample]]] = []
+        self._loop: EpisodeLoop | None = None
+
+    def open(self) -> Transcript:
+        """Return a transcript in this model's tokens."""
+        return Transcript(self.lm.encode)
+
+    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+        """Wait for the next batch; the sampled tokens stand in the transcript when this returns."""
+        loop = episode_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            self._waiting = []
+            loop.on_idle(self._answer)
+        future: asyncio.Future[Sample] = loop.create_future()
+        self._waiting.append((Request(transcript, spec, seed, greedy), future))
+        return await future
+
+    def close(self, transcript: Transcript) -> None:
+        """Give up the transcript's row of the cache."""
+        transcript.cache = None
+        transcript.cached = 0
+
+    def publish(self, version: int) -> None:
+        """Announce that the weights have changed; caches of older versions are not used any more."""
+        self.version = version
+
+    def _answer(self) -> bool:
+        """Sample all that waits, at most `max_batch` rows at a time; say whether anything did."""
+        waiting = [(request, future) for request, future in self._waiting if not future.done()]
+        self._waiting = []
+        for first in range(0, len(waiting), self.max_batch):
+            batch = waiting[first : first + self.max_batch]
+            self.lm.eval()
+            samples = generate(self.lm, [request for request, _ in batch], self.version)
+            self.batches += 1
+            for (_, future), sample in zip(batch, samples, strict=True):
+                self.sampled += len(sample.tokens)
+                future.set_result(sample)
+        return bool(waiting)

@@ -1,0 +1,85 @@
+"""Log -> token ids, append-only.
+
+An agent's context is the text of its view of the log, tokenised piece by piece as it arrives and never again; what the
+agent sampled stays in it as the ids that were drawn, never as re-tokenised text.
+
+    <bos> state s3 > m1 <eos>                               the sender of `lewis`
+    <bos> sender_0 : m1 which state > s3 <eos>              the receiver
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from marl.episode import Episode, Trace
+from protocols.envelope import Envelope, Kind
+
+Encode = Callable[[str], Sequence[int]]
+BOS: Final = "<bos>"
+EOS: Final = "<eos>"
+PAD: Final = "<pad>"
+PROMPT: Final = ">"
+
+
+def render(envelope: Envelope) -> str:
+    """Return what an envelope adds to the context of an agent it reached; nothing for those without text."""
+    if envelope.kind is Kind.SAY:
+        return f"{envelope.sender} : {envelope.body}"
+    return envelope.body if envelope.kind is Kind.VIEW else ""
+
+
+class Transcript:
+    """What one agent has perceived and replied in one episode.
+
+    `heard` keeps the envelopes, for policies that read text; `ids` the tokens, for those that read tokens (with
+    `encode`). `cache` belongs to the policy server: where this transcript's keys and values are.
+    """
+
+    __slots__ = ("_encode", "cache", "cached", "heard", "ids")
+
+    def __init__(self, encode: Encode | None = None) -> None:
+        self._encode = encode
+        self.heard: list[Envelope] = []
+        self.ids: list[int] = list(encode(BOS)) if encode else []
+        self.cache: Any = None
+        self.cached = 0
+
+    def hear(self, envelope: Envelope) -> None:
+        """Append what reached the agent."""
+        self.heard.append(envelope)
+        if self._encode and (text := render(envelope)):
+            self.ids += self._encode(text)
+
+    def ask(self) -> None:
+        """Append the prompt for a reply."""
+        if self._encode:
+            self.ids += self._encode(PROMPT)
+
+    def take_back(self, length: int) -> None:
+        """Forget all ids after the first `length`: a reply that came too late was never given."""
+        del self.ids[length:]
+        self.cached = min(self.cached, length)
+
+    def replied(self, tokens: Sequence[int]) -> None:
+        """Append what was sampled."""
+        self.ids += tokens
+
+
+def trace(episode: Episode, agent: str, encode: Encode) -> Trace:
+    """Rebuild from the log the ids an agent's policy saw and drew: the same as its live transcript."""
+    transcript = Transcript(encode)
+    own = {turn.seq: (i, turn.sample.tokens) for i, turn in enumerate(episode.turns) if turn.agent == agent}
+    spans: list[tuple[int, int, int]] = []
+    for envelope in episode.log.view(agent):
+        if envelope.sender != agent:
+            transcript.hear(envelope)
+            continue
+        transcript.ask()
+        index, tokens = own[envelope.seq]
+        if tokens:  # a reply that missed its deadline leaves nothing behind
+            start = len(transcript.ids)
+            transcript.replied(tokens)
+            spans.append((start, len(transcript.ids), index))
+    end = spans[-1][1] if spans else 0
+    return Trace(agent, tuple(transcript.ids[:end]), tuple(spans))

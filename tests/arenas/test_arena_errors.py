@@ -1,0 +1,49 @@
+"""What a user gets wrong is answered in one sentence that says how to mend it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import arenas
+from arenas import ArenaError
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("lewis", {"n": 1}, "lewis needs n >= 2 states and k >= 1 symbols, not n=1, k=4"),
+        ("lewis", {"k": 0}, "not n=4, k=0"),
+        ("lewis", {"states": 4}, "arena lewis: got an unexpected keyword argument 'states'; it takes n, k$"),
+        ("lewis", {"n": "four"}, "arena lewis: '<' not supported .* it takes n, k$"),
+        ("lewiss", {}, "no arena 'lewiss': did you mean lewis"),
+        ("poker", {}, "no arena 'poker': there are lewis, matrix, reconstruction, reference$"),
+        ("reference", {"distractors": 64}, "1 to 63 distractors, not length=3, alphabet=12, distractors=64"),
+        ("reference", {"distractors": 0}, "distractors=0"),
+        ("reference", {"length": 0}, "reference needs length >= 1"),
+        ("reference", {"values": 1}, "values >= 2, not attributes=2 and values=1"),
+        ("reconstruction", {"attributes": 0}, "objects need 1 to 12 attributes"),
+        ("reconstruction", {"alphabet": 0}, "needs length and alphabet >= 1, not length=3 and alphabet=0"),
+        ("reconstruction", {"held_out": 1.0}, "held_out is a fraction from 0 to below 1"),
+        ("reconstruction", {"held_out": -0.1}, "not held_out=-0.1"),
+        ("reconstruction", {"held_out": 0.5, "attributes": 1}, "needs 2 attributes .* attributes=1"),
+        ("reconstruction", {"held_out": 0.5, "attributes": 7}, "at most 1048576 objects"),
+        ("matrix", {"game": "chess"}, "no matrix game 'chess': there are prisoners_dilemma, .*; or give payoffs"),
+        ("matrix", {"rounds": 0}, "matrix needs rounds >= 1, not 0"),
+        ("matrix", {"payoffs": []}, "rows of equal length of pairs"),
+        ("matrix", {"payoffs": [[1, 2], [3, 4]]}, "rows of equal length of pairs"),
+        ("matrix", {"payoffs": [[[1, 2]], [[1, 2], [3, 4]]]}, "rows of equal length of pairs"),
+        ("matrix", {"payoffs": [[[1, float("nan")]]]}, "rows of equal length of pairs"),
+        ("matrix", {"payoffs": [[["a", "b"]]]}, "rows of equal length of pairs"),
+    ],
+)
+def test_message(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArenaError, match=message):
+        arenas.make(name, **options)
+
+
+def test_your_own_arena_can_be_made_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(arenas.ARENAS, "mine", arenas.ARENAS["lewis"])
+    assert arenas.make("mine", n=3).cases == 3
+    assert "mine" in arenas.names()

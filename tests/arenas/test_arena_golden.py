@@ -1,0 +1,37 @@
+"""Transcripts of seeded random play do not change. To write them anew: REGENERATE_GOLDEN=1 pytest tests/arenas."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import arenas
+from arenas.testing import transcript
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "arenas"
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "lewis": [{}, {"n": 3, "k": 2}],
+    "reference": [{}, {"attributes": 3, "values": 3, "distractors": 1, "length": 1, "alphabet": 5}],
+    "reconstruction": [{}, {"attributes": 3, "values": 4, "partial": False, "held_out": 0.25}],
+    "matrix": [{}, {"game": "prisoners_dilemma", "rounds": 3}, {"game": "rock_paper_scissors", "rounds": 2}],
+}
+
+
+def played(name: str) -> str:
+    parts = []
+    for options in SETTINGS[name]:
+        arena = arenas.make(name, **options)
+        parts += [f"# {name} {options} seed {seed}\n{transcript(arena, seed)}" for seed in range(3)]
+    return "\n".join(parts)
+
+
+@pytest.mark.parametrize("name", arenas.names())
+def test_transcripts_are_as_they_were(name: str) -> None:
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("REGENERATE_GOLDEN"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(played(name))
+    assert played(name) == path.read_text(), "if this is meant, run it once with REGENERATE_GOLDEN=1"

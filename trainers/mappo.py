@@ -1,0 +1,150 @@
+"""MAPPO for language-model agents (Yu et al. 2022), one reply = one decision.
+
+The critic's scope, the way credit is assigned and the sharing of parameters are independent settings: `critic = "own"`
+with `credit = "individual"` is IPPO, `critic = "none"` with `credit = "monte_carlo"` is REINFORCE with a batch baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from marl import credit
+from marl.batch import Batch, collate
+from marl.critic import Critic, table
+from marl.episode import Episode
+from marl.lm import LanguageModel
+from protocols.draws import key
+from trainers.losses import explained_variance, ppo_clip, value_loss
+from trainers.trainer import Metrics, Trainer
+
+
+class MappoConfig(BaseModel):
+    """The defaults are the vetted algorithm; any key you set is your own assembly."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["mappo"] = "mappo"
+    critic: Literal["central", "own", "none"] = "central"
+    credit: Literal["sequential", "team", "individual", "monte_carlo"] = "sequential"
+    gamma: float = Field(default=1.0, gt=0, le=1, description="discount per round of the arena")
+    lam: float = Field(default=0.95, ge=0, le=1, description="lambda of the generalised advantage")
+    normalise: bool = Field(default=True, description="advantages to mean 0, deviation 1, per agent")
+    clip_low: float = Field(default=0.2, gt=0)
+    clip_high: float = Field(default=0.2, gt=0)
+    entropy: float = Field(default=0.05, ge=0, description="weight of the mean entropy per token")
+    epochs: int = Field(default=1, ge=1)
+    minibatches: int = Field(default=1, ge=1, description="optimizer steps per epoch")
+    micro_batch: int = Field(default=4096, ge=1, description="rows per backward pass; changes nothing but memory")
+    lr: float = Field(default=5e-4, gt=0)
+    critic_lr: float = Field(default=1e-3, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    critic_width: int = Field(default=64, ge=8)
+    critic_layers: int = Field(default=2, ge=1)
+    critic_heads: int = Field(default=4, ge=1)
+
+
+class Mappo(Trainer):
+    """Clipped policy gradient with advantages from a critic over the log."""
+
+    def __init__(
+        self,
+        config: MappoConfig,
+        policies: Mapping[str, LanguageModel],
+        seats: Mapping[str, str],
+        critic: Critic | None,
+        seed: int,
+    ) -> None:
+        super().__init__(policies, seats, critic, seed)
+        self.config = config
+        for name, lm in self.policies.items():
+            self.optimizer(name, lm.model, config.lr)
+        if critic is not None:
+            self.optimizer("critic", critic, config.critic_lr)
+
+    def update(self, episodes: Sequence[Episode]) -> Metrics:
+        """One joint update from whole episodes.
+
+            A_k   = credit(V over the log)                   credit.py, for every decision k of every agent
+            L_pi  = -1/N sum_t min(rho_t A_k(t), clip(rho_t) A_k(t)) - c_H 1/N sum_t H_t
+            L_V   = 1/(2P) sum_p (V_p - target_p)^2
+        """
+        cfg = self.config
+        book = credit.ledger(episodes, cfg.gamma)
+        values = self.values(episodes, book)
+        scored = credit.CREDITS[cfg.credit](book, values, cfg.lam)
+        advantage = scored.advantage
+        if cfg.normalise:
+            advantage = credit.normalise(advantage, book.actor, book.rewards.shape[-1])
+        # The log-probabilities of all agents are those of sampling, fixed before any of them takes a step.
+        batches = {
+            name: collate(lm, episodes, [s for s, p in self.seats.items() if p == name], advantage)
+            for name, lm in self.policies.items()
+        }
+        metrics: Metrics = {}
+        for part in self.parts(len(episodes)):
+            for name, batch in batches.items():
+                metrics |= self.policy_step(name, batch.rows(torch.isin(batch.episode, part)))
+            if self.critic is not None:
+                metrics |= self.critic_step(self.critic, [episodes[i] for i in part.tolist()], scored.target[part])
+        self.version += 1
+        return metrics
+
+    def policy_step(self, name: str, batch: Batch) -> Metrics:
+        """One optimizer step of one policy; the rows go through in micro-batches with one common denominator."""
+        cfg, lm = self.config, self.policies[name]
+        lm.train()
+        n = max(batch.tokens, 1)
+        total: dict[str, float] = dict.fromkeys(("loss", "entropy", "kl", "clipped"), 0.0)
+        for first in range(0, len(batch.ids), cfg.micro_batch):
+            micro = batch.rows(torch.arange(first, min(first + cfg.micro_batch, len(batch.ids)), device=lm.device))
+            at = micro.trained
+            logp, entropy = lm.score(micro.ids, at, micro.mask_rows[at])
+            policy = ppo_clip(logp, micro.logp_old[at], micro.advantage[at], cfg.clip_low, cfg.clip_high)
+            loss = (policy.loss - cfg.entropy * entropy.sum()) / n
+            loss.backward()
+            total["loss"] += float(loss.detach())
+            total["entropy"] += float(entropy.sum()) / n
+            total["kl"] += float((policy.ratio - 1 - policy.ratio.log()).sum()) / n  # k3, Schulman 2020
+            total["clipped"] += float(policy.clipped) / n
+        total["grad"] = self.step(name, lm.model, cfg.max_grad_norm)
+        return {f"policy/{name}/{what}": value for what, value in total.items()}
+
+    def critic_step(self, critic: Critic, episodes: Sequence[Episode], target: NDArray[np.float64]) -> Metrics:
+        """One optimizer step of the critic for the joint minibatch."""
+        critic.train()
+        reading = critic.read(episodes)
+        wanted = torch.from_numpy(target).float().to(reading.ids.device)
+        has_target = reading.slot < wanted.shape[1]
+        goal = wanted[reading.episode, reading.slot.clamp(max=wanted.shape[1] - 1), reading.agent]
+        keep = has_target & ~goal.isnan()
+        values = critic(reading)[keep]
+        loss = value_loss(values, goal[keep]) / max(int(keep.sum()), 1)
+        loss.backward()
+        explained = explained_variance(values.detach(), goal[keep])
+        norm = self.step("critic", critic, self.config.max_grad_norm)
+        return {"critic/loss": float(loss.detach()), "critic/explained_variance": explained, "critic/grad": norm}
+
+    @torch.no_grad()
+    def values(self, episodes: Sequence[Episode], book: credit.Ledger) -> credit.Array:
+        """Return V [E, K + 1, N], zeros without a critic."""
+        size, count, agents = book.rewards.shape
+        if self.critic is None:
+            return np.zeros((size, count + 1, agents))
+        reading = self.critic.read(episodes)
+        return table(reading, self.critic(reading), size, count + 1, agents)
+
+    def parts(self, episodes: int) -> Iterator[torch.Tensor]:
+        """Yield the episodes of each minibatch of each epoch, shuffled by coordinates."""
+        cfg = self.config
+        for epoch in range(cfg.epochs):
+            if cfg.minibatches == 1:
+                yield torch.arange(episodes)
+                continue
+            rng = np.random.default_rng(key(self.seed, "minibatches", self.version, epoch))
+            yield from map(torch.from_numpy, np.array_split(rng.permutation(episodes), cfg.minibatches))

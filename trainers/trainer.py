@@ -1,0 +1,105 @@
+"""Trainer: what every algorithm shares. An algorithm is a subclass with one method, `update`."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from marl.critic import Critic
+from marl.episode import Episode
+from marl.errors import UserError
+from marl.lm import LanguageModel
+
+Metrics = dict[str, float]
+
+
+class Trainer(ABC):
+    """Holds the models and their optimizers; `update` is the algorithm.
+
+    Args:
+        policies: the models to train, by name.
+        seats: seat -> name of the policy that sits there.
+        critic: the critic, if the algorithm has one.
+        seed: the run's seed, for the algorithm's own draws.
+    """
+
+    def __init__(
+        self, policies: Mapping[str, LanguageModel], seats: Mapping[str, str], critic: Critic | None, seed: int
+    ) -> None:
+        self.policies = dict(policies)
+        self.seats = dict(seats)
+        self.critic = critic
+        self.seed = seed
+        self.version = 0
+        """Updates made so far: the version of the weights."""
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+
+    @abstractmethod
+    def update(self, episodes: Sequence[Episode]) -> Metrics:
+        """Learn from whole episodes, once."""
+
+    def optimizer(self, name: str, module: nn.Module, lr: float) -> torch.optim.Optimizer:
+        """Make and remember an optimizer."""
+        self.optimizers[name] = made = torch.optim.Adam(module.parameters(), lr=lr, eps=1e-5, fused=True)
+        return made
+
+    def step(self, name: str, module: nn.Module, max_norm: float) -> float:
+        """Clip the gradient's norm, take one step, clear the gradient; return the norm before clipping."""
+        norm = float(nn.utils.clip_grad_norm_(module.parameters(), max_norm))
+        if norm != norm or norm == float("inf"):
+            raise FloatingPointError(f"the gradient of {name} is {norm} in update {self.version + 1}")
+        self.optimizers[name].step()
+        self.optimizers[name].zero_grad(set_to_none=True)
+        return norm
+
+    def save(self, folder: Path) -> None:
+        """Write everything that steers learning: policies as Hugging Face folders, the rest as safetensors and JSON."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, lm in self.policies.items():
+            lm.save(folder / "policies" / name)
+        if self.critic is not None:
+            save_file(self.critic.state_dict(), folder / "critic.safetensors")
+        tensors: dict[str, Tensor] = {}
+        for name, optimizer in self.optimizers.items():
+            for index, slots in optimizer.state_dict()["state"].items():
+                tensors |= {f"{name}/{index}/{slot}": value for slot, value in slots.items()}
+        save_file(tensors, folder / "optimizers.safetensors")
+        (folder / "trainer.json").write_text(json.dumps({"version": self.version, **self.extra()}))
+
+    def restore(self, folder: Path) -> None:
+        """Take up what `save` wrote; raises UserError if the checkpoint is damaged or of another configuration."""
+        try:
+            state = json.loads((folder / "trainer.json").read_text())
+            for name, lm in self.policies.items():
+                weights = load_file(folder / "policies" / name / "model.safetensors")
+                lm.model.load_state_dict(weights, strict=False)
+            if self.critic is not None:
+                self.critic.load_state_dict(load_file(folder / "critic.safetensors"))
+            tensors = load_file(folder / "optimizers.safetensors")
+            for name, optimizer in self.optimizers.items():
+                slots: dict[int, dict[str, Tensor]] = {}
+                for key, value in tensors.items():
+                    owner, index, slot = key.rsplit("/", 2)
+                    if owner == name:
+                        slots.setdefault(int(index), {})[slot] = value
+                optimizer.load_state_dict(optimizer.state_dict() | {"state": slots})
+            self.version = int(state["version"])
+            self.take_extra(state)
+        except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
+            reason = str(error).strip().partition("\n")[0][:200]
+            raise UserError(f"the checkpoint {folder} is damaged or of another configuration: {reason}") from None
+
+    def extra(self) -> dict[str, Any]:
+        """Return what else an algorithm keeps between updates, as JSON values."""
+        return {}
+
+    def take_extra(self, state: dict[str, Any]) -> None:
+        """Take up what `extra` returned."""
