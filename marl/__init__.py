@@ -1,0 +1,1 @@
+"""Agents, policies, rollouts, critics, credit and study; the `marl` command."""

@@ -22,7 +22,7 @@ class Batch:
     ids: Tensor
     """[B, T] int64, padded on the right."""
     trained: Tensor
-    """[B, T] bool: the agent drew this token among several; never a prompt, another's words, padding or a forced end."""
+    """[B, T] bool: drawn by the agent among several; never a prompt, others' words, padding or a forced end."""
     logp_old: Tensor
     """[B, T] float32 log-probability under the policy that drew it."""
     advantage: Tensor

@@ -1,9 +1,9 @@
 """Returns and advantages: pure functions of rewards and values, the equation above each.
 
 Axes: E episodes, K decisions in log order (padded), N agents. `values[e, k, i]` is V_i just before decision k, and
-`values[e, K_e]` (K_e = the number of decisions) is V_i after the last one. `rewards[e, k, i]` is paid between decision k
-and k+1. Decisions of one stage were made at once; the log orders them by seat. `discount[e, k]` leads from decision k to
-k+1: gamma^(rounds between them), so 1 within a stage and 0 after the end of an episode that terminated.
+`values[e, K_e]` (K_e = the number of decisions) is V_i after the last one. `rewards[e, k, i]` is paid between
+decisions k and k+1. Decisions of one stage were made at once; the log orders them by seat. `discount[e, k]` leads from decision k
+to k+1: gamma^(rounds between them), so 1 within a stage and 0 after the end of an episode that terminated.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ def individual(book: Ledger, values: Array, lam: float) -> Credit:
     """Each agent alone, from one decision of its own to its next (independent learners, IPPO; de Witt et al. 2020).
 
     For agent i with decisions k_1 < k_2 < ... and d_j the discount between k_j and k_{j+1}:
-    delta_j = sum_{k_j <= k < k_{j+1}} (discounted r_k) + d_j V_i(k_{j+1}) - V_i(k_j);  A_j = delta_j + d_j lambda A_{j+1}.
+    delta_j = sum_{k_j <= k < k_{j+1}} (discounted r_k) + d_j V_i(k_{j+1}) - V_i(k_j)
+    A_j = delta_j + d_j lambda A_{j+1}
     """
     size, count, agents = book.rewards.shape
     advantage = np.full((size, count, agents), np.nan)

@@ -60,7 +60,9 @@ class Critic(nn.Module):
         self.agents = tuple(agents)
         self.scope: Scope = scope
         self.context = context
-        self.vocabulary = {w: i for i, w in enumerate(dict.fromkeys([PAD, BOS, *MARKS.values(), HEARD, *agents, *words]))}
+        self.vocabulary = {
+            w: i for i, w in enumerate(dict.fromkeys([PAD, BOS, *MARKS.values(), HEARD, *agents, *words]))
+        }
         config = LlamaConfig(
             vocab_size=len(self.vocabulary),
             hidden_size=width,
@@ -69,7 +71,7 @@ class Critic(nn.Module):
             num_attention_heads=heads,
             num_key_value_heads=heads,
             max_position_embeddings=context,
-            initializer_range=float(__import__("os").environ.get("CINIT","0.02")),
+            initializer_range=0.1,
         )
         self.trunk: nn.Module = seeded(lambda: LlamaModel(config), seed)
         self.head = nn.Linear(width, len(self.agents))

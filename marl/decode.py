@@ -1,7 +1,7 @@
 """Batched sampling with key-value caches that outlive a turn.
 
 A batch may mix new and long transcripts; each row's new tokens are written behind its own past, so rows of different
-length need no left padding. Every draw has its own coordinates, so the tokens do not depend on which rows share a batch.
+length need no left padding. Every draw has its own coordinates, so tokens do not depend on which rows share a batch.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Block(NamedTuple):
     version: int
 
 
-class RowCache(Cache):
+class RowCache(Cache):  # type: ignore[misc]
     """transformers' cache interface over buffers [B, heads, T, d] that are written at each row's own positions."""
 
     def __init__(self, layers: list[tuple[Tensor, Tensor]] | None, length: int) -> None:
@@ -119,8 +119,8 @@ def gather(requests: Sequence[Request], length: int) -> list[tuple[Tensor, Tenso
 def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -> list[Sample]:
     """Sample a reply for every request at once, append it to its transcript and keep the caches.
 
-    The forward pass over a transcript covers only what the cache does not hold yet. The end of a reply that has used all
-    its places is certain (log-probability 0), so it costs no pass.
+    The forward pass over a transcript covers only what the cache does not hold yet. The end of a reply that has used
+    all its places is certain (log-probability 0), so it costs no pass.
     """
     for request in requests:
         cache = request.transcript.cache
@@ -134,8 +134,8 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
     new = [r.transcript.ids[r.transcript.cached :] for r in requests]
     count = np.array([len(ids) for ids in new])
     ids = np.zeros((size, count.max()), np.int64)
-    for row, tokens in zip(ids, new, strict=True):
-        row[: len(tokens)] = tokens
+    for row, fresh in zip(ids, new, strict=True):
+        row[: len(fresh)] = fresh
     cache = RowCache(None, int((past + count).max()) + max(places - 1, 0))
     cache.buffers = gather(requests, cache.length) or []
     rows = torch.tensor([g + (g[-1],) * (places + 1 - len(g)) for g in grammars], device=device)
@@ -198,7 +198,7 @@ def _finish(
         transcript = request.transcript
         transcript.replied(sampled)
         transcript.cache = (block, row)
-        # The last token drawn was never fed back, nor the end that follows it without a pass.
-        transcript.cached = min(int(prompt[row]) + end - 1, block.layers[0][0].shape[2])
+        # Not fed back, so not in the cache: the last token drawn, and an end that needed no pass.
+        transcript.cached = int(prompt[row]) + end - (1 if end < tokens.shape[1] else 2)
         samples.append(Sample(lm.text(sampled), sampled, tuple(logprobs[:end]), block.version))
     return samples

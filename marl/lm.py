@@ -1,7 +1,7 @@
 """LanguageModel: a Hugging Face causal LM with its tokenizer, and what sampling and training need of the two.
 
-`tiny` makes one from scratch: a real Llama of transformers with a word-level tokenizer of tokenizers. Saved, either kind
-is an ordinary Hugging Face folder.
+`tiny` makes one from scratch: a real Llama of transformers with a word-level tokenizer of tokenizers. Saved, either
+kind is an ordinary Hugging Face folder.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
 from arenas.spec import ReplySpec
 from marl.errors import UserError
@@ -136,11 +137,17 @@ class LanguageModel(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write an ordinary Hugging Face folder (safetensors)."""
+        bars = is_progress_bar_enabled()
+        disable_progress_bar()
         self.model.save_pretrained(folder)
+        if bars:
+            enable_progress_bar()
         self.tokenizer.save_pretrained(folder)
 
 
-def tiny(words: Sequence[str], *, width: int, layers: int, heads: int, context: int, seed: int) -> LanguageModel:
+def tiny(
+    words: Sequence[str], *, width: int, layers: int, heads: int, context: int, init: float, seed: int
+) -> LanguageModel:
     """Make a Llama from scratch over a word-level tokenizer; the weights depend on `seed` alone."""
     tokenizer = word_tokenizer(words)
     config = LlamaConfig(
@@ -152,7 +159,7 @@ def tiny(words: Sequence[str], *, width: int, layers: int, heads: int, context: 
         num_key_value_heads=heads,
         max_position_embeddings=context,
         tie_word_embeddings=True,
-        initializer_range=float(__import__("os").environ.get("INIT","0.02")),
+        initializer_range=init,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

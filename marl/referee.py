@@ -137,8 +137,9 @@ class Referee:
 
     async def _accept(self, agent: str, spec: ReplySpec, reply: Envelope | None, stage: int) -> Words | None:
         """Stamp a reply, carry it if it was said, and record the turn; None if it was not a legal reply."""
+        data: dict[str, Any] = {"missing": True}
         if reply is None:
-            words, sample, data = None, Sample("", finish=Finish.MISSING), {"missing": True}
+            words, sample = None, Sample("", finish=Finish.MISSING)
         else:
             data = dict(reply.data)
             words = spec.parse(reply.body)
@@ -155,11 +156,11 @@ class Referee:
             if words is None:
                 data["legal"] = False
         kind = Kind(spec.kind)
-        effect = spec.default if words is None else words
-        if kind is Kind.SAY:
-            entry = await self._say(agent, spec, sample.text, effect, data, reply)
+        if kind is Kind.SAY and words is not None:
+            entry = await self._say(agent, spec, sample.text, words, data, reply)
         else:
             entry = self._stamp(kind, EVERYONE, sample.text, data, agent, reply)
+        effect = spec.default if words is None else words
         self._turns.append(Turn(agent, entry.seq, stage, spec, effect, words is not None, sample))
         return words
 

@@ -69,6 +69,10 @@ class _Moment(float):
             return self.order < other.order
         return float.__lt__(self, other)
 
+    def __ge__(self, other: float) -> bool:
+        # asyncio leaves a timer waiting while it is >= now + 1 ns, which after 97 days is now itself, for ever.
+        return float.__gt__(self, other)
+
 
 class EpisodeLoop(asyncio.SelectorEventLoop):
     """The event loop on which episodes run; `time()` is the episode clock in seconds."""

@@ -1,7 +1,7 @@
 """MAPPO for language-model agents (Yu et al. 2022), one reply = one decision.
 
 The critic's scope, the way credit is assigned and the sharing of parameters are independent settings: `critic = "own"`
-with `credit = "individual"` is IPPO, `critic = "none"` with `credit = "monte_carlo"` is REINFORCE with a batch baseline.
+with `credit = "individual"` is IPPO, `critic = "none"` with `credit = "monte_carlo"` REINFORCE with a batch baseline.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class Mappo(Trainer):
     def update(self, episodes: Sequence[Episode]) -> Metrics:
         """One joint update from whole episodes.
 
-            A_k   = credit(V over the log)                   credit.py, for every decision k of every agent
-            L_pi  = -1/N sum_t min(rho_t A_k(t), clip(rho_t) A_k(t)) - c_H 1/N sum_t H_t
-            L_V   = 1/(2P) sum_p (V_p - target_p)^2
+        A_k   = credit(V over the log)                   credit.py, for every decision k of every agent
+        L_pi  = -1/N sum_t min(rho_t A_k(t), clip(rho_t) A_k(t)) - c_H 1/N sum_t H_t
+        L_V   = 1/(2P) sum_p (V_p - target_p)^2
         """
         cfg = self.config
         book = credit.ledger(episodes, cfg.gamma)
@@ -107,9 +107,9 @@ class Mappo(Trainer):
             logp, entropy = lm.score(micro.ids, at, micro.mask_rows[at])
             policy = ppo_clip(logp, micro.logp_old[at], micro.advantage[at], cfg.clip_low, cfg.clip_high)
             loss = (policy.loss - cfg.entropy * entropy.sum()) / n
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             total["loss"] += float(loss.detach())
-            total["entropy"] += float(entropy.sum()) / n
+            total["entropy"] += float(entropy.detach().sum()) / n
             total["kl"] += float((policy.ratio - 1 - policy.ratio.log()).sum()) / n  # k3, Schulman 2020
             total["clipped"] += float(policy.clipped) / n
         total["grad"] = self.step(name, lm.model, cfg.max_grad_norm)
@@ -125,7 +125,7 @@ class Mappo(Trainer):
         keep = has_target & ~goal.isnan()
         values = critic(reading)[keep]
         loss = value_loss(values, goal[keep]) / max(int(keep.sum()), 1)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         explained = explained_variance(values.detach(), goal[keep])
         norm = self.step("critic", critic, self.config.max_grad_norm)
         return {"critic/loss": float(loss.detach()), "critic/explained_variance": explained, "critic/grad": norm}

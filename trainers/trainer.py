@@ -101,5 +101,5 @@ class Trainer(ABC):
         """Return what else an algorithm keeps between updates, as JSON values."""
         return {}
 
-    def take_extra(self, state: dict[str, Any]) -> None:
+    def take_extra(self, state: dict[str, Any]) -> None:  # noqa: B027 - most algorithms keep nothing
         """Take up what `extra` returned."""

@@ -1,0 +1,1 @@
+"""What the agents came to mean to each other: metrics over logs and forks."""

@@ -66,7 +66,8 @@ def test_an_envelope_cannot_be_changed_and_shares_no_data() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"n": -1}, {"seq": -2}, {"time": -1.0}, {"time": float("inf")}, {"time": float("nan")}, {"kind": "shout"}]
+    "fields",
+    [{"n": -1}, {"seq": -2}, {"time": -1.0}, {"time": float("inf")}, {"time": float("nan")}, {"kind": "shout"}],
 )
 def test_fields_out_of_range(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

@@ -45,7 +45,9 @@ def test_edges_are_directed_and_may_leave_seats_out() -> None:
 def test_an_audience_lies_within_the_graph(seats: list[str], data: st.DataObject) -> None:
     pairs = [(a, b) for a in seats for b in seats if a != b]
     edges = data.draw(st.lists(st.sampled_from(pairs), max_size=8)) if pairs else []
-    shapes = st.sampled_from(["complete", "ring", "star", "chain"]).map(lambda shape: CONFIGS.validate_python({"type": shape}))
+    shapes = st.sampled_from(["complete", "ring", "star", "chain"]).map(
+        lambda shape: CONFIGS.validate_python({"type": shape})
+    )
     topology = build(data.draw(shapes | st.just(Edges(edges=tuple(edges)))), seats)
     for agent in seats:
         audience = topology.audience(agent)

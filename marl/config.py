@@ -1,0 +1,97 @@
+"""Configuration: TOML files, dotted overrides, and errors that say which key is wrong and what would be right."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from arenas import ArenaError
+from marl.errors import UserError
+from protocols import ProtocolError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class TinyPolicy(BaseModel):
+    """A Llama from scratch over the arena's words."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["tiny"] = "tiny"
+    width: int = Field(default=64, ge=8)
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=4, ge=1)
+    context: int = Field(default=256, ge=8, description="the most tokens of a transcript")
+    init: float = Field(default=0.1, gt=0, description="standard deviation of the initial weights")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; raises UserError."""
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}") from None
+
+
+def write_toml(path: Path, config: BaseModel) -> None:
+    """Write every setting of a configuration, defaults included, so that later defaults do not change the run."""
+    path.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
+
+
+def override(settings: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Apply `a.b=value` overrides, values in TOML (bare words are strings); raises UserError."""
+    result = dict(settings)
+    for text in overrides:
+        dotted, equals, raw = text.partition("=")
+        if not equals:
+            raise UserError(f"an override looks like algorithm.lr=0.001, not {text!r}")
+        try:
+            value = tomllib.loads(f"value = {raw}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = raw
+        *parents, last = dotted.split(".")
+        table = result
+        for part in parents:
+            below = table.get(part, {})
+            if not isinstance(below, dict):
+                raise UserError(f"{text}: {part} is a value, not a table")
+            table[part] = table = dict(below)
+        table[last] = value
+    return result
+
+
+def check(model: type[M], settings: dict[str, Any], source: str) -> M:
+    """Validate settings; raises UserError with a sentence that names the key and a likely right one."""
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = [str(part) for part in first["loc"]]
+        where = ".".join(keys)
+        if first["type"] == "extra_forbidden":
+            known = _fields(model, keys[:-1])
+            close = get_close_matches(keys[-1], known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+            raise UserError(f"{source}: there is no setting {where}; {hint}") from None
+        raise UserError(f"{source}: {where or 'the configuration'}: {first['msg']}") from None
+    except (ArenaError, ProtocolError) as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Return the settings known at a dotted path; tags of unions are steps of the path too."""
+    for part in path:
+        field = model.model_fields.get(part)
+        options = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
+        below = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+        if below:
+            model = below[0]
+    return list(model.model_fields)

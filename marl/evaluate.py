@@ -1,0 +1,63 @@
+"""Evaluation: greedy episodes over every deal an arena has, or over a fixed sample of seeds training never uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from marl.episode import Episode, Stop
+from marl.policy import Seats
+from marl.rollout import Plan, collect
+from marl.scenario import World
+from protocols.draws import key
+
+MOST_CASES: Final = 4096
+SAMPLE: Final = 256
+
+
+def plans(world: World, seats: Seats, seed: int, episodes: int = SAMPLE) -> list[Plan]:
+    """Plan greedy episodes: each deal of each split once if they can be counted, else `episodes` drawn ones."""
+    seed = key(seed, "evaluation")
+    splits = world.arena.splits()
+    if splits and sum(map(len, splits.values())) <= MOST_CASES:
+        return [
+            Plan(f"eval-{split}-{case}", seats, seed, {"case": case, "split": split}, greedy=True)
+            for split, cases in splits.items()
+            for case in cases
+        ]
+    return [
+        Plan(f"eval-{split}-{i}", seats, seed, {"split": split}, greedy=True)
+        for split in (splits or ["train"])
+        for i in range(episodes)
+    ]
+
+
+def run(world: World, seats: Seats, seed: int, episodes: int = SAMPLE, concurrency: int = 256) -> list[Episode]:
+    """Play the evaluation episodes."""
+    return collect(world, plans(world, seats, seed, episodes), concurrency=concurrency)
+
+
+def summarise(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Return score, its standard error, success rate and communication gain, per split; with the anchors.
+
+    The score of an episode is the mean over agents of their returns; it succeeds when it reaches the optimum.
+    """
+    anchors = world.anchors
+    result: dict[str, Any] = {
+        "anchors": {name: getattr(anchors, name) for name in ("random", "silent", "full", "equilibrium")},
+        "errors": sum(episode.stop is Stop.ERROR for episode in episodes),
+    }
+    splits = sorted({episode.log.deal.get("split", "train") for episode in episodes}, key=lambda s: (s != "train", s))
+    for split in splits:
+        scores = np.array([e.score for e in episodes if e.log.deal.get("split", "train") == split])
+        mean = float(scores.mean())
+        result[split] = {
+            "episodes": len(scores),
+            "score": mean,
+            "standard_error": float(scores.std(ddof=1) / len(scores) ** 0.5) if len(scores) > 1 else 0.0,
+            "success": float((scores >= anchors.full - 1e-9).mean()),
+            "communication_gain": anchors.communication_gain(mean),
+        }
+    return result

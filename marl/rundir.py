@@ -1,0 +1,115 @@
+"""The folder of a run: configuration, metrics, logs, checkpoints, summary. What stands in it outlives a crash."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from marl.errors import UserError
+from protocols import log
+from protocols.log import Log
+
+KEEP: Final = 2
+"""Checkpoints kept: the newest, and one before it."""
+
+
+class RunDir:
+    """Paths and appends. `metrics.jsonl` and the logs only grow; a resumed run cuts them back to its checkpoint."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.toml"
+        self.metrics = path / "metrics.jsonl"
+        self.summary = path / "summary.json"
+        self.report = path / "report.html"
+        self.tensorboard = path / "tensorboard"
+        self.checkpoints = path / "checkpoints"
+        self.train_log = path / "logs" / "train.jsonl.gz"
+        self.eval_log = path / "logs" / "eval.jsonl.gz"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return self.config.is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end."""
+        return self.summary.is_file()
+
+    def clear(self) -> None:
+        """Remove the run, and nothing else that may lie in the folder."""
+        for path in (self.config, self.metrics, self.summary, self.report):
+            path.unlink(missing_ok=True)
+        for path in (self.tensorboard, self.checkpoints, self.train_log.parent):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Add one line."""
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Return all lines."""
+        if not self.metrics.is_file():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
+    def append_logs(self, logs: Iterable[Log]) -> None:
+        """Add training episodes to the training log."""
+        self.train_log.parent.mkdir(parents=True, exist_ok=True)
+        log.save(self.train_log, logs, append=True)
+
+    def write_eval(self, logs: Iterable[Log]) -> None:
+        """Replace the log of the last evaluation."""
+        self.eval_log.parent.mkdir(parents=True, exist_ok=True)
+        part = self.eval_log.with_name("part-" + self.eval_log.name)
+        log.save(part, logs)
+        part.replace(self.eval_log)
+
+    def checkpoint(self, update: int, state: dict[str, Any], save: Callable[[Path], None]) -> Path:
+        """Write a checkpoint beside its final place and move it there whole; drop old ones."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        part = self.checkpoints / "part"
+        shutil.rmtree(part, ignore_errors=True)
+        save(part)
+        sizes = {str(p.relative_to(self.path)): p.stat().st_size for p in self._growing() if p.is_file()}
+        (part / "state.json").write_text(json.dumps({"update": update, "sizes": sizes, **state}))
+        final = self.checkpoints / f"{update:06d}"
+        shutil.rmtree(final, ignore_errors=True)
+        part.rename(final)
+        for old in self._numbered()[:-KEEP]:
+            shutil.rmtree(old)
+        return final
+
+    def newest(self) -> Path:
+        """Return the newest checkpoint; raises UserError if there is none."""
+        numbered = self._numbered()
+        if not numbered:
+            raise UserError(f"{self.path} has no checkpoint yet: train it first (marl train)")
+        return numbered[-1]
+
+    def resume(self) -> tuple[Path, dict[str, Any]]:
+        """Return the newest checkpoint and its state, and cut what was written after it off the growing files."""
+        newest = self.newest()
+        try:
+            state: dict[str, Any] = json.loads((newest / "state.json").read_text())
+            sizes = {Path(name): int(size) for name, size in state["sizes"].items()}
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"the checkpoint {newest} is damaged ({error}): remove it to go on from the one before"
+            ) from None
+        for path in self._growing():
+            if path.is_file():
+                with path.open("r+b") as file:
+                    file.truncate(sizes.get(path.relative_to(self.path), 0))
+        return newest, state
+
+    def _growing(self) -> Iterator[Path]:
+        yield from (self.metrics, self.train_log)
+
+    def _numbered(self) -> list[Path]:
+        return sorted(p for p in self.checkpoints.glob("[0-9]*") if p.is_dir()) if self.checkpoints.is_dir() else []

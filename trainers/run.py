@@ -1,0 +1,237 @@
+"""A run: the composition of everything. collect -> credit -> update -> publish -> evaluate -> checkpoint."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch.utils.tensorboard import SummaryWriter
+
+from marl import evaluate
+from marl.config import TinyPolicy, write_toml
+from marl.critic import Critic
+from marl.episode import Stop
+from marl.errors import UserError
+from marl.lm import LanguageModel, tiny
+from marl.rollout import Plan, collect
+from marl.rundir import RunDir
+from marl.scenario import Scenario, World
+from marl.server import PolicyServer
+from protocols.draws import key
+from trainers.mappo import Mappo, MappoConfig
+from trainers.trainer import Trainer
+
+
+class RunConfig(BaseModel):
+    """Everything a run depends on: the same configuration gives the same bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scenario: Scenario
+    seed: int = 1
+    out: Path = Path("runs/quickstart")
+    updates: int = Field(default=300, ge=1)
+    episodes: int = Field(default=512, ge=1, description="episodes per update")
+    evaluate_every: int = Field(default=10, ge=1, description="updates between evaluations")
+    checkpoint_every: int = Field(default=50, ge=1, description="updates between checkpoints")
+    stop_at: float | None = Field(default=None, description="stop once this share of evaluation episodes succeeds")
+    log_episodes: int = Field(default=32, ge=0, description="training episodes of each update that are logged")
+    policy: TinyPolicy = TinyPolicy()
+    sharing: Literal["separate", "shared"] = "separate"
+    algorithm: MappoConfig = MappoConfig()
+    threads: int = Field(default=0, ge=0, description="torch threads; 0 leaves torch's own choice")
+    device: str = "cpu"
+
+
+class Progress(NamedTuple):
+    """What a progress bar wants to know after each update."""
+
+    update: int
+    updates: int
+    score: float
+    communication_gain: float | None
+    success: float | None
+
+
+class Run:
+    """A run in a folder. `train()` begins it or goes on where its newest checkpoint stands."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.dir = RunDir(config.out)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.world = World(config.scenario)
+        self.trainer = make_trainer(config, self.world)
+        self.servers = {name: PolicyServer(lm, name) for name, lm in self.trainer.policies.items()}
+        self.seats = {seat: self.servers[name] for seat, name in self.trainer.seats.items()}
+        self.seconds = 0.0
+        self.result: dict[str, Any] = {}
+        self._stop = threading.Event()
+
+    def train(self, report: Callable[[Progress], None] = lambda _: None) -> dict[str, Any]:
+        """Train to the end and return the summary; after an interrupt the run can be taken up again."""
+        config = self.config
+        self.dir.path.mkdir(parents=True, exist_ok=True)
+        if self.dir.exists:
+            self._resume()
+        else:
+            write_toml(self.dir.config, config)
+        with SummaryWriter(str(self.dir.tensorboard)) as board, self._finishing_updates():
+            while self.trainer.version < config.updates and not self._stop.is_set():
+                row = self._update()
+                update = self.trainer.version
+                last = update == config.updates
+                if update % config.evaluate_every == 0 or last:
+                    row |= self.evaluate()
+                reached = config.stop_at is not None and row.get("eval/success", -1.0) >= config.stop_at
+                self.dir.append_metrics(row)
+                for name, value in row.items():
+                    if isinstance(value, float):
+                        board.add_scalar(name, value, update)
+                if update % config.checkpoint_every == 0 or last or reached or self._stop.is_set():
+                    self._checkpoint()
+                report(Progress(update, config.updates, row["train/score"], self._gain(row), row.get("eval/success")))
+                if reached:
+                    break
+        if self._stop.is_set():
+            raise KeyboardInterrupt
+        return self._summarise()
+
+    def _update(self) -> dict[str, Any]:
+        """Play, learn, publish: one update, and what it measured."""
+        config, trainer = self.config, self.trainer
+        began = time.perf_counter()
+        plans = [Plan(f"train-{trainer.version}-{i}", self.seats, config.seed) for i in range(config.episodes)]
+        sampled = sum(server.sampled for server in self.servers.values())
+        episodes = collect(self.world, plans, concurrency=config.episodes)
+        played = time.perf_counter()
+        failed = [episode for episode in episodes if episode.stop is Stop.ERROR]
+        if failed:
+            raise RuntimeError(f"{len(failed)} of {len(episodes)} episodes failed; the first: {failed[0].error}")
+        metrics = trainer.update(episodes)
+        for server in self.servers.values():
+            server.publish(trainer.version)
+        learned = time.perf_counter()
+        self.dir.append_logs(episode.log for episode in episodes[: config.log_episodes])
+        self.seconds += time.perf_counter() - began
+        tokens = sum(server.sampled for server in self.servers.values()) - sampled
+        score = sum(episode.score for episode in episodes) / len(episodes)
+        return {
+            "update": trainer.version,
+            "episodes": trainer.version * config.episodes,
+            "train/score": score,
+            **metrics,
+            "rollout/illegal": sum(not turn.legal for episode in episodes for turn in episode.turns) / len(episodes),
+            "rollout/drift": float(sum(episode.drift for episode in episodes)),
+            "time/collect": played - began,
+            "time/update": learned - played,
+            "time/tokens_per_second": tokens / (played - began),
+            "time/seconds": self.seconds,
+        }
+
+    def evaluate(self) -> dict[str, float]:
+        """Evaluate greedily, keep the log, and return the figures as metrics."""
+        episodes = evaluate.run(self.world, self.seats, self.config.seed)
+        self.dir.write_eval(episode.log for episode in episodes)
+        self.result = evaluate.summarise(self.world, episodes)
+        flat: dict[str, float] = {}
+        for split, figures in self.result.items():
+            if split in ("anchors", "errors"):
+                continue
+            prefix = "eval" if split == "train" else f"eval/{split}"
+            flat |= {f"{prefix}/{k}": v for k, v in figures.items() if k != "episodes" and v is not None}
+        return flat
+
+    def _gain(self, row: dict[str, Any]) -> float | None:
+        return self.world.anchors.communication_gain(row["train/score"])
+
+    def _checkpoint(self) -> None:
+        self.dir.checkpoint(self.trainer.version, {"seconds": self.seconds}, self.trainer.save)
+
+    def _resume(self) -> None:
+        newest, state = self.dir.resume()
+        self.trainer.restore(newest)
+        self.seconds = float(state.get("seconds", 0.0))
+        for server in self.servers.values():
+            server.publish(self.trainer.version)
+
+    def _summarise(self) -> dict[str, Any]:
+        if not self.result:
+            self.evaluate()
+        summary = {
+            "arena": self.world.arena.name,
+            "seed": self.config.seed,
+            "updates": self.trainer.version,
+            "episodes": self.trainer.version * self.config.episodes,
+            "training_seconds": round(self.seconds, 3),
+            "evaluation": self.result,
+        }
+        self.dir.summary.write_text(json.dumps(summary, indent=2) + "\n")
+        return summary
+
+    @contextmanager
+    def _finishing_updates(self) -> Iterator[None]:
+        """Turn the first Ctrl-C into a stop after the present update, so that the run can be resumed from there."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(signum: int, frame: object) -> None:
+            self._stop.set()
+            signal.signal(signal.SIGINT, before)
+
+        before = signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def make_trainer(config: RunConfig, world: World) -> Trainer:
+    """Build the policies from scratch, the critic, and the algorithm over them."""
+    size, words = config.policy, world.arena.vocabulary
+    names = ["shared"] if config.sharing == "shared" else list(world.agents)
+    policies: dict[str, LanguageModel] = {
+        name: tiny(
+            words,
+            width=size.width,
+            layers=size.layers,
+            heads=size.heads,
+            context=size.context,
+            init=size.init,
+            seed=key(config.seed, "policy", name) >> 1,
+        ).to(config.device)
+        for name in names
+    }
+    seats = {agent: "shared" if config.sharing == "shared" else agent for agent in world.agents}
+    algorithm = config.algorithm
+    critic = None
+    if algorithm.critic != "none":
+        critic = Critic(
+            world.agents,
+            words,
+            scope=algorithm.critic,
+            width=algorithm.critic_width,
+            layers=algorithm.critic_layers,
+            heads=algorithm.critic_heads,
+            context=4 * size.context,
+            seed=key(config.seed, "critic") >> 1,
+        ).to(config.device)
+    return Mappo(algorithm, policies, seats, critic, config.seed)
+
+
+def run(config: RunConfig, report: Callable[[Progress], None] = lambda _: None) -> dict[str, Any]:
+    """Train as configured and return the summary; raises UserError when the folder holds another or a finished run."""
+    made = Run(config)
+    if made.dir.finished:
+        raise UserError(f"{config.out} holds a finished run: choose another folder with out=..., or add --overwrite")
+    return made.train(report)
