@@ -13,6 +13,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -55,6 +56,18 @@ class Anchors:
         return None if abs(span) < 1e-12 else (score - self.silent) / span
 
 
+def _pcg64(seed: int) -> dict[str, Any]:
+    """Return a generator state that depends on a seed alone; ten times quicker than making a generator."""
+    digest = blake2b(str(seed).encode(), digest_size=32).digest()
+    state, increment = (int.from_bytes(half, "little") for half in (digest[:16], digest[16:]))
+    return {
+        "bit_generator": "PCG64",
+        "state": {"state": state, "inc": increment | 1},
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
+
+
 class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
     """Base of all arenas. See `arenas/lewis.py` for a whole one.
 
@@ -79,7 +92,7 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
         self.view_words = view_words
         self.render_mode = "ansi"
         self.agents: list[str] = []
-        self._rng = np.random.default_rng()
+        self._rng = np.random.Generator(np.random.PCG64())
 
     # --- what an author writes -------------------------------------------------------------------------------
 
@@ -132,7 +145,7 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
     def begin(self, seed: int | None = None, *, case: int | None = None, split: str = "train") -> None:
         """Start an episode; the same seed, case and split give the same one."""
         if seed is not None:
-            self._rng = np.random.default_rng(seed)
+            self._rng.bit_generator.state = _pcg64(seed)
         if case is None:
             self.deal(self._rng, split)
         elif 0 <= case < self.cases:

@@ -97,11 +97,22 @@ class ReplySpec:
 
 def from_wire(wire: dict[str, Any]) -> ReplySpec:
     """Read `ReplySpec.wire` back; raises ArenaError for anything else."""
+    known = _RECENT.get(id(wire))
+    if known is not None and known[0] is wire:
+        return known[1]
     try:
         steps = [wire["words"]] * int(wire["places"]) if "words" in wire else wire["steps"]
-        return ReplySpec(tuple(tuple(map(str, s)) for s in steps), wire["kind"], int(wire.get("least", -1)))
+        spec = ReplySpec(tuple(tuple(map(str, s)) for s in steps), wire["kind"], int(wire.get("least", -1)))
     except (KeyError, TypeError, ValueError) as error:
         raise ArenaError(f"not a reply spec: {error!r}") from None
+    if len(_RECENT) >= 1024:
+        _RECENT.clear()
+    _RECENT[id(wire)] = (wire, spec)
+    return spec
+
+
+# Within one process the very same `wire` object comes with every view.
+_RECENT: dict[int, tuple[dict[str, Any], ReplySpec]] = {}
 
 
 def choose(options: Words) -> ReplySpec:

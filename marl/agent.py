@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import Final
 
-from arenas.spec import from_wire
+from arenas.spec import ReplySpec, from_wire
 from marl.episode import Sample
 from marl.policy import Policy
 from marl.scenario import Latency
+from marl.transcript import Transcript
 from protocols import topics
 from protocols.bus import Bus, Subscription
 from protocols.draws import key, uniform
 from protocols.envelope import REFEREE, Envelope, Kind
 
 logger = logging.getLogger(__name__)
+GRACE: Final = 5e-7
+"""Seconds: a reply at the very instant of the deadline still counts. Less than the referee's own grace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +52,11 @@ class Agent:
                 if envelope.kind is not Kind.VIEW:
                     continue
                 spec = from_wire(envelope.data["reply"])
-                seed = key(self.seed, self.episode, self.seat, turn, self.salt)
-                turn += 1
                 transcript.ask()
                 length = len(transcript.ids)
-                asked = asyncio.get_running_loop().time()
-                sample = await self.policy.reply(transcript, spec=spec, seed=seed, greedy=self.greedy)
-                if wait := self.latency.seconds(len(sample.tokens), uniform(seed ^ 1)):
-                    await asyncio.sleep(wait)
-                deadline = envelope.data.get("deadline")
-                if deadline is not None and asyncio.get_running_loop().time() > asked + deadline:
+                sample = await self._think(transcript, spec, turn, envelope.data.get("deadline"))
+                turn += 1
+                if sample is None:
                     transcript.take_back(length)
                     continue
                 await self.bus.publish(topic, self._reply(sample, spec.kind, sent, seen, envelope.seq))
@@ -70,6 +69,24 @@ class Agent:
             await self.bus.publish(topic, failure)
         finally:
             self.policy.close(transcript)
+
+    async def _think(self, transcript: Transcript, spec: ReplySpec, turn: int, deadline: float | None) -> Sample | None:
+        """Form a reply; None if the deadline came first, at which the agent stops and is free for what comes next."""
+        place = (self.seed, self.episode, self.seat, turn)
+        seed = key(*place, self.salt)
+        limit = asyncio.timeout(None if deadline is None else deadline + GRACE)
+        try:
+            async with limit:
+                sample = await self.policy.reply(transcript, spec=spec, seed=seed, greedy=self.greedy)
+                # Thinking takes as long in every future of a fork, or the past that they share would differ.
+                draw = uniform(key(*place, "latency")) if self.latency.jitter else 0.0
+                if wait := self.latency.seconds(len(sample.tokens), draw):
+                    await asyncio.sleep(wait)
+        except TimeoutError:
+            if limit.expired():
+                return None
+            raise
+        return sample
 
     def _reply(self, sample: Sample, kind: str, n: int, seen: int, reply_to: int) -> Envelope:
         data = {

@@ -2,8 +2,8 @@
 
 Axes: E episodes, K decisions in log order (padded), N agents. `values[e, k, i]` is V_i just before decision k, and
 `values[e, K_e]` (K_e = the number of decisions) is V_i after the last one. `rewards[e, k, i]` is paid between
-decisions k and k+1. Decisions of one stage were made at once; the log orders them by seat. `discount[e, k]` leads from decision k
-to k+1: gamma^(rounds between them), so 1 within a stage and 0 after the end of an episode that terminated.
+decisions k and k+1. Decisions of one stage were made at once; the log orders them by seat. `discount[e, k]` leads from
+decision k to k+1: gamma^(rounds between them), so 1 within a stage and 0 after the end of an episode that terminated.
 """
 
 from __future__ import annotations

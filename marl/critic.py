@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel
 
-from marl.episode import Episode
+from marl.episode import Episode, Stop
 from marl.errors import UserError
-from marl.lm import seeded
+from marl.lm import llama, seeded
 from marl.transcript import BOS, PAD
 from protocols.envelope import Envelope, Kind
 from protocols.log import REPLIES
@@ -30,7 +30,8 @@ MARKS = {kind: f"<{kind.value}>" for kind in (Kind.WORLD, Kind.VIEW, Kind.SAY, K
 class Reading(NamedTuple):
     """Token sequences, and where in them the values are: value of agent `agent` at `slot` of `episode`.
 
-    A slot is a decision's place among its episode's turns; the slot after the last turn is the end of the episode.
+    A slot is a decision's place among its episode's turns. The slot after the last turn, the end of the episode, has a
+    value only if the rules would have gone on.
     """
 
     ids: Tensor  # [R, T], padded on the right
@@ -64,14 +65,7 @@ class Critic(nn.Module):
             w: i for i, w in enumerate(dict.fromkeys([PAD, BOS, *MARKS.values(), HEARD, *agents, *words]))
         }
         config = LlamaConfig(
-            vocab_size=len(self.vocabulary),
-            hidden_size=width,
-            intermediate_size=4 * width,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            num_key_value_heads=heads,
-            max_position_embeddings=context,
-            initializer_range=0.1,
+            vocab_size=len(self.vocabulary), max_position_embeddings=context, **llama(width, layers, heads, init=0.1)
         )
         self.trunk: nn.Module = seeded(lambda: LlamaModel(config), seed)
         self.head = nn.Linear(width, len(self.agents))
@@ -84,6 +78,11 @@ class Critic(nn.Module):
             return [self.vocabulary[word] for word in text.split()]
         except KeyError as error:
             raise UserError(f"the critic does not know the word {error}: it was made for another arena") from None
+
+    def predict(self, episodes: Sequence[Episode]) -> tuple[Reading, Tensor]:
+        """Read episodes and return where the values are, and the values."""
+        reading = self.read(episodes)
+        return reading, self(reading)
 
     def read(self, episodes: Sequence[Episode]) -> Reading:
         """Lay out what this critic sees of each episode, and where the values are."""
@@ -112,7 +111,9 @@ class Critic(nn.Module):
     def _sequence(
         self, pieces: Iterator[tuple[Envelope, str]], episode: Episode, agent: str = ""
     ) -> tuple[list[int], list[int]]:
-        """Return token ids and, for each slot, the place of the last token before the decision (at the end: of all).
+        """Return token ids and, for each slot, the place of the last token before the decision.
+
+        An episode that did not terminate has one more slot, at its last token.
 
         In an agent's own view, its replies stand where it began to form them, which may be before what came meanwhile.
         """
@@ -132,7 +133,10 @@ class Critic(nn.Module):
         for turn in episode.turns:
             place = own.get(turn.seq)
             at.append(max((end for seq, end in ends if seq < turn.seq), default=0) if place is None else place)
-        at.append(len(ids) - 1)
+        if episode.stop is Stop.TERMINATED:  # nothing follows, so there is no value to be had and nothing more to read
+            ids = ids[: max(at) + 1]
+        else:
+            at.append(len(ids) - 1)
         # A log that outgrows the context keeps its end; what is cut off is no longer seen.
         excess = max(len(ids) - self.context, 0)
         return ids[excess:], [max(place - excess, 0) for place in at]

@@ -136,7 +136,8 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
     ids = np.zeros((size, count.max()), np.int64)
     for row, fresh in zip(ids, new, strict=True):
         row[: len(fresh)] = fresh
-    cache = RowCache(None, int((past + count).max()) + max(places - 1, 0))
+    # One column more than any row needs: there the padding of shorter rows goes that would fall beyond the end.
+    cache = RowCache(None, int((past + count).max()) + places)
     cache.buffers = gather(requests, cache.length) or []
     rows = torch.tensor([g + (g[-1],) * (places + 1 - len(g)) for g in grammars], device=device)
     seeds = np.array([r.seed for r in requests], np.uint64)

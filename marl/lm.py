@@ -6,12 +6,14 @@ kind is an ordinary Hugging Face folder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import (
@@ -127,8 +129,8 @@ class LanguageModel(nn.Module):
 
         log pi(a_t | s_t) = log softmax(logits within the mask)[a_t]; logits are computed at trained positions only.
         """
-        hidden: Tensor = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        at = hidden[:, :-1][trained[:, 1:]]
+        hidden: Tensor = self.model.base_model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+        at = hidden[trained[:, 1:]]  # what is known before a token predicts it
         logits = self.logits(at).masked_fill(~self.masks[mask_rows], -torch.inf)
         logp = logits.log_softmax(-1)
         # 0 * -inf is nan, so forbidden tokens are taken out before the product.
@@ -137,11 +139,8 @@ class LanguageModel(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write an ordinary Hugging Face folder (safetensors)."""
-        bars = is_progress_bar_enabled()
-        disable_progress_bar()
-        self.model.save_pretrained(folder)
-        if bars:
-            enable_progress_bar()
+        with without_bars():
+            self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
 
@@ -152,19 +151,42 @@ def tiny(
     tokenizer = word_tokenizer(words)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=4 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads,
         max_position_embeddings=context,
         tie_word_embeddings=True,
-        initializer_range=init,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
+        **llama(width, layers, heads, init),
     )
     return LanguageModel(seeded(lambda: LlamaForCausalLM(config), seed), tokenizer)
+
+
+def llama(width: int, layers: int, heads: int, init: float) -> dict[str, Any]:
+    """Return what tiny policies and critics have in common.
+
+    Initial weights of 0.1 instead of transformers' 0.02: with 0.02 so little of the context reaches the last token's
+    state that two agents need ten times the games before their replies depend on anything.
+    """
+    return {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "initializer_range": init,
+    }
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keep transformers from drawing progress bars over ours."""
+    bars = is_progress_bar_enabled()
+    disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            enable_progress_bar()
 
 
 def seeded(make: Any, seed: int) -> Any:
@@ -177,9 +199,10 @@ def seeded(make: Any, seed: int) -> Any:
 def load(folder: Path, **options: Any) -> LanguageModel:
     """Load a Hugging Face folder; raises UserError when it is not a whole one."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        with without_bars():
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().partition("\n")[0]
         raise UserError(f"{folder} is not a whole model folder ({first[:200]}): restore it or train again") from None
     return LanguageModel(model, tokenizer)

@@ -44,6 +44,9 @@ class Referee:
         self._bus = bus
         self._to = {agent: topics.to(run, log.episode, agent) for agent in world.agents}
         self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()  # the log counts from here, so it does not depend on when the episode is played
+        self._told = dict.fromkeys(world.agents, 0)  # envelopes sent to each agent ...
+        self._seen = dict.fromkeys(world.agents, 0)  # ... up to the view it was last asked with
         self._due: list[tuple[float, int, str, Envelope]] = []  # messages on their way: (time, seq, listener, as heard)
         self._sent = 0
         self._prices = dict.fromkeys(world.agents, 0.0)
@@ -101,7 +104,8 @@ class Referee:
         for agent in group:
             view = self._stamp(Kind.VIEW, agent, self.arena.view(agent), {"reply": specs[agent].wire, **limit})
             asked[view.seq] = agent
-            await self._bus.publish(self._to[agent], view)
+            await self._tell(agent, view)
+            self._seen[agent] = self._told[agent]
         replies = await self._replies(asked, inbox, deadline)
         legal: dict[str, Words | None] = {}
         for agent in group:
@@ -111,7 +115,7 @@ class Referee:
     async def _replies(self, asked: dict[int, str], inbox: Subscription, deadline: float | None) -> dict[str, Envelope]:
         """Wait for one reply of each agent asked, carrying messages that fall due meanwhile."""
         replies: dict[str, Envelope] = {}
-        until = None if deadline is None else round(self._loop.time() + deadline, 9)
+        until = None if deadline is None else round(self._now() + deadline, 9)
         while len(replies) < len(asked):
             wake = min((t for t in (until, self._due[0][0] if self._due else None) if t is not None), default=None)
             if wake is None:
@@ -119,11 +123,11 @@ class Referee:
             else:
                 try:
                     # A reply at the very instant of the deadline still counts.
-                    async with asyncio.timeout_at(wake + 1e-6):
+                    async with asyncio.timeout_at(self._began + wake + 1e-6):
                         envelope = await inbox.get()
                 except TimeoutError:
                     await self._deliver()
-                    if until is not None and self._loop.time() >= until:
+                    if until is not None and self._now() >= until:
                         break
                     continue
             agent = asked.get(-1 if envelope.reply_to is None else envelope.reply_to)
@@ -137,7 +141,7 @@ class Referee:
 
     async def _accept(self, agent: str, spec: ReplySpec, reply: Envelope | None, stage: int) -> Words | None:
         """Stamp a reply, carry it if it was said, and record the turn; None if it was not a legal reply."""
-        data: dict[str, Any] = {"missing": True}
+        data: dict[str, Any] = {"missing": True, "seen": self._seen[agent]}
         if reply is None:
             words, sample = None, Sample("", finish=Finish.MISSING)
         else:
@@ -159,7 +163,7 @@ class Referee:
         if kind is Kind.SAY and words is not None:
             entry = await self._say(agent, spec, sample.text, words, data, reply)
         else:
-            entry = self._stamp(kind, EVERYONE, sample.text, data, agent, reply)
+            entry = self._stamp(kind, NOBODY, sample.text, data, agent, reply)  # the arena shows moves, not the bus
         effect = spec.default if words is None else words
         self._turns.append(Turn(agent, entry.seq, stage, spec, effect, words is not None, sample))
         return words
@@ -192,10 +196,18 @@ class Referee:
 
     async def _deliver(self) -> None:
         """Hand over every message that is due."""
-        now = self._loop.time() + 1e-9
+        now = self._now() + 1e-9
         while self._due and self._due[0][0] <= now:
             _, _, listener, as_heard = heappop(self._due)
-            await self._bus.publish(self._to[listener], as_heard)
+            await self._tell(listener, as_heard)
+
+    async def _tell(self, agent: str, envelope: Envelope) -> None:
+        self._told[agent] += 1
+        await self._bus.publish(self._to[agent], envelope)
+
+    def _now(self) -> float:
+        """Return the time since the episode began, in seconds."""
+        return round(self._loop.time() - self._began, 9)
 
     def _pay(self, outcome: Outcome) -> None:
         """Book what the stage paid, less what its messages cost, on the stage's last turn."""
@@ -205,7 +217,7 @@ class Referee:
         self._rewards += [zeros] * (len(self._turns) - 1 - len(self._rewards)) + [paid]
         if paid != zeros:
             self._stamp(Kind.REWARD, NOBODY, "", dict(zip(agents, paid, strict=True)))
-            self._prices = dict.fromkeys(agents, 0.0)
+        self._prices = dict.fromkeys(agents, 0.0)
 
     def _stamp(
         self,
@@ -230,7 +242,7 @@ class Referee:
             kind=kind,
             to=to,
             seq=len(entries),
-            time=round(self._loop.time(), 9),
+            time=self._now(),
             body=body,
             data=data or {},
             reply_to=None if reply is None else reply.reply_to,

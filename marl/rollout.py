@@ -37,8 +37,8 @@ class Plan:
     salt: int = 0
 
 
-async def play(world: World, bus: Bus, plan: Plan) -> Episode:
-    """Play one episode: an agent task for each seat, and the referee."""
+async def play(world: World, bus: Bus, plan: Plan, run: str = RUN) -> Episode:
+    """Play one episode: an agent task for each seat, and the referee. `run` keeps forks of one log apart on one bus."""
     log = Log(
         plan.episode,
         plan.seed,
@@ -49,15 +49,15 @@ async def play(world: World, bus: Bus, plan: Plan) -> Episode:
         None if plan.do is None else plan.do._asdict(),
     )
     arena = world.borrow()
-    pattern = topics.sent_by(RUN, plan.episode)
+    pattern = topics.sent_by(run, plan.episode)
     inbox = await bus.subscribe(pattern)
-    referee = Referee(world, arena, bus, RUN, log, plan.do)
+    referee = Referee(world, arena, bus, run, log, plan.do)
     tasks = []
     inboxes = {}
     for seat, policy in plan.seats.items():
-        topic = topics.to(RUN, plan.episode, seat)
+        topic = topics.to(run, plan.episode, seat)
         inboxes[topic] = await bus.subscribe(topic)
-        agent = Agent(seat, policy, bus, RUN, plan.episode, plan.seed, world.scenario.latency, plan.greedy, plan.salt)
+        agent = Agent(seat, policy, bus, run, plan.episode, plan.seed, world.scenario.latency, plan.greedy, plan.salt)
         tasks.append(asyncio.create_task(agent.act(inboxes[topic]), name=f"{plan.episode}/{seat}"))
     try:
         episode = await referee.play(inbox)
@@ -84,7 +84,7 @@ async def play_all(
 
     async def worker(bus: Bus) -> None:
         for i, plan in queue:
-            episodes[i] = await play(world, bus, plan)
+            episodes[i] = await play(world, bus, plan, f"{RUN}-{i}")
             if done is not None:
                 done(episodes[i])
 

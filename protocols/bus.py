@@ -20,7 +20,6 @@ from protocols.errors import ProtocolError
 
 CAPACITY: Final = 1024
 _REMEMBERED: Final = 4096  # identities an inbox keeps for de-duplication
-_ROUTES: Final = 4096  # topics whose inboxes a bus keeps at hand
 
 
 class Subscription:
@@ -121,23 +120,33 @@ class _Node:
         self.inboxes: list[Subscription] = []
 
 
+def _simple(pattern: str) -> bool:
+    """Whether a pattern has no wildcard, or just a `+` as its last level."""
+    stem = pattern.removesuffix("/+")
+    return bool(stem) and "+" not in stem and "#" not in stem
+
+
 class MemoryBus(Bus):
-    """The bus of one process: a trie of patterns, no copies, no serialisation."""
+    """The bus of one process: no copies, no serialisation.
+
+    Plain topics, and patterns whose only wildcard is a `+` at the end, are found by one look-up each; a trie of levels
+    holds the others.
+    """
 
     def __init__(self) -> None:
+        self._inboxes: dict[str, list[Subscription]] = {}
         self._root = _Node()
-        self._routes: dict[str, tuple[Subscription, ...]] = {}  # what `_match` found, until a subscription changes
+        self._others = 0  # subscriptions in the trie
 
     async def publish(self, topic: str, envelope: Envelope) -> None:
         """Deliver at once; readers run when the publisher next awaits."""
         identity = (envelope.episode, envelope.sender, envelope.n)
-        inboxes = self._routes.get(topic)
-        if inboxes is None:
-            if len(self._routes) >= _ROUTES:
-                self._routes.clear()
-            inboxes = self._routes[topic] = tuple(self._match(topics.concrete(topic)))
-        for inbox in inboxes:
-            inbox.put(envelope, identity)
+        for pattern in (topics.concrete(topic), topic.rpartition("/")[0] + "/+"):
+            for inbox in self._inboxes.get(pattern, ()):
+                inbox.put(envelope, identity)
+        if self._others:
+            for inbox in self._match(topic):
+                inbox.put(envelope, identity)
 
     def _match(self, topic: str) -> Iterator[Subscription]:
         nodes = [self._root]
@@ -157,27 +166,38 @@ class MemoryBus(Bus):
     async def subscribe(self, pattern: str, capacity: int = CAPACITY) -> Subscription:
         """Open an inbox; raises ProtocolError for a wildcard that is out of place."""
         inbox = Subscription(capacity)
+        if _simple(pattern):
+            self._inboxes.setdefault(pattern, []).append(inbox)
+            return inbox
         node = self._root
         for part in topics.pattern(pattern).split("/"):
             node = node.children.setdefault(part, _Node())
         node.inboxes.append(inbox)
-        self._routes.clear()
+        self._others += 1
         return inbox
 
     async def unsubscribe(self, pattern: str, subscription: Subscription) -> None:
         """Close an inbox and forget the levels that nothing else uses."""
         path: list[tuple[_Node, str]] = []
         node = self._root
-        for part in pattern.split("/"):
-            path.append((node, part))
-            node = node.children.get(part, _Node())
-        if subscription not in node.inboxes:
+        if simple := _simple(pattern):
+            inboxes = self._inboxes.get(pattern, [])
+        else:
+            for part in pattern.split("/"):
+                path.append((node, part))
+                node = node.children.get(part, _Node())
+            inboxes = node.inboxes
+        if subscription not in inboxes:
             if subscription.closed:
                 return
             raise ProtocolError(f"this inbox was not opened under {pattern!r}")
         subscription.close()
-        node.inboxes.remove(subscription)
-        self._routes.clear()
+        inboxes.remove(subscription)
+        if simple:
+            if not inboxes:
+                del self._inboxes[pattern]
+            return
+        self._others -= 1
         for parent, part in reversed(path):
             child = parent.children[part]
             if child.inboxes or child.children:
@@ -193,8 +213,12 @@ class MemoryBus(Bus):
             nodes.extend(node.children.values())
             for inbox in node.inboxes:
                 inbox.close()
+        for inboxes in self._inboxes.values():
+            for inbox in inboxes:
+                inbox.close()
+        self._inboxes.clear()
         self._root = _Node()
-        self._routes.clear()
+        self._others = 0
 
 
 def connect(url: str) -> Bus:

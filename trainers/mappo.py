@@ -7,21 +7,23 @@ with `credit = "individual"` is IPPO, `critic = "none"` with `credit = "monte_ca
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from marl import credit
 from marl.batch import Batch, collate
-from marl.critic import Critic, table
+from marl.critic import Critic, Reading, table
 from marl.episode import Episode
 from marl.lm import LanguageModel
 from protocols.draws import key
 from trainers.losses import explained_variance, ppo_clip, value_loss
-from trainers.trainer import Metrics, Trainer
+from trainers.trainer import Metrics, Trainer, side_by_side
 
 
 class MappoConfig(BaseModel):
@@ -76,7 +78,7 @@ class Mappo(Trainer):
         """
         cfg = self.config
         book = credit.ledger(episodes, cfg.gamma)
-        values = self.values(episodes, book)
+        values, forward = self.values(episodes, book)
         scored = credit.CREDITS[cfg.credit](book, values, cfg.lam)
         advantage = scored.advantage
         if cfg.normalise:
@@ -88,10 +90,17 @@ class Mappo(Trainer):
         }
         metrics: Metrics = {}
         for part in self.parts(len(episodes)):
-            for name, batch in batches.items():
-                metrics |= self.policy_step(name, batch.rows(torch.isin(batch.episode, part)))
+            steps = [
+                partial(self.policy_step, name, batch.rows(torch.isin(batch.episode, part)))
+                for name, batch in batches.items()
+            ]
             if self.critic is not None:
-                metrics |= self.critic_step(self.critic, [episodes[i] for i in part.tolist()], scored.target[part])
+                if forward is None or cfg.minibatches > 1:
+                    forward = self.critic.predict([episodes[i] for i in part.tolist()])
+                steps.append(partial(self.critic_step, self.critic, *forward, scored.target[part]))
+                forward = None  # it belonged to the weights before this step
+            for measured in side_by_side(steps):
+                metrics |= measured
         self.version += 1
         return metrics
 
@@ -115,29 +124,28 @@ class Mappo(Trainer):
         total["grad"] = self.step(name, lm.model, cfg.max_grad_norm)
         return {f"policy/{name}/{what}": value for what, value in total.items()}
 
-    def critic_step(self, critic: Critic, episodes: Sequence[Episode], target: NDArray[np.float64]) -> Metrics:
-        """One optimizer step of the critic for the joint minibatch."""
-        critic.train()
-        reading = critic.read(episodes)
+    def critic_step(self, critic: Critic, reading: Reading, values: Tensor, target: NDArray[np.float64]) -> Metrics:
+        """One optimizer step of the critic for the joint minibatch, whose values it has just predicted."""
         wanted = torch.from_numpy(target).float().to(reading.ids.device)
         has_target = reading.slot < wanted.shape[1]
         goal = wanted[reading.episode, reading.slot.clamp(max=wanted.shape[1] - 1), reading.agent]
         keep = has_target & ~goal.isnan()
-        values = critic(reading)[keep]
-        loss = value_loss(values, goal[keep]) / max(int(keep.sum()), 1)
+        loss = value_loss(values[keep], goal[keep]) / max(int(keep.sum()), 1)
         loss.backward()  # type: ignore[no-untyped-call]
-        explained = explained_variance(values.detach(), goal[keep])
+        explained = explained_variance(values[keep].detach(), goal[keep])
         norm = self.step("critic", critic, self.config.max_grad_norm)
         return {"critic/loss": float(loss.detach()), "critic/explained_variance": explained, "critic/grad": norm}
 
-    @torch.no_grad()
-    def values(self, episodes: Sequence[Episode], book: credit.Ledger) -> credit.Array:
-        """Return V [E, K + 1, N], zeros without a critic."""
+    def values(
+        self, episodes: Sequence[Episode], book: credit.Ledger
+    ) -> tuple[credit.Array, tuple[Reading, Tensor] | None]:
+        """Return V [E, K + 1, N], zeros without a critic; and the forward pass it came from, for the critic's step."""
         size, count, agents = book.rewards.shape
         if self.critic is None:
-            return np.zeros((size, count + 1, agents))
-        reading = self.critic.read(episodes)
-        return table(reading, self.critic(reading), size, count + 1, agents)
+            return np.zeros((size, count + 1, agents)), None
+        with torch.set_grad_enabled(self.config.minibatches == 1):
+            forward = self.critic.predict(episodes)
+        return table(*forward, size, count + 1, agents), forward
 
     def parts(self, episodes: int) -> Iterator[torch.Tensor]:
         """Yield the episodes of each minibatch of each epoch, shuffled by coordinates."""

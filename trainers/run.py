@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import threading
@@ -80,6 +81,8 @@ class Run:
     def train(self, report: Callable[[Progress], None] = lambda _: None) -> dict[str, Any]:
         """Train to the end and return the summary; after an interrupt the run can be taken up again."""
         config = self.config
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays; looking through it again and again would cost a tenth of the rollout
         self.dir.path.mkdir(parents=True, exist_ok=True)
         if self.dir.exists:
             self._resume()

@@ -183,7 +183,8 @@ def test_an_error_in_a_hook_ends_the_run() -> None:
 
 def test_the_wall_clock_really_waits() -> None:
     async def main() -> tuple[list[int], float]:
-        loop, told = episode_loop(), []
+        loop = episode_loop()
+        told: list[tuple[int, float]] = []
         started = loop.time()
         await sleep_and_tell([0.03, 0.01], told)
         return [i for i, _ in told], loop.time() - started
@@ -312,5 +313,5 @@ def test_which_loop_runs() -> None:
 
     assert run(main()).clock == "virtual"
     assert run(main(), "wall").clock == "wall"
-    with pytest.raises(ProtocolError, match="start it with protocols.clock.run"):
+    with pytest.raises(ProtocolError, match=r"start it with protocols\.clock\.run"):
         asyncio.run(main())

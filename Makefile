@@ -1,0 +1,58 @@
+# The whole interface for people and for CI: `make help` lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BENCH_VENV := .venv-bench
+INSTALL = $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help train test test-all check bench
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+train: $(VENV)/.train ## run the main job: examples/quickstart.toml -> runs/quickstart (ARGS="updates=5" overrides)
+	$(VENV)/bin/marl train examples/quickstart.toml --overwrite $(ARGS)
+
+test: $(VENV)/.dev ## run the tests (ARGS="-k log" selects)
+	$(VENV)/bin/pytest -n 2 $(ARGS)
+
+test-all: $(VENV)/.dev ## run the slow tests too
+	$(VENV)/bin/pytest -n 2 -m 'slow or not slow' $(ARGS)
+
+check: $(VENV)/.dev ## lint, format, types, and the layers of the packages
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(VENV)/.train $(BENCH_VENV)/.bench ## run every benchmark; each prints JSON lines
+	@set -e; for file in $(filter-out benchmarks/bus.py,$(sort $(wildcard benchmarks/*.py))); do \
+		echo "$$file"; $(VENV)/bin/python $$file; done
+	@echo benchmarks/bus.py; $(BENCH_VENV)/bin/python benchmarks/bus.py
+
+# Environments. A stamp file says that what it names is installed; it is older than these files only when they changed.
+
+$(VENV)/bin/pip $(BENCH_VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Sabir needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(@D:/bin=) || \
+		{ rm -rf $(@D:/bin=); echo "$(PYTHON) cannot make a virtual environment: install its venv package"; exit 1; }
+
+$(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	@echo "installing sabir[lm,report] into $(VENV)"
+	@$(INSTALL) '.[lm,report]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	@echo "installing sabir[lm,report,dev] into $(VENV)"
+	@$(INSTALL) '.[lm,report,dev]'
+	@touch $@ $(VENV)/.train
+
+# autogen-core, which benchmarks/bus.py compares with, needs an older protobuf than tensorboard does.
+$(BENCH_VENV)/.bench: pyproject.toml constraints.txt | $(BENCH_VENV)/bin/pip
+	@echo "installing sabir[bench] into $(BENCH_VENV)"
+	@grep -v '^protobuf==' constraints.txt > $(BENCH_VENV)/constraints.txt
+	@$(BENCH_VENV)/bin/python -m pip install --quiet -c $(BENCH_VENV)/constraints.txt protobuf==5.29.6 -e '.[bench]'
+	@touch $@

@@ -1,0 +1,5 @@
+"""`python -m marl` is `marl`."""
+
+from marl.cli import main
+
+main()

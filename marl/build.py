@@ -1,0 +1,96 @@
+"""Run folder -> live objects: the world of its scenario, and the policies of its newest checkpoint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arenas import ArenaError
+from marl.config import check, read_toml
+from marl.errors import UserError
+from marl.policy import Seats
+from marl.rundir import RunDir
+from marl.scenario import Scenario, World
+from protocols import ProtocolError
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A run's policies on their seats. `version` counts the updates that made them, `seed` is the run's."""
+
+    dir: RunDir
+    world: World
+    seats: Seats
+    version: int
+    seed: int
+
+
+def run_dir(path: Path) -> RunDir:
+    """Return a run's folder; raises UserError where there is none."""
+    folder = RunDir(path)
+    if not folder.exists:
+        what = "is not a run folder: it has no config.toml" if path.exists() else "does not exist"
+        raise UserError(f"{path} {what}; `marl train ARENA out={path}` makes one")
+    return folder
+
+
+def world(settings: dict[str, Any], source: str) -> World:
+    """Bring a scenario to life, from a configuration or a log; raises UserError."""
+    try:
+        return World(check(Scenario, settings, source))
+    except (ArenaError, ProtocolError) as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def trained(path: Path, *, play_in: World | None = None) -> Trained:
+    """Load the newest checkpoint of a run; raises UserError for anything that is missing or damaged.
+
+    Args:
+        path: the run's folder.
+        play_in: where the policies are to play, if not in the world they were trained in.
+    """
+    folder = run_dir(path)
+    settings = read_toml(folder.config)
+    home = world(_table(settings, "scenario", folder), str(folder.config))
+    checkpoint = folder.newest()
+    names = _names(settings, home, checkpoint)
+    from marl.lm import load
+    from marl.server import PolicyServer
+
+    if threads := int(settings.get("threads", 0)):
+        import torch
+
+        torch.set_num_threads(threads)
+    version = _version(checkpoint)
+    servers: dict[str, PolicyServer] = {}
+    for name in dict.fromkeys(names.values()):
+        servers[name] = server = PolicyServer(load(checkpoint / "policies" / name), name)
+        server.publish(version)
+    seats = {seat: servers[name] for seat, name in names.items()}
+    return Trained(folder, play_in or home, seats, version, int(settings.get("seed", 0)))
+
+
+def _table(settings: dict[str, Any], key: str, folder: RunDir) -> dict[str, Any]:
+    value = settings.get(key)
+    if not isinstance(value, dict):
+        raise UserError(f"{folder.config} has no [{key}]: restore the file the run began with")
+    return value
+
+
+def _names(settings: dict[str, Any], home: World, checkpoint: Path) -> dict[str, str]:
+    """Return seat -> folder of its policy: one for each seat, or one that all share."""
+    shared = settings.get("sharing") == "shared"
+    names = {seat: "shared" if shared else seat for seat in home.agents}
+    for name in names.values():
+        if not (checkpoint / "policies" / name).is_dir():
+            raise UserError(f"the checkpoint {checkpoint} lacks the policy {name}: restore it or train again")
+    return names
+
+
+def _version(checkpoint: Path) -> int:
+    try:
+        return int(json.loads((checkpoint / "state.json").read_text())["update"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"the checkpoint {checkpoint} is damaged ({error}): restore it or train again") from None

@@ -1,0 +1,273 @@
+"""The `marl` command. Errors that a user can mend are one sentence on stderr and exit code 2.
+
+Nothing here imports torch before a command needs it, so that `marl --help` is quick and `marl play` of random agents
+needs no model at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from typer.main import get_command
+
+from arenas import ArenaError
+from marl.commands.arenas import arenas
+from marl.commands.console import ERR, OUT, examples, note, number, percent, scores
+from marl.commands.evaluate import evaluate
+from marl.commands.fork import fork
+from marl.commands.play import play
+from marl.commands.replay import replay
+from marl.commands.report import report
+from marl.config import check, override, read_toml
+from marl.errors import UserError
+from marl.rundir import RunDir
+from protocols import ProtocolError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+USAGE_ERRORS: Final = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer keeps it
+EXTRAS: Final = {
+    **dict.fromkeys(("torch", "transformers", "tokenizers", "safetensors", "tensorboard"), "lm"),
+    **dict.fromkeys(("scipy", "jinja2", "matplotlib"), "report"),
+}
+
+app = typer.Typer(
+    help="Agents that talk over a message bus, trained by a centralized-critic policy gradient.",
+    epilog=examples(
+        "marl arenas                     which games there are",
+        "marl train lewis                train two agents from scratch, in a minute or so",
+        "marl play runs/lewis            watch what they say to each other",
+        "marl play lewis --seat sender_0=human",
+    ),
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+
+
+@app.callback()
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where errors come from.")] = False,
+) -> None:
+    """Take options that stand before the command; `main` reads them."""
+
+
+app.command(
+    epilog=examples(
+        "marl arenas",
+        "marl arenas reconstruction",
+    )
+)(arenas)
+
+
+@app.command(
+    epilog=examples(
+        "marl train lewis",
+        "marl train lewis scenario.arena.n=6 scenario.arena.k=6 seed=2 out=runs/six",
+        "marl train mine.toml algorithm.lr=3e-4 updates=500",
+        "marl train runs/lewis           goes on with an interrupted run",
+    )
+)
+def train(
+    source: Annotated[
+        str, typer.Argument(metavar="CONFIG_OR_ARENA", help="A TOML file, an arena's name, or the folder of a run.")
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, such as updates=100.", show_default=False),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away the run that is in the folder.")] = False,
+) -> None:
+    """Train agents in an arena; an interrupted run goes on where it was.
+
+    Given an arena, every setting has a default and the run is kept in runs/ARENA. The folder then holds the
+    configuration, the metrics (also for TensorBoard), logs of episodes, checkpoints, and a report.
+    """
+    given = _settings(source)
+    with ERR.status("loading PyTorch"):
+        from trainers.run import Run, RunConfig
+    config = check(RunConfig, override(given, settings or []), source)
+    folder = RunDir(config.out)
+    if overwrite:
+        folder.clear()
+    _prepare(folder, config.model_dump(mode="json", exclude_none=True))
+    run = _made(Run, config)
+    progress, advance = _progress(config.updates)
+    try:
+        with progress:
+            summary = run.train(advance)
+    except KeyboardInterrupt:
+        note(f"stopped{_reached(folder)}; go on with: marl train {shlex.quote(str(config.out))}")
+        raise typer.Exit(130) from None
+    except FloatingPointError as error:
+        raise UserError(f"{error}: a smaller algorithm.lr may help") from None
+    seconds = summary["training_seconds"]
+    note(
+        f"{summary['arena']}: {summary['updates']} updates, {summary['episodes']} episodes, {seconds:.0f} s of training"
+    )
+    OUT.print(scores(summary["evaluation"], "this run"))
+    _report(folder)
+
+
+def _settings(source: str) -> dict[str, Any]:
+    """Return the settings a source stands for: of a file, of a run's folder, or the defaults for an arena."""
+    from arenas import make
+
+    path = Path(source)
+    if path.suffix == ".toml":
+        return read_toml(path)
+    if (folder := RunDir(path)).exists:
+        return read_toml(folder.config) | {"out": source}  # the folder may have been moved
+    make(source)  # raises ArenaError, with a likely name, before anything slow is loaded
+    return {"scenario": {"arena": {"name": source}}, "out": f"runs/{source}"}
+
+
+def _prepare(folder: RunDir, wanted: dict[str, Any]) -> None:
+    """See whether the folder is free, or holds this very run unfinished; raises UserError if neither."""
+    if not folder.exists:
+        return
+    if folder.finished:
+        raise UserError(
+            f"{folder.path} holds a finished run: add --overwrite to throw it away, or choose another folder with out="
+        )
+    there = _flat(read_toml(folder.config))
+    here = _flat(wanted)
+    differing = [key for key in {**there, **here} if key != "out" and there.get(key) != here.get(key)]
+    if differing:
+        keys = ", ".join(differing[:3]) + (" and more" if len(differing) > 3 else "")
+        raise UserError(
+            f"{folder.path} holds an unfinished run with another configuration ({keys}): add --overwrite to throw it "
+            "away, or choose another folder with out="
+        )
+    reached = _reached(folder)
+    if not reached:
+        folder.clear()  # it had not come to its first checkpoint
+    note(f"{folder.path}: going on{reached}" if reached else f"{folder.path}: beginning again")
+
+
+def _reached(folder: RunDir) -> str:
+    try:
+        return f" after update {int(folder.newest().name)}"
+    except UserError:
+        return ""
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _made(make: Any, config: Any) -> Any:
+    """Build the run; what the model library refuses is the configuration's fault."""
+    try:
+        return make(config)
+    except (UserError, ArenaError, ProtocolError):
+        raise
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"the models cannot be made as configured ({reason}): see [policy], [algorithm], device"
+        ) from None
+
+
+def _progress(updates: int) -> tuple[Progress, Any]:
+    """Return a progress bar and the function that moves it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = ("return {task.fields[score]}", "gain {task.fields[gain]}", "success {task.fields[success]}")
+    bar = Bar(
+        TextColumn("update"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        *map(TextColumn, columns),
+        TimeRemainingColumn(),
+        console=ERR,
+    )
+    task = bar.add_task("", total=updates, score="–", gain="–", success="–")
+
+    def advance(progress: Any) -> None:
+        shown: dict[str, Any] = {"score": number(progress.score), "gain": number(progress.communication_gain, 2)}
+        if progress.success is not None:  # known after evaluations only
+            shown["success"] = percent(progress.success)
+        bar.update(task, completed=progress.update, **shown)
+
+    return bar, advance
+
+
+def _report(folder: RunDir) -> None:
+    """Write the report, or say what it needs."""
+    from marl.report import write
+
+    try:
+        with ERR.status("writing the report"):
+            write(folder)
+    except ModuleNotFoundError as error:
+        note(f"no report: {_sentence(error)}")
+        return
+    note(f"report: {folder.report}")
+
+
+_RUN = "marl {} runs/lewis"
+app.command("eval", epilog=examples(_RUN.format("eval"), "marl eval runs/lewis --json"))(evaluate)
+app.command(
+    epilog=examples(
+        "marl play lewis",
+        "marl play runs/lewis --episodes 3 --log games.jsonl",
+        "marl play runs/lewis --seat sender_0=human --seat receiver_0=trained",
+        "marl play runs/a --seat receiver_0=trained:runs/b      do two runs understand each other?",
+        "marl play runs/lewis 'channel=[{type=\"noise\", p=0.2}]'",
+    )
+)(play)
+app.command(epilog=examples("marl replay games.jsonl", "marl replay runs/lewis --verify"))(replay)
+app.command(
+    epilog=examples(
+        "marl fork runs/lewis --say m2",
+        "marl fork runs/lewis --episode eval-train-3 --drop",
+        "marl fork runs/lewis --resample 8",
+    )
+)(fork)
+app.command(epilog=examples(_RUN.format("report")))(report)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    debug = arguments[0] == "--debug"
+    if not debug:
+        logging.getLogger("marl").addHandler(logging.NullHandler())  # what failed is said in the sentence
+    try:
+        code = get_command(app).main(arguments, prog_name="marl", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None or debug:
+            raise
+        ERR.print(f"error: {sentence}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _sentence(error: BaseException) -> str | None:
+    """Return what to tell the user; None for what is a fault of the program."""
+    while isinstance(error, BaseExceptionGroup):  # an event loop's tasks failed: the first one's reason
+        error = error.exceptions[0]
+    if isinstance(error, USAGE_ERRORS):
+        return f"{error.format_message()} (marl --help shows how)"  # type: ignore[attr-defined]
+    if isinstance(error, ModuleNotFoundError):
+        missing = (error.name or "").partition(".")[0]
+        extra = EXTRAS.get(missing)
+        return f"this needs the package {missing}: pip install 'sabir[{extra}]'" if extra else None
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        return f"{error.filename}: {reason}" if error.filename else reason
+    return str(error) if isinstance(error, UserError | ArenaError | ProtocolError) else None

@@ -1,0 +1,1 @@
+"""The `marl` command, one file per subcommand; `marl.cli` puts them together."""

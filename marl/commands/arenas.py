@@ -1,0 +1,94 @@
+"""`marl arenas`: which games there are, and their rules."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marl.commands.console import ANCHORS, OUT, number, show
+
+if TYPE_CHECKING:
+    from arenas import Arena
+
+
+def arenas(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One arena, in full.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the arenas; or show one: its rules, seats, parameters, known scores, and an episode of random play."""
+    from arenas import make, names
+
+    if name is None:
+        found = {each: _description(each, make(each)) for each in names()}
+        if as_json:
+            OUT.print_json(json.dumps(found))
+        else:
+            _table(found)
+        return
+    arena = make(name)
+    description = _description(name, arena)
+    if as_json:
+        OUT.print_json(json.dumps(description))
+    else:
+        _page(name, description)
+
+
+def _description(name: str, arena: Arena) -> dict[str, Any]:
+    from arenas import ARENAS
+
+    maker = ARENAS[name]
+    anchors = arena.anchors()
+    parameters = inspect.signature(maker).parameters.values()
+    about = [inspect.getdoc(sys.modules[maker.__module__]) or "", inspect.getdoc(maker) or ""]
+    return {
+        "name": name,
+        "rules": "\n\n".join(filter(None, about)),
+        "tags": list(arena.tags),
+        "seats": {seat: [spec.describe() for spec in specs] for seat, specs in arena.replies.items()},
+        "parameters": {p.name: None if p.default is p.empty else p.default for p in parameters},
+        "deals": arena.cases or None,
+        "anchors": {anchor: getattr(anchors, anchor) for anchor in ANCHORS},
+    }
+
+
+def _table(found: dict[str, dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("arena", "seats", "kind", "random", "silent", "optimum"):
+        table.add_column(column, justify="right" if column in ("random", "silent", "optimum") else "left")
+    for name, about in found.items():
+        anchors = [number(about["anchors"][anchor], 2) for anchor in ("random", "silent", "full")]
+        table.add_row(name, ", ".join(about["seats"]), ", ".join(about["tags"]), *anchors, style="")
+    OUT.print(table)
+    OUT.print("\n`marl arenas NAME` shows one in full, `marl train NAME` trains agents in it.")
+
+
+def _page(name: str, about: dict[str, Any]) -> None:
+    from marl import build
+    from marl.policy import Random
+    from marl.rollout import Plan, collect
+
+    def heading(text: str) -> None:
+        OUT.print(f"\n{text}", style="bold")
+
+    OUT.print(f"[bold]{name}[/bold]  {', '.join(about['tags'])}\n")
+    OUT.print(about["rules"], markup=False)
+    heading("Seats")
+    for seat, replies in about["seats"].items():
+        OUT.print(f"  {seat} {'; or '.join(replies)}", markup=False)
+    heading("Parameters")
+    for parameter, default in about["parameters"].items():
+        OUT.print(f"  {parameter} = {default}", markup=False)
+    heading("Known scores")
+    for anchor, label in ANCHORS.items():
+        if about["anchors"][anchor] is not None:
+            OUT.print(f"  {label:<18} {number(about['anchors'][anchor])}")
+    heading("Random play")
+    world = build.world({"arena": {"name": name}}, name)
+    (episode,) = collect(world, [Plan("random", dict.fromkeys(world.agents, Random()), 0)])
+    show(episode.log)

@@ -1,0 +1,95 @@
+"""What goes to the terminal: answers to stdout, everything about them to stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from marl import conversation
+from protocols.envelope import Kind
+from protocols.log import Log
+
+OUT: Final = Console(highlight=False)
+ERR: Final = Console(stderr=True, highlight=False)
+STYLES: Final = {Kind.SAY: "bold cyan", Kind.MOVE: "bold green", Kind.WORLD: "dim", Kind.VIEW: ""}
+ANCHORS: Final = {
+    "random": "random replies",
+    "silent": "best without talk",
+    "equilibrium": "equilibrium",
+    "full": "optimum",
+}
+
+
+def note(text: str) -> None:
+    """Tell the person at the terminal something that is not part of the answer."""
+    ERR.print(Text(text), soft_wrap=True)
+
+
+def examples(*lines: str) -> str:
+    """Return the epilogue of a help page."""
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"  {line}".replace("[", r"\[") for line in lines)])
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a figure for people; a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def percent(value: float | None) -> str:
+    """Return a share in percent; a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.0f} %"
+
+
+def show(log: Log) -> None:
+    """Print an episode."""
+    OUT.print(heading(log), soft_wrap=True)
+    for text in script(log):
+        OUT.print(text, soft_wrap=True)
+    OUT.print()
+
+
+def heading(log: Log) -> Text:
+    """Return the line above an episode: which, and who sat where."""
+    same = all(policy == seat for seat, policy in log.seats.items())
+    seats = "" if same else "  " + ", ".join(f"{seat} = {policy}" for seat, policy in log.seats.items())
+    return Text.assemble(("episode ", "bold"), (log.episode, "bold"), (seats, "dim"))
+
+
+def script(log: Log) -> Iterable[Text]:
+    """Yield an episode as lines in columns: who, what, the words."""
+    lines = list(conversation.lines(log))
+    who = max((len(line.who) for line in lines), default=0)
+    act = max((len(line.act) for line in lines), default=0)
+    for line in lines:
+        style = STYLES.get(line.kind, "bold")
+        remark = f"  ({line.note})" if line.note else ""
+        yield Text.assemble(
+            f"  {line.who:<{who}}  ", (f"{line.act:<{act}}  ", "dim"), (line.text, style), (remark, "yellow")
+        )
+
+
+def scores(result: Mapping[str, Any], who: str) -> Table:
+    """Return an evaluation among the anchors, lowest score first."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for column in ("", "score", "success", "communication gain"):
+        table.add_column(column, justify="left" if not column else "right")
+    rows: list[tuple[float, int, list[str], str]] = []
+    for place, (name, label) in enumerate(ANCHORS.items()):
+        anchor = result["anchors"].get(name)
+        if anchor is not None:
+            rows.append((anchor, place, [label, number(anchor), "", ""], "dim"))
+    for split, figures in result.items():
+        if split in ("anchors", "errors"):
+            continue
+        error = figures["standard_error"]
+        score = number(figures["score"]) + (f" ± {error:.3f}" if error else "")
+        cells = [score, percent(figures["success"]), number(figures["communication_gain"], 2)]
+        label = who if split == "train" else f"{who}, {split.replace('_', ' ')} deals"
+        rows.append((figures["score"], len(ANCHORS), [label, *cells], "bold"))
+    for _, _, cells, style in sorted(rows, key=lambda row: row[:2]):
+        table.add_row(*cells, style=style)
+    return table

@@ -1,0 +1,159 @@
+"""`marl play`: watch episodes, or take a seat."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from marl.commands.console import ERR, OUT, note, show
+from marl.errors import UserError
+
+if TYPE_CHECKING:
+    from arenas.spec import ReplySpec
+    from marl.episode import Episode
+    from marl.policy import Policy
+    from marl.scenario import World
+    from protocols.envelope import Envelope
+
+POLICIES = "random, human, trained or trained:RUN"
+
+
+def play(
+    source: Annotated[str, typer.Argument(metavar="ARENA_OR_RUN", help="An arena, a run's folder or a TOML file.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Change the scenario, such as arena.n=6.", show_default=False),
+    ] = None,
+    seat: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SEAT=POLICY", help=f"Who sits where: {POLICIES}.", show_default=False),
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    log: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the episodes (.jsonl or .jsonl.gz).")] = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Trained policies give their most probable reply.")] = False,
+) -> None:
+    """Play episodes and print what was shown, said, heard and paid.
+
+    In a run's folder the trained policies play, in an arena random ones; --seat puts someone else on a seat. A human
+    reads what the seat sees and types its replies.
+    """
+    from marl.rollout import Plan, collect
+    from protocols.log import save
+
+    world, run = _world(source, settings or [])
+    seats = _seats(world, run, seat or [])
+    human = any(policy.name == "human" for policy in seats.values())
+    if log is not None:
+        save(log, [])  # a file that cannot be written is found before anyone plays
+
+    def done(episode: Episode) -> None:
+        if episode.error:
+            raise UserError(f"episode {episode.log.episode} failed: {episode.error}")
+        show(episode.log)
+        if log is not None:
+            save(log, [episode.log], append=True)
+
+    plans = [Plan(f"play-{i}", seats, seed, greedy=greedy) for i in range(episodes)]
+    played = collect(world, plans, concurrency=1, done=done) if human else collect(world, plans)
+    if not human:
+        for episode in played:
+            done(episode)
+    if episodes > 1:
+        mean = sum(episode.score for episode in played) / episodes
+        OUT.print(f"mean score of {episodes} episodes: {mean:.3f}")
+    if log is not None:
+        note(f"written: {log} (play it again with `marl replay {log}`)")
+
+
+def _world(source: str, settings: Sequence[str]) -> tuple[World, Path | None]:
+    """Return the world to play in, and the run's folder if the source is one."""
+    import arenas
+    from marl import build
+    from marl.config import override, read_toml
+
+    path = Path(source)
+    run = path if path.is_dir() else None
+    if run is not None or path.suffix == ".toml":
+        config = build.run_dir(path).config if run is not None else path
+        scenario = read_toml(config).get("scenario")
+        if not isinstance(scenario, dict):
+            raise UserError(f"{config} has no [scenario]")
+        return build.world(override(scenario, settings), str(config)), run
+    if source not in arenas.ARENAS and "/" in source:
+        raise UserError(f"there is neither a run's folder nor an arena {source!r}; `marl arenas` lists the arenas")
+    return build.world(override({"arena": {"name": source}}, settings), source), None
+
+
+def _seats(world: World, run: Path | None, wanted: Sequence[str]) -> dict[str, Policy]:
+    """Fill the seats: as asked, and else with the run's policies, or random ones."""
+    chosen = dict.fromkeys(world.agents, "random" if run is None else "trained")
+    for text in wanted:
+        name, equals, policy = text.partition("=")
+        if not equals:
+            raise UserError(f"--seat looks like {world.agents[0]}=human, not {text!r}")
+        if name not in chosen:
+            raise UserError(f"--seat {text}: no seat {name!r}; the seats are {', '.join(world.agents)}")
+        chosen[name] = policy
+    loaded: dict[Path, dict[str, Policy]] = {}
+    return {name: _policy(name, policy, world, run, loaded) for name, policy in chosen.items()}
+
+
+def _policy(seat: str, policy: str, world: World, run: Path | None, loaded: dict[Path, dict[str, Policy]]) -> Policy:
+    from marl import build
+    from marl.policy import Human, Random
+
+    kind, _, folder = policy.partition(":")
+    if policy == "random":
+        return Random()
+    if policy == "human":
+        return Human(lambda heard, spec: _ask(seat, heard, spec))
+    if kind != "trained":
+        raise UserError(f"--seat {seat}={policy}: a policy is one of {POLICIES}")
+    path = Path(folder) if folder else run
+    if path is None:
+        raise UserError(f"--seat {seat}={policy}: say which run, as in {seat}=trained:runs/mine")
+    if path not in loaded:
+        with ERR.status("loading the policies"):
+            loaded[path] = dict(build.trained(path).seats)
+    if seat not in loaded[path]:
+        raise UserError(f"--seat {seat}={policy}: that run has no seat {seat!r} but {', '.join(loaded[path])}")
+    return loaded[path][seat]
+
+
+def _ask(seat: str, heard: Sequence[Envelope], spec: ReplySpec) -> str:
+    """Show a person what is new and return the line typed."""
+    from protocols.envelope import Kind
+
+    if not heard:
+        note("  not a legal reply")
+    for envelope in heard:
+        told = "you are shown" if envelope.kind is Kind.VIEW else f"{envelope.sender} says"
+        note(f"  {told}: {envelope.body}")
+    ERR.print(f"{seat} {spec.describe()}", style="bold", markup=False, soft_wrap=True)
+    ERR.print("> ", end="")
+    with _interruptible():
+        line = sys.stdin.readline()
+    if not line:
+        raise UserError("the input ended before the episode did")
+    return line.strip()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a prompt at once; the event loop's own handler would wait for the line."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,84 @@
+"""A log as people read it: who was shown what, who said what, who heard what if that differs, moves, rewards, score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from protocols.envelope import Envelope, Kind
+from protocols.log import Heard, Log
+
+SILENCE = "(nothing)"
+
+
+class Line(NamedTuple):
+    """One thing that happened. `seq` is its place in the log; `act` is the verb between `who` and `text`."""
+
+    seq: int
+    kind: Kind
+    who: str
+    act: str
+    text: str
+    note: str = ""
+
+
+def returns(log: Log) -> dict[str, float]:
+    """Return what each seat was paid over the episode."""
+    total = dict.fromkeys(log.seats, 0.0)
+    for envelope, _ in log.entries:
+        if envelope.kind is Kind.REWARD:
+            for seat, paid in envelope.data.items():
+                total[seat] = total.get(seat, 0.0) + float(paid)
+    return total
+
+
+def score(log: Log) -> float:
+    """Return the mean over seats of what they were paid: the convention of `arenas.Anchors`."""
+    return sum(returns(log).values()) / max(len(log.seats), 1)
+
+
+def shown(log: Log, reply: Envelope) -> str:
+    """Return the view to which a reply answers."""
+    return "" if reply.reply_to is None else log.entries[reply.reply_to].envelope.body
+
+
+def lines(log: Log) -> Iterator[Line]:
+    """Yield the episode line by line."""
+    for seq, (envelope, heard) in enumerate(log.entries):
+        kind, body = envelope.kind, envelope.body
+        match kind:
+            case Kind.WORLD:
+                if body:
+                    yield Line(seq, kind, "hidden state", "is", body)
+            case Kind.VIEW:
+                yield Line(seq, kind, envelope.to, "is shown", body)
+            case Kind.SAY | Kind.MOVE:
+                yield _reply(seq, envelope)
+                yield from _differing(seq, envelope, heard)
+            case Kind.REWARD:
+                paid = ", ".join(f"{seat} {float(amount):g}" for seat, amount in envelope.data.items() if amount)
+                yield Line(seq, kind, "paid", "", paid)
+            case Kind.END:
+                yield Line(seq, kind, "score", "", f"{score(log):g}", "" if body == "terminated" else body)
+
+
+def _reply(seq: int, envelope: Envelope) -> Line:
+    data = envelope.data
+    if data.get("missing"):
+        return Line(seq, envelope.kind, envelope.sender, "misses the deadline", "", "the default reply counts")
+    notes = [] if data.get("legal", True) else ["not a legal reply: the default one counts"]
+    if price := data.get("price"):
+        notes.append(f"at a price of {price:g}")
+    act = "says" if envelope.kind is Kind.SAY else "moves"
+    return Line(seq, envelope.kind, envelope.sender, act, envelope.body or SILENCE, ", ".join(notes))
+
+
+def _differing(seq: int, envelope: Envelope, heard: tuple[Heard, ...]) -> Iterator[Line]:
+    """Yield what listeners heard where it is not what was said, or not when it was said."""
+    for listener, time, body in heard:
+        late = round(time - envelope.time, 9)
+        if body is None:
+            yield Line(seq, envelope.kind, listener, "hears nothing", "", "it was lost")
+        elif body != envelope.body or late:
+            note = f"{late:g} s later" if late else ""
+            yield Line(seq, envelope.kind, listener, "hears", body or SILENCE, note)

@@ -1,0 +1,114 @@
+"""Learning curves as inline SVG: matplotlib's objects, none of its global state, the same bytes for the same run."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+INK: Final = "#1f2933"
+FAINT: Final = "#9aa5b1"
+LINES: Final = ("#1f6feb", "#d9480f", "#2b8a3e", "#862e9c")
+STYLE: Final = {
+    "svg.hashsalt": "sabir",
+    "svg.fonttype": "none",  # text stays text; the page sets its font
+    "font.size": 11,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+Points = Sequence[tuple[float, float]]
+
+
+def curves(
+    lines: Mapping[str, Points],
+    *,
+    label: str,
+    levels: Mapping[str, float] | None = None,
+    noisy: str = "",
+) -> str:
+    """Draw lines over updates, each named at its end.
+
+    Args:
+        lines: name -> (update, value) points.
+        label: of the vertical axis.
+        levels: known values as horizontal lines, with their names.
+        noisy: the line that is drawn thin and pale.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.6, 3.2), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        shown = {name: points for name, points in lines.items() if points}
+        ends: list[tuple[float, str, str]] = []
+        for name, level in (levels or {}).items():
+            axes.axhline(level, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+            ends.append((level, name, "#616e7c"))
+        for index, (name, points) in enumerate(shown.items()):
+            x, y = zip(*points, strict=True)
+            pale = name == noisy
+            axes.plot(
+                x,
+                y,
+                color=LINES[index % len(LINES)],
+                linewidth=1.2 if pale else 2.2,
+                alpha=0.45 if pale else 1,
+                marker="o" if len(points) < 25 and not pale else "",
+                markersize=4,
+                zorder=2 + index,
+            )
+            ends.append((y[-1], name, LINES[index % len(LINES)]))
+        axes.set_xlabel("updates")
+        axes.set_ylabel(label)
+        axes.grid(axis="y", color="#e4e7eb", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        axes.set_xlim(left=0)
+        _name_ends(axes, ends)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    return inline(file.getvalue())
+
+
+def _name_ends(axes: Any, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Write names to the right of the axes at the height of what they name, far enough apart to be read."""
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom, top)
+    step = (top - bottom) * 0.085
+    heights: list[float] = []
+    for wanted, _, _ in sorted(ends):
+        heights.append(max(wanted, heights[-1] + step) if heights else wanted)
+    excess = max(heights[-1] - top, 0.0) if heights else 0.0
+    for i in reversed(range(len(heights))):  # what was pushed beyond the top moves down again, with what is below it
+        ceiling = heights[i + 1] - step if i + 1 < len(heights) else heights[i] - excess
+        heights[i] = min(heights[i], ceiling)
+    for height, (_, name, color) in zip(heights, sorted(ends), strict=True):
+        axes.annotate(
+            name,
+            (1, height),
+            xycoords=("axes fraction", "data"),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color=color,
+            annotation_clip=False,
+        )
+
+
+def inline(svg: str) -> str:
+    """Make a stand-alone SVG part of a page: no prolog, metadata or style of its own, and as wide as it may be."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg)
+    used = set(re.findall(r"#([\w-]+)", svg))
+    return re.sub(r' id="([\w-]+)"', lambda match: match[0] if match[1] in used else "", svg)

@@ -1,0 +1,186 @@
+"""The learned code: which message stands for which meaning, read from logs.
+
+The *meaning* of a message is what its speaker was shown when it spoke, that is its private information: measured
+against what everyone sees, a code would seem to say what nobody needed to be told. Words that are the same in every
+view ("object", "target") carry nothing and are left out where meanings are taken apart into attributes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from marl import conversation
+from marl.study import information
+from marl.study.information import Null, permutation_null
+from marl.study.structure import Topography, positional_disentanglement
+from protocols.envelope import Kind
+from protocols.log import REPLIES, Log
+
+Words = tuple[str, ...]
+
+
+class Utterance(NamedTuple):
+    """A message in its episode. `place` counts the messages of this speaker before it."""
+
+    log: Log
+    seq: int
+    speaker: str
+    place: int
+    meaning: str
+    message: Words
+    answers: dict[str, str]
+    """Listener -> its first reply after it heard the message."""
+
+
+class Row(NamedTuple):
+    """A meaning, the messages it was given, the answers they got, and the mean score of those episodes."""
+
+    meaning: str
+    messages: Counter[Words]
+    answers: Counter[str]
+    score: float
+
+
+def answering(log: Log, seq: int) -> dict[str, int]:
+    """Return for each listener that heard message `seq` which of its replies came first after it: its number."""
+    found: dict[str, int] = {}
+    for listener in (h.to for h in log.entries[seq].heard if h.body is not None):
+        count, heard = 0, False
+        for envelope in log.view(listener):
+            heard = heard or envelope.seq == seq
+            if envelope.sender == listener and envelope.kind in REPLIES:
+                if heard:
+                    found[listener] = count
+                    break
+                count += 1
+    return found
+
+
+def reply(log: Log, agent: str, number: int) -> str | None:
+    """Return reply `number` of an agent, None if it gave fewer."""
+    replies = [envelope.body for envelope in log.replies(agent)]
+    return replies[number] if number < len(replies) else None
+
+
+def utterances(logs: Iterable[Log]) -> list[Utterance]:
+    """Return every message that was sent, in order."""
+    found = []
+    for log in logs:
+        said: Counter[str] = Counter()
+        for seq, (envelope, _) in enumerate(log.entries):
+            if envelope.kind is not Kind.SAY or envelope.data.get("missing") or not envelope.data.get("legal", True):
+                continue
+            answers = {a: reply(log, a, n) or "" for a, n in answering(log, seq).items()}
+            meaning = conversation.shown(log, envelope)
+            message = tuple(envelope.body.split())
+            found.append(Utterance(log, seq, envelope.sender, said[envelope.sender], meaning, message, answers))
+            said[envelope.sender] += 1
+    return found
+
+
+def by_speaker(found: Sequence[Utterance]) -> dict[tuple[str, int], list[Utterance]]:
+    """Sort utterances by speaker and place: the first message of an episode may follow another code than the second."""
+    sorted_: dict[tuple[str, int], list[Utterance]] = {}
+    for utterance in found:
+        sorted_.setdefault((utterance.speaker, utterance.place), []).append(utterance)
+    return sorted_
+
+
+def natural(text: str) -> list[tuple[int, str | int]]:
+    """Return a sort key by which s10 comes after s9."""
+    return [(1, int(part)) if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]
+
+
+def rows(found: Sequence[Utterance]) -> list[Row]:
+    """Return the code as a table, a row for each meaning."""
+    groups: dict[str, list[Utterance]] = {}
+    for utterance in found:
+        groups.setdefault(utterance.meaning, []).append(utterance)
+    return [
+        Row(
+            meaning,
+            Counter(u.message for u in group),
+            Counter(answer for u in group for answer in u.answers.values()),
+            sum(conversation.score(u.log) for u in group) / len(group),
+        )
+        for meaning, group in sorted(groups.items(), key=lambda item: natural(item[0]))
+    ]
+
+
+def attributes(meanings: Sequence[str]) -> list[Words]:
+    """Take meanings apart into the words that vary; meanings of different length stay whole, as one attribute."""
+    split = [tuple(meaning.split()) for meaning in meanings]
+    if len({len(words) for words in split}) != 1:
+        return [(meaning,) for meaning in meanings]
+    varying = [j for j in range(len(split[0])) if len({words[j] for words in split}) > 1]
+    return [tuple(words[j] for j in varying) for words in split]
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """What can be measured on (meaning, message) pairs alone; entropies and information in bits."""
+
+    samples: int
+    meanings: int
+    messages: int
+    ambiguous: int
+    """Meanings that share their most frequent message with another meaning."""
+    synonyms: int
+    """Meanings that were given more than one message."""
+    entropy: float
+    position_entropy: list[float]
+    information: Null | None
+    """I(meaning; message), Miller-Madow; None where every meaning occurs once: then it is the entropy, exactly."""
+    position_information: list[list[Null]]
+    """[positions][attributes] I(m_j; a_k), plug-in, with its permutation null."""
+    topographic_similarity: Null | None
+    disentanglement: Null | None
+
+
+def measure(found: Sequence[Utterance], *, permutations: int = 200) -> Language:
+    """Measure the language of utterances of one speaker and place; at least one of them."""
+    table = rows(found)
+    vectors = attributes([u.meaning for u in found])
+    messages = [u.message for u in found]
+    meaning, message = information.codes(u.meaning for u in found), information.codes(messages)
+    parts, features = information.columns(messages), information.columns(vectors)
+    size = len(found)
+    topography = Topography(vectors, messages)
+    usual = Counter(row.messages.most_common(1)[0][0] for row in table)
+    return Language(
+        samples=size,
+        meanings=len(table),
+        messages=len(set(messages)),
+        ambiguous=sum(usual[row.messages.most_common(1)[0][0]] > 1 for row in table),
+        synonyms=sum(len(row.messages) > 1 for row in table),
+        entropy=information.entropy(message),
+        position_entropy=information.per_position(messages),
+        information=None
+        if len(table) == size
+        else permutation_null(
+            lambda order: information.mutual_information_corrected(meaning, message[order]),
+            size,
+            permutations=permutations,
+        ),
+        position_information=[
+            [_shared(part, feature, permutations) for feature in features] for part in parts if features
+        ],
+        topographic_similarity=permutation_null(topography.similarity, topography.size, permutations=permutations),
+        disentanglement=permutation_null(
+            lambda order: positional_disentanglement(vectors, [messages[i] for i in order]),
+            size,
+            permutations=permutations,
+        ),
+    )
+
+
+def _shared(part: information.Codes, feature: information.Codes, permutations: int) -> Null:
+    null = permutation_null(
+        lambda order: information.mutual_information(part[order], feature), len(part), permutations=permutations
+    )
+    assert null is not None  # plug-in information is always defined
+    return null
