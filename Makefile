@@ -25,6 +25,7 @@ check: $(VENV)/.dev ## lint, format, types, and the layers of the packages
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy examples/*.py
 	$(VENV)/bin/lint-imports
 
 bench: $(VENV)/.train $(BENCH_VENV)/.bench ## run every benchmark; each prints JSON lines

@@ -1,8 +1,6 @@
-"""Play one episode of Lewis signalling with scripted agents, then use its log: views, replay, fork.
+"""Play one episode of Lewis signalling with scripted agents, then use its log: `python examples/01_play.py`.
 
-No model and no torch are needed:
-
-    python examples/01_play.py
+An agent's view, a replay and a fork all come from the log. No model is involved, so torch need not be installed.
 """
 
 from __future__ import annotations

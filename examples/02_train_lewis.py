@@ -1,8 +1,6 @@
-"""Train two agents from scratch to signal, and print the code they agreed on.
+"""Train two agents from scratch to signal, and print the code they agree on: `python examples/02_train_lewis.py`.
 
 The sender sees one of four states and says one of four symbols; the receiver names the state.
-
-    python examples/02_train_lewis.py
 """
 
 from __future__ import annotations
@@ -30,8 +28,7 @@ def main(out: Path = Path("runs/02_train_lewis"), updates: int = 100) -> None:
             "updates": updates,
             "episodes": 128,
             "stop_at": 1.0,
-            "threads": 1,
-            "algorithm": {"lr": 2e-3, "entropy": 0.2},
+            "algorithm": {"lr": 2e-3, "entropy": {"weight": 0.2, "gain": 0}},
         }
     )
     folder = RunDir(config.out)

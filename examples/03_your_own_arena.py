@@ -1,7 +1,4 @@
-"""Write an arena, check it, and train agents in it.
-
-    python examples/03_your_own_arena.py
-"""
+"""Write an arena, check it, and train agents in it: `python examples/03_your_own_arena.py`."""
 
 from __future__ import annotations
 
@@ -9,70 +6,68 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import arenas
-from arenas import Anchors, Arena, Outcome, ReplySpec
+from arenas import Anchors, Arena, Outcome
 from arenas.spec import Words, choose, say, symbols
 from arenas.testing import check_arena
 from marl.rundir import RunDir
 from trainers.run import RunConfig, run
 
-TRAVELLERS = ("traveller_0", "traveller_1")
-PLACES = symbols("p", 3)
+SPEAKERS = ("speaker_0", "speaker_1")
+LISTENER = "listener_0"
+DIGITS = symbols("d", 3)
 
 
-class Rendezvous(Arena):
-    """Two travellers know a closed place each, of three; they speak at once, go at once, and should meet elsewhere."""
+class Adder(Arena):
+    """Two speakers see a digit each, 0 to 2, and say a symbol at once; all are paid 1 if the listener names the sum."""
 
-    metadata = Arena.metadata | {"name": "rendezvous_v0", "is_parallelizable": True}
+    metadata = Arena.metadata | {"name": "adder_v0"}
     tags = ("cooperative", "communication")
-    cases = 9
+    cases = 9  # equally likely deals
 
     def __init__(self) -> None:
-        talk, go = say(symbols("m", 3), 1), choose(PLACES)
-        super().__init__(dict.fromkeys(TRAVELLERS, (talk, go)), words=("closed",))
+        talk = say(symbols("m", 3), 1)
+        super().__init__(dict.fromkeys(SPEAKERS, talk) | {LISTENER: choose(symbols("s", 5))}, (*DIGITS, "digit", "sum"))
 
     def lay(self, case: int) -> None:
-        """Close a place to each."""
-        self.closed = dict(zip(TRAVELLERS, (PLACES[case // 3], PLACES[case % 3]), strict=True))
-        self.talking = True
+        """Deal two digits."""
+        self.digits = divmod(case, 3)
+        self.stage: tuple[str, ...] = SPEAKERS
 
     def acting(self) -> tuple[str, ...]:
-        """Both, in both stages."""
-        return TRAVELLERS
-
-    def spec(self, agent: str) -> ReplySpec:
-        """First a symbol, then a place."""
-        return self.replies[agent][0 if self.talking else 1]
+        """Both speakers, then the listener."""
+        return self.stage
 
     def view(self, agent: str) -> str:
-        """One's own closed place."""
-        return f"closed {self.closed[agent]}"
+        """A speaker sees its digit; what was said reaches the listener over the channel, not in its view."""
+        return f"digit {DIGITS[self.digits[SPEAKERS.index(agent)]]}" if agent in SPEAKERS else "sum"
 
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Pay both 1 if they met at a place that is open to both."""
-        if self.talking:
-            self.talking = False
+        """Pay everyone when the sum is right."""
+        if self.stage == SPEAKERS:
+            self.stage = (LISTENER,)
             return Outcome()
-        (first,), (second,) = (replies[traveller] for traveller in TRAVELLERS)
-        met = float(first == second and first not in self.closed.values())
-        return Outcome(dict.fromkeys(TRAVELLERS, met), done=True)
+        right = float(replies[LISTENER] == (f"s{sum(self.digits)}",))
+        return Outcome(dict.fromkeys(self.possible_agents, right), done=True)
 
     def hidden(self) -> str:
-        """Both closed places."""
-        return f"closed {' '.join(self.closed.values())}"
+        """Both digits, for the critic."""
+        return " ".join(DIGITS[digit] for digit in self.digits)
 
     def anchors(self) -> Anchors:
-        """Without talk both go to p0 unless it is closed to them, then to p1: (2/3)^2 + (1/3)^2."""
-        return Anchors(random=4 / 27, silent=5 / 9, full=1.0)
+        """Without a word the best guess is 2, the sum of three deals in nine."""
+        return Anchors(random=1 / 5, silent=1 / 3, full=1.0)
 
 
-def main(out: Path = Path("runs/03_your_own_arena"), updates: int = 100) -> None:
-    """Check the arena and train in it."""
-    check_arena(Rendezvous)
-    arenas.ARENAS["rendezvous"] = Rendezvous
-    settings = {"scenario": {"arena": {"name": "rendezvous"}}, "out": out, "updates": updates, "episodes": 128}
-    RunDir(out).clear()
-    summary = run(RunConfig.model_validate(settings | {"threads": 1, "algorithm": {"lr": 2e-3}}))
-    print(summary["evaluation"])
+def main(out: Path = Path("runs/03_your_own_arena"), updates: int = 150) -> None:
+    """Check the arena, make it known by name, and train three agents in it."""
+    check_arena(Adder)
+    arenas.ARENAS["adder"] = Adder
+    settings = {"scenario": {"arena": {"name": "adder"}}, "updates": updates, "episodes": 128, "stop_at": 1.0}
+    RunDir(out).clear()  # an earlier run
+    algorithm = {"lr": 1e-3, "entropy": {"weight": 0.1, "gain": 0}}
+    config = RunConfig.model_validate(settings | {"out": out, "algorithm": algorithm})
+    summary = run(config, lambda p: print(f"update {p.update}: score {p.score:.2f}"))
+    print(f"communication gain {summary['evaluation']['train']['communication_gain']:.2f}")
 
 
 if __name__ == "__main__":

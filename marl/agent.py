@@ -9,6 +9,7 @@ from typing import Final
 
 from arenas.spec import ReplySpec, from_wire
 from marl.episode import Sample
+from marl.errors import UserError
 from marl.policy import Policy
 from marl.scenario import Latency
 from marl.transcript import Transcript
@@ -64,7 +65,12 @@ class Agent:
         except Exception as error:
             logger.exception("%s in episode %s", self.seat, self.episode)
             failure = Envelope(
-                episode=self.episode, sender=self.seat, n=sent, kind=Kind.END, to=REFEREE, body=repr(error)
+                episode=self.episode,
+                sender=self.seat,
+                n=sent,
+                kind=Kind.END,
+                to=REFEREE,
+                body=str(error) if isinstance(error, UserError) else repr(error),
             )
             await self.bus.publish(topic, failure)
         finally:

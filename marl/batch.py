@@ -38,10 +38,11 @@ class Batch:
         return int(self.trained.sum())
 
     def rows(self, keep: Tensor) -> Batch:
-        """Return the chosen rows ([B] bool, or indices), without columns that only pad."""
-        chosen = [getattr(self, f.name)[keep] for f in fields(self)]
-        width = int((chosen[0] != 0).any(0).nonzero().max()) + 1 if len(chosen[0]) else 0
-        return Batch(*[t[:, :width] if t.ndim == 2 else t for t in chosen])
+        """Return the chosen rows ([B] bool, or indices), without the columns behind the last trained token."""
+        chosen = {f.name: getattr(self, f.name)[keep] for f in fields(self)}
+        used = chosen["trained"].any(0).nonzero()
+        width = int(used.max()) + 1 if len(used) else 2  # a model needs a token to read, and one to predict
+        return Batch(**{name: t[:, :width] if t.ndim == 2 else t for name, t in chosen.items()})
 
 
 def collate(

@@ -18,9 +18,10 @@ from typer.main import get_command
 
 from arenas import ArenaError
 from marl.commands.arenas import arenas
-from marl.commands.console import ERR, OUT, examples, note, number, percent, scores
+from marl.commands.console import ERR, OUT, note, number, percent, scores
 from marl.commands.evaluate import evaluate
 from marl.commands.fork import fork
+from marl.commands.help import Group, command
 from marl.commands.play import play
 from marl.commands.replay import replay
 from marl.commands.report import report
@@ -39,13 +40,8 @@ EXTRAS: Final = {
 }
 
 app = typer.Typer(
+    cls=Group,
     help="Agents that talk over a message bus, trained by a centralized-critic policy gradient.",
-    epilog=examples(
-        "marl arenas                     which games there are",
-        "marl train lewis                train two agents from scratch, in a minute or so",
-        "marl play runs/lewis            watch what they say to each other",
-        "marl play lewis --seat sender_0=human",
-    ),
     add_completion=False,
     rich_markup_mode="rich",
 )
@@ -58,29 +54,17 @@ def common(
     """Take options that stand before the command; `main` reads them."""
 
 
-app.command(
-    epilog=examples(
-        "marl arenas",
-        "marl arenas reconstruction",
-    )
-)(arenas)
+command(app, "arenas")(arenas)
 
 
-@app.command(
-    epilog=examples(
-        "marl train lewis",
-        "marl train lewis scenario.arena.n=6 scenario.arena.k=6 seed=2 out=runs/six",
-        "marl train mine.toml algorithm.lr=3e-4 updates=500",
-        "marl train runs/lewis           goes on with an interrupted run",
-    )
-)
+@command(app, "train")
 def train(
     source: Annotated[
         str, typer.Argument(metavar="CONFIG_OR_ARENA", help="A TOML file, an arena's name, or the folder of a run.")
     ],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, such as updates=100.", show_default=False),
+        typer.Argument(metavar="KEY=VALUE", help="Settings to change, such as updates=100.", show_default=False),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away the run that is in the folder.")] = False,
 ) -> None:
@@ -169,13 +153,13 @@ def _made(make: Any, config: Any) -> Any:
     """Build the run; what the model library refuses is the configuration's fault."""
     try:
         return make(config)
-    except (UserError, ArenaError, ProtocolError):
+    except (UserError, ArenaError, ProtocolError, ImportError, OSError):
         raise
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except Exception as error:  # the libraries agree on no type for it
+        reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"the models cannot be made as configured ({reason}): see [policy], [algorithm], device"
-        ) from None
+        ) from error
 
 
 def _progress(updates: int) -> tuple[Progress, Any]:
@@ -191,6 +175,7 @@ def _progress(updates: int) -> tuple[Progress, Any]:
         *map(TextColumn, columns),
         TimeRemainingColumn(),
         console=ERR,
+        refresh_per_second=4,
     )
     task = bar.add_task("", total=updates, score="–", gain="–", success="–")
 
@@ -216,26 +201,8 @@ def _report(folder: RunDir) -> None:
     note(f"report: {folder.report}")
 
 
-_RUN = "marl {} runs/lewis"
-app.command("eval", epilog=examples(_RUN.format("eval"), "marl eval runs/lewis --json"))(evaluate)
-app.command(
-    epilog=examples(
-        "marl play lewis",
-        "marl play runs/lewis --episodes 3 --log games.jsonl",
-        "marl play runs/lewis --seat sender_0=human --seat receiver_0=trained",
-        "marl play runs/a --seat receiver_0=trained:runs/b      do two runs understand each other?",
-        "marl play runs/lewis 'channel=[{type=\"noise\", p=0.2}]'",
-    )
-)(play)
-app.command(epilog=examples("marl replay games.jsonl", "marl replay runs/lewis --verify"))(replay)
-app.command(
-    epilog=examples(
-        "marl fork runs/lewis --say m2",
-        "marl fork runs/lewis --episode eval-train-3 --drop",
-        "marl fork runs/lewis --resample 8",
-    )
-)(fork)
-app.command(epilog=examples(_RUN.format("report")))(report)
+for _name, _function in (("eval", evaluate), ("play", play), ("replay", replay), ("fork", fork), ("report", report)):
+    command(app, _name)(_function)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -243,7 +210,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     debug = arguments[0] == "--debug"
     if not debug:
-        logging.getLogger("marl").addHandler(logging.NullHandler())  # what failed is said in the sentence
+        for name in ("marl", "asyncio"):  # what failed is said in the sentence
+            logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         code = get_command(app).main(arguments, prog_name="marl", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
@@ -252,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sentence = _sentence(error)
         if sentence is None or debug:
             raise
-        ERR.print(f"error: {sentence}", markup=False, soft_wrap=True)
+        note(f"error: {sentence}")
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -132,14 +132,15 @@ class Critic(nn.Module):
         at = []
         for turn in episode.turns:
             place = own.get(turn.seq)
-            at.append(max((end for seq, end in ends if seq < turn.seq), default=0) if place is None else place)
+            at.append(_before(turn.seq, ends) if place is None else place)
         if episode.stop is Stop.TERMINATED:  # nothing follows, so there is no value to be had and nothing more to read
             ids = ids[: max(at) + 1]
         else:
             at.append(len(ids) - 1)
-        # A log that outgrows the context keeps its end; what is cut off is no longer seen.
+        # A log that outgrows the context keeps its end; what is cut off is no longer seen. A decision among what is cut
+        # off is valued at the first token, which tells nothing: any other would come after the decision.
         excess = max(len(ids) - self.context, 0)
-        return ids[excess:], [max(place - excess, 0) for place in at]
+        return ids[:1] + ids[1 + excess :], [max(place - excess, 0) for place in at]
 
     def forward(self, reading: Reading) -> Tensor:
         """Return the values [P] at the points of a reading."""
@@ -154,6 +155,19 @@ def _everything(episode: Episode) -> Iterator[tuple[Envelope, str]]:
     for envelope, heard in episode.log.entries:
         text = "".join(f" {HEARD} {h.to} {h.body or ''}" for h in heard if h.body != envelope.body)
         yield envelope, text
+
+
+def _before(seq: int, ends: Sequence[tuple[int, int]]) -> int:
+    """Return the last token of what stands before all entries from `seq` on.
+
+    In an agent's own view what came late may stand behind a reply of its own that is newer.
+    """
+    place = 0
+    for entry, end in ends:
+        if entry >= seq:
+            break
+        place = end
+    return place
 
 
 def table(reading: Reading, values: Tensor, episodes: int, slots: int, agents: int) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ from transformers.cache_utils import Cache
 
 from arenas.spec import ReplySpec
 from marl.episode import Sample
+from marl.llama import hidden_states
 from marl.lm import LanguageModel
 from marl.transcript import Transcript
 from protocols.draws import GAMMA
@@ -68,8 +69,12 @@ class RowCache(Cache):  # type: ignore[misc]
         return k[:, :, : self.upto], v[:, :, : self.upto]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Return 0: positions are always given."""
-        return 0
+        """Return how many tokens came before the new ones, if that is the same for all rows."""
+        return self.start or 0
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        """Return the number of keys and the position of the first."""
+        return self.upto, 0
 
 
 def uniforms(seeds: NDArray[np.uint64], index: int) -> NDArray[np.float64]:
@@ -142,6 +147,7 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
     rows = torch.tensor([g + (g[-1],) * (places + 1 - len(g)) for g in grammars], device=device)
     seeds = np.array([r.seed for r in requests], np.uint64)
     greedy = torch.tensor([r.greedy for r in requests], device=device)
+    any_greedy = any(r.greedy for r in requests)
 
     inputs, starts, last = torch.from_numpy(ids).to(device), past, torch.from_numpy(count - 1).to(device)
     tokens_out = np.full((size, places + 1), lm.eos, np.int64)
@@ -152,7 +158,9 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
         at = hidden[torch.arange(size, device=device), last]
         logp = lm.logits(at).masked_fill(~lm.masks[rows[:, place]], -torch.inf).log_softmax(-1)
         u = torch.from_numpy(uniforms(seeds, place)).to(device)
-        tokens = torch.where(greedy, logp.argmax(-1), draw(logp, u))
+        tokens = draw(logp, u)
+        if any_greedy:
+            tokens = torch.where(greedy, logp.argmax(-1), tokens)
         chosen = logp.gather(-1, tokens[:, None]).squeeze(-1)
         tokens_out[live, place] = tokens.cpu().numpy()[live]
         logp_out[live, place] = chosen.cpu().numpy()[live]
@@ -174,8 +182,13 @@ def _forward(lm: LanguageModel, cache: RowCache, inputs: Tensor, starts: NDArray
     positions = first[:, None] + torch.arange(width, device=inputs.device)
     cache.positions = positions.clamp(max=cache.length - 1)  # padding of shorter rows; overwritten or never attended
     cache.upto = min(cache.upto, cache.length)
-    visible = torch.arange(cache.upto, device=inputs.device) <= positions[:, None, :, None]
-    hidden: Tensor = lm.model.base_model(
+    # Rows of one length that are new, or get one token more, need no mask: attention then takes its quick path.
+    quick = uniform and (width == 1 or cache.start == 0)
+    visible = None if quick else torch.arange(cache.upto, device=inputs.device) <= positions[:, None, :, None]
+    trunk = lm.model.base_model
+    if lm.plain:
+        return hidden_states(trunk, inputs, positions, cache, visible)
+    hidden: Tensor = trunk(
         input_ids=inputs, attention_mask=visible, position_ids=positions, past_key_values=cache, use_cache=True
     ).last_hidden_state
     return hidden

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 INK: Final = "#1f2933"
 FAINT: Final = "#9aa5b1"
-LINES: Final = ("#1f6feb", "#d9480f", "#2b8a3e", "#862e9c")
+LINES: Final = ("#1f6feb", "#d9480f", "#2b8a3e", "#862e9c", "#b08800", "#0b7285", "#c2255c", "#495057")
+"""Colours of lines; a chart shows no more than there are."""
 STYLE: Final = {
     "svg.hashsalt": "sabir",
     "svg.fonttype": "none",  # text stays text; the page sets its font
-    "font.size": 11,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
     "text.color": INK,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
@@ -25,58 +28,82 @@ STYLE: Final = {
 Points = Sequence[tuple[float, float]]
 
 
+class Chart(NamedTuple):
+    """A drawing, what it shows, and the names of its lines with their colours, for screens too narrow for it."""
+
+    svg: str
+    caption: str
+    names: list[tuple[str, str]]
+
+
 def curves(
+    caption: str,
     lines: Mapping[str, Points],
     *,
     label: str,
     levels: Mapping[str, float] | None = None,
     noisy: str = "",
-) -> str:
+    limits: tuple[float, float] | None = None,
+) -> Chart:
     """Draw lines over updates, each named at its end.
 
     Args:
+        caption: a sentence or two under the chart.
         lines: name -> (update, value) points.
         label: of the vertical axis.
         levels: known values as horizontal lines, with their names.
         noisy: the line that is drawn thin and pale.
+        limits: what the vertical axis shows at least.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 3.2), layout="constrained")
+        figure = Figure(figsize=(9.4, 3.2))
         FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
+        axes = figure.add_axes((0.07, 0.15, 0.73, 0.82))  # the same in all figures of a page, and room for names
         shown = {name: points for name, points in lines.items() if points}
-        ends: list[tuple[float, str, str]] = []
-        for name, level in (levels or {}).items():
-            axes.axhline(level, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-            ends.append((level, name, "#616e7c"))
-        for index, (name, points) in enumerate(shown.items()):
-            x, y = zip(*points, strict=True)
-            pale = name == noisy
-            axes.plot(
-                x,
-                y,
-                color=LINES[index % len(LINES)],
-                linewidth=1.2 if pale else 2.2,
-                alpha=0.45 if pale else 1,
-                marker="o" if len(points) < 25 and not pale else "",
-                markersize=4,
-                zorder=2 + index,
-            )
-            ends.append((y[-1], name, LINES[index % len(LINES)]))
+        names = list(zip(shown, LINES, strict=False))
+        ends = _draw(axes, [(name, color, shown[name]) for name, color in names], levels or {}, noisy)
         axes.set_xlabel("updates")
         axes.set_ylabel(label)
         axes.grid(axis="y", color="#e4e7eb", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.tick_params(length=0)
         axes.set_xlim(left=0)
+        if limits:
+            bottom, top = axes.get_ylim()
+            axes.set_ylim(min(bottom, limits[0] - 0.03), max(top, limits[1] + 0.03))
         _name_ends(axes, ends)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    return inline(file.getvalue())
+    return Chart(inline(file.getvalue()), caption, names)
+
+
+def _draw(
+    axes: Any, lines: Sequence[tuple[str, str, Points]], levels: Mapping[str, float], noisy: str
+) -> list[tuple[float, str, str]]:
+    """Draw (name, colour, points) and levels; return height, name and colour of what has to be named."""
+    ends: list[tuple[float, str, str]] = []
+    for name, level in levels.items():
+        axes.axhline(level, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        ends.append((level, name, "#616e7c"))
+    for name, color, points in lines:
+        x, y = zip(*points, strict=True)
+        pale = name == noisy
+        axes.plot(
+            x,
+            y,
+            color=color,
+            linewidth=1.2 if pale else 2.2,
+            alpha=0.45 if pale else 1,
+            marker="o" if len(points) < 25 and not pale else "",
+            markersize=4,
+            zorder=2 + len(ends),
+        )
+        ends.append((y[-1], name, color))
+    return ends
 
 
 def _name_ends(axes: Any, ends: Sequence[tuple[float, str, str]]) -> None:

@@ -29,6 +29,7 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from arenas.spec import ReplySpec
 from marl.errors import UserError
+from marl.llama import hidden_states, plain
 from marl.transcript import BOS, EOS, PAD, PROMPT
 
 UNK = "<unk>"
@@ -68,6 +69,7 @@ class LanguageModel(nn.Module):
             raise UserError("the tokenizer has no end-of-sequence token, so replies could not end: set its eos_token")
         self.eos = int(tokenizer.eos_token_id)
         self.encode = lru_cache(maxsize=1 << 16)(self._encode)
+        self.plain = plain(model.base_model)
         self._grammars: dict[ReplySpec, tuple[int, ...]] = {}
         self._words: dict[int, str] = {}
         self.register_buffer("masks", torch.zeros(0, len(tokenizer), dtype=torch.bool), persistent=False)
@@ -129,7 +131,12 @@ class LanguageModel(nn.Module):
 
         log pi(a_t | s_t) = log softmax(logits within the mask)[a_t]; logits are computed at trained positions only.
         """
-        hidden: Tensor = self.model.base_model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+        inputs = ids[:, :-1]
+        trunk = self.model.base_model
+        if self.plain:
+            hidden = hidden_states(trunk, inputs, torch.arange(inputs.shape[1], device=inputs.device)[None])
+        else:
+            hidden = trunk(input_ids=inputs, use_cache=False).last_hidden_state
         at = hidden[trained[:, 1:]]  # what is known before a token predicts it
         logits = self.logits(at).masked_fill(~self.masks[mask_rows], -torch.inf)
         logp = logits.log_softmax(-1)

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from marl import build, conversation, evaluate
 from marl.config import read_toml
 from marl.errors import UserError
-from marl.figures import curves
+from marl.figures import Chart, curves
 from marl.rollout import collect, replay
 from marl.rundir import RunDir
 from marl.scenario import World
@@ -35,10 +35,11 @@ class Cell(NamedTuple):
 
 
 class Sign(NamedTuple):
-    """What a symbol at a position stands for: the value seen most often with it, and how often that is."""
+    """What a symbol at a position stands for: the value seen most often with it, in what share of how many."""
 
     value: str
     share: float
+    meanings: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class Code:
     signs: dict[str, list[Sign | None]]
     """Symbol -> what it stands for at each position."""
     held_out: frozenset[str]
+    target: float
+    """The score of an episode that went as well as it can: the optimum, or under prices and noise the best there is."""
 
 
 def write(folder: RunDir) -> None:
@@ -66,10 +69,20 @@ def write(folder: RunDir) -> None:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment.filters["figure"] = lambda x, digits=3: "–" if x is None else f"{x:.{digits}f}"
-    environment.filters["percent"] = lambda x: "–" if x is None else f"{100 * x:.0f} %"
+    environment.filters |= {"figure": _figure, "percent": _percent}
     template = environment.from_string(files("marl").joinpath("report.html.jinja").read_text(encoding="utf-8"))
     folder.report.write_text(template.render(gather(folder)), encoding="utf-8")
+
+
+def _figure(x: float | None, digits: int = 3) -> str:
+    if x is None:
+        return "–"
+    text = f"{x:.{digits}f}"
+    return text if float(text) else text.lstrip("-")
+
+
+def _percent(x: float | None) -> str:
+    return "–" if x is None else f"{100 * x:.0f} %"
 
 
 def gather(folder: RunDir) -> dict[str, Any]:
@@ -82,7 +95,7 @@ def gather(folder: RunDir) -> dict[str, Any]:
     logs = list(log.load(folder.eval_log))
     # A replay from the log alone: the figures are those of the log, whatever the weights are by now.
     result = evaluate.summarise(world, collect(world, [replay(each) for each in logs]))
-    influences, why_not = _influences(folder, world, logs)
+    influences, remark = _influences(folder, world, logs)
     return {
         "arena": world.arena.name,
         "rules": _rules(settings["scenario"]["arena"]),
@@ -93,11 +106,12 @@ def gather(folder: RunDir) -> dict[str, Any]:
         "result": result,
         "anchors": {label: result["anchors"][name] for name, label in ANCHORS.items()},
         "splits": {split: figures for split, figures in result.items() if split not in ("anchors", "errors")},
-        "figures": _figures(world, metrics),
-        "codes": [_code(*item) for item in lexicon.by_speaker(lexicon.utterances(logs)).items()],
+        "charts": _charts(world, metrics),
+        "perfect": not world.channel.effects,
+        "codes": [_code(world, *item) for item in lexicon.by_speaker(lexicon.utterances(logs)).items()],
         "habits": {seat: _habits(seat, logs) for seat in world.agents},
         "influences": influences,
-        "why_not": why_not,
+        "remark": remark,
         "conversations": [_conversation(each) for each in _choice(logs)],
         "config": folder.config.read_text(encoding="utf-8"),
     }
@@ -111,11 +125,11 @@ def _rules(arena: dict[str, Any]) -> str:
     from arenas import ARENAS
 
     module = sys.modules[ARENAS[arena["name"]].__module__]
-    return (inspect.getdoc(module) or "").partition("\n\n")[0].replace("\n", " ")
+    return (inspect.getdoc(module) or "").partition("\n\n")[0].replace("\n", " ").replace("`", "")
 
 
-def _figures(world: World, metrics: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Return (caption, SVG) of the learning curves."""
+def _charts(world: World, metrics: Sequence[dict[str, Any]]) -> list[Chart]:
+    """Return the learning curves."""
 
     def series(name: str) -> list[tuple[float, float]]:
         return [(row["update"], row[name]) for row in metrics if isinstance(row.get(name), int | float)]
@@ -124,32 +138,42 @@ def _figures(world: World, metrics: Sequence[dict[str, Any]]) -> list[tuple[str,
     for name, label in ANCHORS.items():
         if (value := getattr(world.anchors, name)) is not None:
             heights.setdefault(round(value, 9), []).append(label)
-    levels = {" = ".join(labels): height for height, labels in heights.items()}
-    splits = [split for split in world.arena.splits() if split != "train"]
     scores = {"training": series("train/score"), "evaluation": series("eval/score")}
-    scores |= {split.replace("_", " "): series(f"eval/{split}/score") for split in splits}
-    found = [
-        (
+    for split in world.arena.splits():
+        if split != "train":
+            scores[split.replace("_", " ")] = series(f"eval/{split}/score")
+    gain = series("eval/communication_gain")
+    shares = {"success": series("eval/success"), "communication gain": gain}
+    policies = [key.split("/")[1] for key in metrics[-1] if key.startswith("policy/") and key.endswith("/entropy")]
+    charts = [
+        curves(
             "Score: mean of the agents' returns. Training replies are sampled, evaluation replies are the most "
             "probable ones; dashed lines are scores known from the rules.",
-            curves(scores, label="score", levels=levels, noisy="training"),
-        )
+            scores,
+            label="score",
+            levels={" = ".join(labels): height for height, labels in heights.items()},
+            noisy="training",
+        ),
+        curves(
+            "Success: share of evaluation episodes that reach the optimum."
+            + (" Communication gain: 0 is the best score without talk, 1 the optimum." if gain else ""),
+            shares,
+            label="share",
+            limits=(0, 1),
+        ),
     ]
-    shares = {"success": series("eval/success"), "communication gain": series("eval/communication_gain")}
-    if any(shares.values()):
-        caption = "Success: share of evaluation episodes that reach the optimum."
-        if shares["communication gain"]:
-            caption += " Communication gain: 0 is the best score without talk, 1 the optimum."
-        found.append((caption, curves({k: v for k, v in shares.items() if v}, label="share")))
-    names = [key.split("/")[1] for key in metrics[-1] if key.startswith("policy/") and key.endswith("/entropy")]
-    if names:
-        entropies = {name: series(f"policy/{name}/entropy") for name in names}
-        caption = "Entropy of the policies in nats per trained token: 0 is a policy that no longer varies its replies."
-        found.append((caption, curves(entropies, label="entropy")))
-    return found
+    if policies:
+        charts.append(
+            curves(
+                "Entropy of the policies in nats per trained token: 0 is a policy that no longer varies its replies.",
+                {policy: series(f"policy/{policy}/entropy") for policy in policies},
+                label="entropy",
+            )
+        )
+    return charts
 
 
-def _code(who: tuple[str, int], found: list[Utterance]) -> Code:
+def _code(world: World, who: tuple[str, int], found: list[Utterance]) -> Code:
     """Prepare the code of one speaker and place; measured on deals seen in training, shown for all."""
     held = frozenset(u.meaning for u in found if u.log.deal.get("split", "train") != "train")
     rows = lexicon.rows(found)
@@ -172,6 +196,7 @@ def _code(who: tuple[str, int], found: list[Utterance]) -> Code:
         language=lexicon.measure([u for u in found if u.meaning not in held] or found),
         signs=_signs(found, vectors, symbols) if len(values) > 1 else {},
         held_out=held,
+        target=max(row.score for row in rows) if world.channel.effects else world.anchors.full,
     )
 
 
@@ -192,7 +217,7 @@ def _signs(
             together = [vectors[u.meaning] for u in found if u.message[position : position + 1] == (symbol,)]
             if together:
                 value, count = Counter(value for vector in together for value in vector).most_common(1)[0]
-                signs[symbol][position] = Sign(value, count / len(together))
+                signs[symbol][position] = Sign(value, count / len(together), len(together))
     return signs
 
 
@@ -206,12 +231,18 @@ def _habits(seat: str, logs: Iterable[Log]) -> list[tuple[str, Counter[str]]]:
 
 
 def _influences(folder: RunDir, world: World, logs: Sequence[Log]) -> tuple[list[Influence], str]:
-    """Return what messages do, or why that cannot be said."""
+    """Return what messages do, and what is to be remarked; or nothing, and why."""
     if not any(envelope.kind is Kind.SAY for each in logs for envelope, _ in each.entries):
         return [], ""
     try:
         trained = build.trained(folder.path, play_in=world)
-        return influence(world, trained.seats, logs), ""
+        logged = {e.data["version"] for each in logs for e in each.replies() if "version" in e.data}
+        remark = ""
+        if logged and logged != {trained.version}:
+            remark = (
+                f"The log is of update {max(logged)}; the forks are answered by the checkpoint of {trained.version}."
+            )
+        return influence(world, trained.seats, logs), remark
     except ModuleNotFoundError as error:
         return [], f"Not measured: it needs the policies, and the package {error.name} to load them."
     except UserError as error:

@@ -98,14 +98,14 @@ class RunDir:
         try:
             state: dict[str, Any] = json.loads((newest / "state.json").read_text())
             sizes = {Path(name): int(size) for name, size in state["sizes"].items()}
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"the checkpoint {newest} is damaged ({error}): remove it to go on from the one before"
             ) from None
         for path in self._growing():
             if path.is_file():
                 with path.open("r+b") as file:
-                    file.truncate(sizes.get(path.relative_to(self.path), 0))
+                    file.truncate(min(sizes.get(path.relative_to(self.path), 0), path.stat().st_size))
         return newest, state
 
     def _growing(self) -> Iterator[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,8 +22,9 @@ from marl.critic import Critic, Reading, table
 from marl.episode import Episode
 from marl.lm import LanguageModel
 from protocols.draws import key
+from trainers.entropy import EntropyConfig
 from trainers.losses import explained_variance, ppo_clip, value_loss
-from trainers.trainer import Metrics, Trainer, side_by_side
+from trainers.trainer import Metrics, Trainer, finite, side_by_side
 
 
 class MappoConfig(BaseModel):
@@ -39,7 +40,7 @@ class MappoConfig(BaseModel):
     normalise: bool = Field(default=True, description="advantages to mean 0, deviation 1, per agent")
     clip_low: float = Field(default=0.2, gt=0)
     clip_high: float = Field(default=0.2, gt=0)
-    entropy: float = Field(default=0.05, ge=0, description="weight of the mean entropy per token")
+    entropy: EntropyConfig = EntropyConfig()
     epochs: int = Field(default=1, ge=1)
     minibatches: int = Field(default=1, ge=1, description="optimizer steps per epoch")
     micro_batch: int = Field(default=4096, ge=1, description="rows per backward pass; changes nothing but memory")
@@ -64,6 +65,7 @@ class Mappo(Trainer):
     ) -> None:
         super().__init__(policies, seats, critic, seed)
         self.config = config
+        self.entropy_weight = dict.fromkeys(policies, config.entropy.weight)
         for name, lm in self.policies.items():
             self.optimizer(name, lm.model, config.lr)
         if critic is not None:
@@ -73,11 +75,12 @@ class Mappo(Trainer):
         """One joint update from whole episodes.
 
         A_k   = credit(V over the log)                   credit.py, for every decision k of every agent
-        L_pi  = -1/N sum_t min(rho_t A_k(t), clip(rho_t) A_k(t)) - c_H 1/N sum_t H_t
+        L_pi  = -1/N sum_t min(rho_t A_k(t), clip(rho_t) A_k(t)) - c/N sum_t H_t
         L_V   = 1/(2P) sum_p (V_p - target_p)^2
         """
         cfg = self.config
         book = credit.ledger(episodes, cfg.gamma)
+        finite(book.rewards, f"the rewards of update {self.version + 1}")
         values, forward = self.values(episodes, book)
         scored = credit.CREDITS[cfg.credit](book, values, cfg.lam)
         advantage = scored.advantage
@@ -97,7 +100,7 @@ class Mappo(Trainer):
             if self.critic is not None:
                 if forward is None or cfg.minibatches > 1:
                     forward = self.critic.predict([episodes[i] for i in part.tolist()])
-                steps.append(partial(self.critic_step, self.critic, *forward, scored.target[part]))
+                steps.append(partial(self.critic_step, self.critic, *forward, scored.target[part.numpy()]))
                 forward = None  # it belonged to the weights before this step
             for measured in side_by_side(steps):
                 metrics |= measured
@@ -109,20 +112,33 @@ class Mappo(Trainer):
         cfg, lm = self.config, self.policies[name]
         lm.train()
         n = max(batch.tokens, 1)
+        weight = self.entropy_weight[name]
+        most_entropy = 0.0
         total: dict[str, float] = dict.fromkeys(("loss", "entropy", "kl", "clipped"), 0.0)
         for first in range(0, len(batch.ids), cfg.micro_batch):
             micro = batch.rows(torch.arange(first, min(first + cfg.micro_batch, len(batch.ids)), device=lm.device))
             at = micro.trained
             logp, entropy = lm.score(micro.ids, at, micro.mask_rows[at])
             policy = ppo_clip(logp, micro.logp_old[at], micro.advantage[at], cfg.clip_low, cfg.clip_high)
-            loss = (policy.loss - cfg.entropy * entropy.sum()) / n
+            loss = (policy.loss - weight * entropy.sum()) / n
             loss.backward()  # type: ignore[no-untyped-call]
             total["loss"] += float(loss.detach())
             total["entropy"] += float(entropy.detach().sum()) / n
+            most_entropy += float(lm.masks[micro.mask_rows[at]].sum(-1).log().sum()) / n
             total["kl"] += float((policy.ratio - 1 - policy.ratio.log()).sum()) / n  # k3, Schulman 2020
             total["clipped"] += float(policy.clipped) / n
         total["grad"] = self.step(name, lm.model, cfg.max_grad_norm)
+        total["entropy_weight"] = weight
+        self.entropy_weight[name] = cfg.entropy.follow(weight, total["entropy"], most_entropy, self.version)
         return {f"policy/{name}/{what}": value for what, value in total.items()}
+
+    def extra(self) -> dict[str, Any]:
+        """Return the entropy weights, which steer learning."""
+        return {"entropy_weight": self.entropy_weight}
+
+    def take_extra(self, state: dict[str, Any]) -> None:
+        """Take up the entropy weights of a checkpoint."""
+        self.entropy_weight = {name: float(state["entropy_weight"][name]) for name in self.policies}
 
     def critic_step(self, critic: Critic, reading: Reading, values: Tensor, target: NDArray[np.float64]) -> Metrics:
         """One optimizer step of the critic for the joint minibatch, whose values it has just predicted."""
@@ -145,7 +161,8 @@ class Mappo(Trainer):
             return np.zeros((size, count + 1, agents)), None
         with torch.set_grad_enabled(self.config.minibatches == 1):
             forward = self.critic.predict(episodes)
-        return table(*forward, size, count + 1, agents), forward
+        values = table(*forward, size, count + 1, agents)
+        return finite(values, f"the critic's values in update {self.version + 1}"), forward
 
     def parts(self, episodes: int) -> Iterator[torch.Tensor]:
         """Yield the episodes of each minibatch of each epoch, shuffled by coordinates."""

@@ -48,7 +48,9 @@ class RunConfig(BaseModel):
     policy: TinyPolicy = TinyPolicy()
     sharing: Literal["separate", "shared"] = "separate"
     algorithm: MappoConfig = MappoConfig()
-    threads: int = Field(default=0, ge=0, description="torch threads; 0 leaves torch's own choice")
+    threads: int = Field(
+        default=1, ge=0, description="torch threads; 1 is best for tiny models, 0 leaves torch's own choice"
+    )
     device: str = "cpu"
 
 

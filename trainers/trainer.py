@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -25,12 +27,20 @@ Metrics = dict[str, float]
 def side_by_side(steps: Sequence[Callable[[], Metrics]]) -> list[Metrics]:
     """Take steps of models that share no weights at the same time, one thread each, and return what they measured.
 
-    torch lets go of the interpreter while it computes, and models this small do not gain from several threads each.
+    torch lets go of the interpreter while it computes, and models too small to gain from several threads each gain from
+    this. With more than one torch thread the steps follow one another instead of fighting for the cores.
     """
-    if len(steps) == 1:
-        return [steps[0]()]
+    if len(steps) == 1 or torch.get_num_threads() > 1:
+        return [step() for step in steps]
     with ThreadPoolExecutor(len(steps)) as pool:
         return [future.result() for future in [pool.submit(step) for step in steps]]
+
+
+def finite(array: NDArray[np.float64], what: str) -> NDArray[np.float64]:
+    """Return the array; raises FloatingPointError if it is not finite: nan must not pass for "not scored"."""
+    if not np.isfinite(array).all():
+        raise FloatingPointError(f"{what} are not finite")
+    return array
 
 
 class Trainer(ABC):
@@ -92,7 +102,9 @@ class Trainer(ABC):
             state = json.loads((folder / "trainer.json").read_text())
             for name, lm in self.policies.items():
                 weights = load_file(folder / "policies" / name / "model.safetensors")
-                lm.model.load_state_dict(weights, strict=False)
+                found = lm.model.load_state_dict(weights, strict=False)
+                if wrong := {*found.unexpected_keys, *found.missing_keys} - set(lm.model._tied_weights_keys or ()):
+                    raise KeyError(f"weights of {name} that are missing or too many, such as {min(wrong)}")
             if self.critic is not None:
                 self.critic.load_state_dict(load_file(folder / "critic.safetensors"))
             tensors = load_file(folder / "optimizers.safetensors")
@@ -105,7 +117,7 @@ class Trainer(ABC):
                 optimizer.load_state_dict(optimizer.state_dict() | {"state": slots})
             self.version = int(state["version"])
             self.take_extra(state)
-        except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, SafetensorError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
             reason = str(error).strip().partition("\n")[0][:200]
             raise UserError(f"the checkpoint {folder} is damaged or of another configuration: {reason}") from None
 

@@ -8,15 +8,16 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
-from marl.commands.console import ANCHORS, OUT, number, show
+from marl.commands.console import ANCHORS, OUT, answer, number, show
 
 if TYPE_CHECKING:
     from arenas import Arena
 
 
 def arenas(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One arena, in full.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One arena, in full.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the arenas; or show one: its rules, seats, parameters, known scores, and an episode of random play."""
@@ -65,7 +66,7 @@ def _table(found: dict[str, dict[str, Any]]) -> None:
         anchors = [number(about["anchors"][anchor], 2) for anchor in ("random", "silent", "full")]
         table.add_row(name, ", ".join(about["seats"]), ", ".join(about["tags"]), *anchors, style="")
     OUT.print(table)
-    OUT.print("\n`marl arenas NAME` shows one in full, `marl train NAME` trains agents in it.")
+    answer("\n`marl arenas NAME` shows one in full, `marl train NAME` trains agents in it.")
 
 
 def _page(name: str, about: dict[str, Any]) -> None:
@@ -74,20 +75,21 @@ def _page(name: str, about: dict[str, Any]) -> None:
     from marl.rollout import Plan, collect
 
     def heading(text: str) -> None:
-        OUT.print(f"\n{text}", style="bold")
+        answer(f"\n{text}", "bold")
 
-    OUT.print(f"[bold]{name}[/bold]  {', '.join(about['tags'])}\n")
-    OUT.print(about["rules"], markup=False)
+    OUT.print(Text.assemble((name, "bold"), f"  {', '.join(about['tags'])}\n"))
+    paragraphs = [" ".join(paragraph.split()) for paragraph in about["rules"].split("\n\n")]
+    OUT.print("\n\n".join(paragraphs))
     heading("Seats")
     for seat, replies in about["seats"].items():
-        OUT.print(f"  {seat} {'; or '.join(replies)}", markup=False)
+        answer(f"  {seat} {'; or '.join(replies)}")
     heading("Parameters")
     for parameter, default in about["parameters"].items():
-        OUT.print(f"  {parameter} = {default}", markup=False)
+        answer(f"  {parameter} = {default}")
     heading("Known scores")
     for anchor, label in ANCHORS.items():
         if about["anchors"][anchor] is not None:
-            OUT.print(f"  {label:<18} {number(about['anchors'][anchor])}")
+            answer(f"  {label:<18} {number(about['anchors'][anchor])}")
     heading("Random play")
     world = build.world({"arena": {"name": name}}, name)
     (episode,) = collect(world, [Plan("random", dict.fromkeys(world.agents, Random()), 0)])

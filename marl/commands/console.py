@@ -13,8 +13,8 @@ from marl import conversation
 from protocols.envelope import Kind
 from protocols.log import Log
 
-OUT: Final = Console(highlight=False)
-ERR: Final = Console(stderr=True, highlight=False)
+OUT: Final = Console(highlight=False, markup=False, emoji=False)
+ERR: Final = Console(stderr=True, highlight=False, markup=False, emoji=False)
 STYLES: Final = {Kind.SAY: "bold cyan", Kind.MOVE: "bold green", Kind.WORLD: "dim", Kind.VIEW: ""}
 ANCHORS: Final = {
     "random": "random replies",
@@ -24,14 +24,14 @@ ANCHORS: Final = {
 }
 
 
-def note(text: str) -> None:
+def answer(text: str = "", style: str = "") -> None:
+    """Print a line of the answer, never broken."""
+    OUT.print(text, style=style, soft_wrap=True)
+
+
+def note(text: str, style: str = "") -> None:
     """Tell the person at the terminal something that is not part of the answer."""
-    ERR.print(Text(text), soft_wrap=True)
-
-
-def examples(*lines: str) -> str:
-    """Return the epilogue of a help page."""
-    return "\n\n".join(["[bold]Examples[/bold]", *(f"  {line}".replace("[", r"\[") for line in lines)])
+    ERR.print(text, style=style, soft_wrap=True)
 
 
 def number(value: float | None, digits: int = 3) -> str:

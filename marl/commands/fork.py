@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import SequenceMatcher
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from marl import conversation
-from marl.commands.console import ERR, OUT, number, script
+from marl.commands.console import ERR, OUT, STYLES, answer, number
 from marl.errors import UserError
 
 if TYPE_CHECKING:
@@ -114,27 +116,43 @@ def _compared(trained: Trained, log: Log, seq: int, do: Do | None) -> None:
     (forked,) = _play(trained, log, seq, do, [0])
     OUT.print(_side_by_side(log, forked))
     before, after = conversation.score(log), conversation.score(forked)
-    OUT.print(f"score {before:g} -> {after:g}")
+    answer(f"score {before:g} -> {after:g}")
     if do is None:
         same = forked.to_bytes() == log.to_bytes()
-        OUT.print(
+        answer(
             "nothing was changed, and the fork is the original to the byte"
             if same
-            else "nothing was changed, yet the fork differs: the log is of another checkpoint than the newest"
+            else "nothing was changed, yet the fork differs: the log is not of the newest checkpoint"
         )
 
 
 def _side_by_side(log: Log, forked: Log) -> Table:
+    """Return both as one table; where they agree, the words stand once."""
     from rich.table import Table
-    from rich.text import Text
 
+    old, new = list(conversation.lines(log)), list(conversation.lines(forked))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("", f"original: {log.episode}", "fork"):
-        table.add_column(column)
-    for old, new in zip_longest(script(log), script(forked), fillvalue=Text("")):
-        differs = old.plain.split() != new.plain.split()
-        table.add_row(Text("≠" if differs else " ", "bold red"), old, new if differs else Text(new.plain, "dim"))
+    for column in ("", log.episode, "", "original", "fork"):
+        table.add_column(column, overflow="fold")
+    keys = [[(line.kind, line.who, line.act.startswith("hears")) for line in side] for side in (old, new)]
+    for _, first, last, start, stop in SequenceMatcher(None, keys[0], keys[1], autojunk=False).get_opcodes():
+        for before, after in zip_longest(old[first:last], new[start:stop]):
+            line = before or after
+            assert line is not None
+            texts = ["" if side is None else _words(side) for side in (before, after)]
+            differs = texts[0] != texts[1]
+            table.add_row(
+                Text("≠" if differs else "", "bold red"),
+                line.who,
+                Text(line.act, "dim"),
+                Text(texts[0], STYLES.get(line.kind, "bold")),
+                Text((texts[1] or "–") if differs else "", "bold red"),
+            )
     return table
+
+
+def _words(line: conversation.Line) -> str:
+    return f"{line.text or line.act}  ({line.note})" if line.note else line.text
 
 
 def _resampled(trained: Trained, log: Log, seq: int, do: Do | None, count: int) -> None:
@@ -156,4 +174,4 @@ def _resampled(trained: Trained, log: Log, seq: int, do: Do | None, count: int) 
         table.add_row(name, ", ".join(replies), number(conversation.score(future)))
     OUT.print(table)
     mean = sum(map(conversation.score, futures)) / count
-    OUT.print(f"score {conversation.score(log):g} -> mean of {count} futures {mean:.3f}")
+    answer(f"score {conversation.score(log):g} -> mean of {count} futures {mean:.3f}")

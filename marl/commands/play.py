@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marl.commands.console import ERR, OUT, note, show
+from marl.commands.console import ERR, answer, note, show
 from marl.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from marl.policy import Policy
     from marl.scenario import World
     from protocols.envelope import Envelope
+    from protocols.log import Log
 
 POLICIES = "random, human, trained or trained:RUN"
 
@@ -29,7 +30,7 @@ def play(
     source: Annotated[str, typer.Argument(metavar="ARENA_OR_RUN", help="An arena, a run's folder or a TOML file.")],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Change the scenario, such as arena.n=6.", show_default=False),
+        typer.Argument(metavar="KEY=VALUE", help="Change the scenario, such as arena.n=6.", show_default=False),
     ] = None,
     seat: Annotated[
         list[str] | None,
@@ -46,20 +47,19 @@ def play(
     reads what the seat sees and types its replies.
     """
     from marl.rollout import Plan, collect
-    from protocols.log import save
 
     world, run = _world(source, settings or [])
     seats = _seats(world, run, seat or [])
     human = any(policy.name == "human" for policy in seats.values())
     if log is not None:
-        save(log, [])  # a file that cannot be written is found before anyone plays
+        _keep(log, [])  # a file that cannot be written is found before anyone plays
 
     def done(episode: Episode) -> None:
         if episode.error:
             raise UserError(f"episode {episode.log.episode} failed: {episode.error}")
         show(episode.log)
         if log is not None:
-            save(log, [episode.log], append=True)
+            _keep(log, [episode.log])
 
     plans = [Plan(f"play-{i}", seats, seed, greedy=greedy) for i in range(episodes)]
     played = collect(world, plans, concurrency=1, done=done) if human else collect(world, plans)
@@ -68,9 +68,19 @@ def play(
             done(episode)
     if episodes > 1:
         mean = sum(episode.score for episode in played) / episodes
-        OUT.print(f"mean score of {episodes} episodes: {mean:.3f}")
+        answer(f"mean score of {episodes} episodes: {mean:.3f}")
     if log is not None:
         note(f"written: {log} (play it again with `marl replay {log}`)")
+
+
+def _keep(path: Path, logs: Sequence[Log]) -> None:
+    """Add to the log file; begin it if there are none to add."""
+    from protocols.log import save
+
+    try:
+        save(path, logs, append=bool(logs))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
 
 
 def _world(source: str, settings: Sequence[str]) -> tuple[World, Path | None]:
@@ -78,17 +88,21 @@ def _world(source: str, settings: Sequence[str]) -> tuple[World, Path | None]:
     import arenas
     from marl import build
     from marl.config import override, read_toml
+    from marl.rundir import RunDir
 
     path = Path(source)
-    run = path if path.is_dir() else None
+    # A folder that only happens to be called like an arena does not hide it.
+    run = path if RunDir(path).exists or (path.is_dir() and source not in arenas.ARENAS) else None
     if run is not None or path.suffix == ".toml":
         config = build.run_dir(path).config if run is not None else path
         scenario = read_toml(config).get("scenario")
         if not isinstance(scenario, dict):
             raise UserError(f"{config} has no [scenario]")
         return build.world(override(scenario, settings), str(config)), run
-    if source not in arenas.ARENAS and "/" in source:
-        raise UserError(f"there is neither a run's folder nor an arena {source!r}; `marl arenas` lists the arenas")
+    if source not in arenas.ARENAS:
+        if "/" in source:
+            raise UserError(f"there is neither a run's folder nor an arena {source!r}; `marl arenas` lists the arenas")
+        arenas.make(source)  # raises ArenaError, with a likely name
     return build.world(override({"arena": {"name": source}}, settings), source), None
 
 
@@ -132,14 +146,14 @@ def _ask(seat: str, heard: Sequence[Envelope], spec: ReplySpec) -> str:
     """Show a person what is new and return the line typed."""
     from protocols.envelope import Kind
 
-    if not heard:
-        note("  not a legal reply")
-    for envelope in heard:
-        told = "you are shown" if envelope.kind is Kind.VIEW else f"{envelope.sender} says"
-        note(f"  {told}: {envelope.body}")
-    ERR.print(f"{seat} {spec.describe()}", style="bold", markup=False, soft_wrap=True)
-    ERR.print("> ", end="")
     with _interruptible():
+        if not heard:
+            note("  not a legal reply")
+        for envelope in heard:
+            told = "you are shown" if envelope.kind is Kind.VIEW else f"{envelope.sender} says"
+            note(f"  {told}: {envelope.body}")
+        note(f"{seat} {spec.describe()}", "bold")
+        ERR.print("> ", end="")
         line = sys.stdin.readline()
     if not line:
         raise UserError("the input ended before the episode did")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marl.commands.console import ERR, OUT, show
+from marl.commands.console import ERR, answer, show
 from marl.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def _verify(path: Path, wanted: Iterable[str] | None) -> bool:
                 first = _difference(logged, again)
             if count % CHUNK == 0:
                 status.update(f"replaying {path}: {count} episodes")
-    OUT.print(f"{path}: {same} of {count} episodes identical", soft_wrap=True, markup=False)
+    answer(f"{path}: {same} of {count} episodes identical")
     if first:
-        OUT.print(first, soft_wrap=True, markup=False)
+        answer(first)
     return same == count
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from marl.commands.console import ERR, OUT
+from marl.commands.console import ERR, answer
 
 
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]) -> None:
@@ -21,4 +21,4 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder o
     folder = build.run_dir(run)
     with ERR.status("writing the report"):
         write(folder)
-    OUT.print(str(folder.report), soft_wrap=True, markup=False)
+    answer(str(folder.report))

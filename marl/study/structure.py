@@ -45,9 +45,11 @@ def ranks(values: Array) -> Array:
 
 def spearman(x: Array, y: Array) -> float | None:
     """Return the correlation of the ranks; None when one side is constant."""
+    if len(x) < 2:
+        return None
     rx, ry = ranks(x), ranks(y)
     rx, ry = rx - rx.mean(), ry - ry.mean()
-    scale = float(np.sqrt((rx @ rx) * (ry @ ry))) if len(rx) else 0.0
+    scale = float(np.sqrt((rx @ rx) * (ry @ ry)))
     return float(rx @ ry) / scale if scale > 1e-12 else None
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from arenas.spec import ReplySpec, choose, fill, say, symbols
+from marl import decode
 from marl.batch import collate
 from marl.decode import Request, generate
 from marl.episode import Sample
@@ -151,13 +152,13 @@ def test_a_cache_that_is_not_dropped_would_be_noticed(lm: LanguageModel) -> None
 
 def test_a_second_turn_reads_only_what_is_new(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    forward = lm.model.base_model.forward
+    forward = decode.hidden_states
 
-    def counting(*args: Any, **kwargs: Any) -> Any:
-        read.append(kwargs["input_ids"].shape[1])
-        return forward(*args, **kwargs)
+    def counting(trunk: Any, ids: Tensor, *args: Any) -> Tensor:
+        read.append(ids.shape[1])
+        return forward(trunk, ids, *args)
 
-    monkeypatch.setattr(lm.model.base_model, "forward", counting)
+    monkeypatch.setattr(decode, "hidden_states", counting)
     talk = transcript(lm, " ".join(["m0"] * 40))
     generate(lm, [Request(talk, SPECS[0], 1)])
     talk.ids += lm.encode("x1 x2 >")

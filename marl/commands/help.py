@@ -1,0 +1,81 @@
+"""Help pages: the docstring's paragraphs, the options, and examples line by line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from marl.commands.console import answer
+
+F = TypeVar("F", bound=Callable[..., Any])
+EXAMPLES: Final[dict[str | None, Sequence[tuple[str, str]]]] = {
+    "marl": (
+        ("marl arenas", "which games there are"),
+        ("marl train lewis", "train two agents from scratch, in a minute"),
+        ("marl play runs/lewis", "watch what they say"),
+        ("marl play lewis --seat sender_0=human", "play yourself"),
+    ),
+    "arenas": (("marl arenas", "all"), ("marl arenas reconstruction", "one, with its rules")),
+    "train": (
+        ("marl train lewis", ""),
+        ("marl train lewis scenario.arena.n=6 scenario.arena.k=6 out=runs/six", ""),
+        ("marl train mine.toml algorithm.lr=3e-4 updates=500", ""),
+        ("marl train runs/lewis", "go on with an interrupted run"),
+    ),
+    "eval": (("marl eval runs/lewis", ""), ("marl eval runs/lewis --json", "")),
+    "play": (
+        ("marl play lewis", ""),
+        ("marl play runs/lewis --episodes 3 --log games.jsonl", ""),
+        ("marl play runs/lewis --seat sender_0=human", "you speak, the trained receiver listens"),
+        ("marl play runs/a --seat receiver_0=trained:runs/b", "do two runs understand each other?"),
+        ("""marl play runs/lewis 'channel=[{type="noise", p=0.2}]'""", ""),
+    ),
+    "replay": (("marl replay games.jsonl", ""), ("marl replay runs/lewis --verify", "")),
+    "fork": (
+        ("marl fork runs/lewis --say m2", "the receiver hears m2 instead"),
+        ("marl fork runs/lewis --episode eval-train-3 --drop", "it hears nothing"),
+        ("marl fork runs/lewis --resample 8", "eight other futures"),
+    ),
+    "report": (("marl report runs/lewis", ""),),
+}
+
+
+def _print(name: str | None) -> None:
+    examples = EXAMPLES.get(name, ())
+    width = max((len(line) for line, remark in examples if remark), default=0)
+    answer("Examples", "bold")
+    for line, remark in examples:
+        answer(f"  {line:<{width}}  {remark}".rstrip())
+
+
+class Command(TyperCommand):
+    """A command whose help ends with its examples."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the page, then the examples."""
+        super().format_help(ctx, formatter)
+        _print(self.name)
+
+
+class Group(TyperGroup):
+    """The command above the others."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the page, then the examples."""
+        super().format_help(ctx, formatter)
+        _print("marl")
+
+
+def command(app: typer.Typer, name: str) -> Callable[[F], F]:
+    """Register a function as a command; line breaks within a paragraph of its docstring are no line breaks of help."""
+
+    def register(function: F) -> F:
+        paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+        text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        return app.command(name, cls=Command, help=text)(function)
+
+    return register

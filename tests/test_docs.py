@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from pydantic import BaseModel
+from typer.main import get_command
+
+import arenas
+from arenas.testing import check_arena
+from marl.cli import app
+from marl.policy import Scripted
+from marl.rollout import Plan, collect
+from marl.scenario import Scenario, World
+from protocols import log
+from trainers.entropy import EntropyConfig
+from trainers.mappo import MappoConfig
+from trainers.run import RunConfig
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+NOT_RUN = re.compile(r"<!-- not run: .+ -->\s*\Z")
+"""A comment just before a snippet that cannot run here, with the reason."""
+
+
+class Snippet(NamedTuple):
+    language: str
+    line: int
+    text: str
+    runs: bool
+
+
+def snippets(page: Path) -> Iterator[Snippet]:
+    text = page.read_text()
+    for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        before = text[: found.start()]
+        yield Snippet(found[1], before.count("\n") + 2, found[2], NOT_RUN.search(before) is None)
+
+
+def prose(page: Path) -> str:
+    """Return a page without its snippets."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def python(page: Path) -> list[Snippet]:
+    return [s for s in snippets(page) if s.language == "python" and s.runs]
+
+
+def run(page: Path) -> dict[str, Any]:
+    """Run the Python snippets of a page in order, as one program."""
+    names: dict[str, Any] = {"__name__": "page"}
+    for snippet in python(page):
+        # Blank lines in front, so that a failure shows its line in the page.
+        exec(compile("\n" * (snippet.line - 1) + snippet.text, str(page), "exec"), names)
+    return names
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages may write files, and register arenas."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(arenas, "ARENAS", dict(arenas.ARENAS))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python(page)], ids=name)
+def test_snippets_run(page: Path) -> None:
+    run(page)
+
+
+def test_the_arena_of_contributing_is_sound_and_short() -> None:
+    page = ROOT / "CONTRIBUTING.md"
+    rendezvous = run(page)["Rendezvous"]
+    check_arena(rendezvous)
+    (snippet,) = [s.text for s in python(page) if "class Rendezvous" in s.text]
+    assert len([line for line in snippet.partition("\n\n\n")[2].splitlines() if line.strip()]) < 30
+    best: dict[tuple[str, str], float] = {}
+    places = ("p0", "p1", "p2")
+    arena = rendezvous()
+    paid: dict[tuple[int, str, str], float] = {}
+    for case in range(arena.cases):
+        for first in places:
+            for second in places:
+                arena.begin(0, case=case)
+                arena.resolve(dict.fromkeys(arena.acting(), ("m0",)))
+                outcome = arena.resolve(dict(zip(arena.acting(), ((first,), (second,)), strict=True)))
+                paid[case, first, second] = outcome.rewards["traveller_0"]
+    rules = [(a, b, c) for a in places for b in places for c in places]  # where to go, by one's own closed place
+    for one in rules:
+        for other in rules:
+            total = sum(paid[case, one[case // 3], other[case % 3]] for case in range(9))
+            best["".join(one), "".join(other)] = total / 9
+    anchors = arena.anchors()
+    assert anchors.silent == pytest.approx(max(best.values()))
+    assert anchors.random == pytest.approx(sum(paid.values()) / len(paid))
+    assert anchors.full == min(max(paid[case, a, b] for a in places for b in places) for case in range(9))
+
+
+def anchor(heading: str) -> str:
+    """Return the anchor that a heading gets where the pages are shown."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if "://" in target:
+            continue
+        path, _, fragment = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{name(page)} links to {target}"
+        if fragment and there.suffix == ".md":
+            headings = re.findall(r"^#+ (.+)$", there.read_text(), re.MULTILINE)
+            assert fragment in map(anchor, headings), f"{name(page)} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_files_that_are_named_exist(page: Path) -> None:
+    packages = "protocols|arenas|marl|trainers|tests|examples|docs|benchmarks"
+    for path in re.findall(rf"`((?:{packages})/[\w./]*)`", page.read_text()):
+        assert (ROOT / path).exists(), f"{name(page)} names {path}"
+
+
+def commands() -> Iterator[tuple[Path, list[str]]]:
+    """Yield the command lines that the pages show, in console snippets and in running text."""
+    for page in PAGES:
+        lines = [line for s in snippets(page) for line in s.text.splitlines() if s.language == "console"]
+        lines = [line.removeprefix("$ ").partition(" #")[0] for line in lines]
+        for line in [*lines, *re.findall(r"`((?:marl|make) [^`]+)`", prose(page))]:
+            yield page, line.split()
+
+
+def test_marl_commands_and_their_options_exist() -> None:
+    known = get_command(app).commands  # type: ignore[attr-defined]
+    seen = set()
+    for page, (program, *words) in commands():
+        if program != "marl" or words[0].isupper() or words[0].startswith("--"):
+            continue
+        assert words[0] in known, f"{name(page)}: there is no marl {words[0]}"
+        seen.add(words[0])
+        options = {option for parameter in known[words[0]].params for option in parameter.opts} | {"--help"}
+        for word in words[1:]:
+            option = word.partition("=")[0]
+            assert not option.startswith("--") or option in options, f"{name(page)}: marl {words[0]} has no {option}"
+    assert seen == set(known), "the README names every command"
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page, (program, *words) in commands():
+        assert program != "make" or words[0] in targets, f"{name(page)}: there is no make {words[0]}"
+
+
+def rows(page: str) -> dict[str, list[str]]:
+    """Return the rows of a page's tables by their first cell, without the backticks."""
+    found = {}
+    for line in (ROOT / page).read_text().splitlines():
+        if line.startswith("| `"):
+            first, *cells = (cell.strip().strip("`") for cell in line.strip("|").split("|"))
+            found[first] = cells
+    return found
+
+
+@pytest.mark.parametrize(("model", "prefix"), [(MappoConfig, ""), (EntropyConfig, "entropy."), (RunConfig, "")])
+def test_every_setting_is_listed_with_its_default(model: type[BaseModel], prefix: str) -> None:
+    listed = rows("docs/training.md")
+    for setting, field in model.model_fields.items():
+        assert prefix + setting in listed, f"docs/training.md lacks {prefix}{setting}"
+        default = field.default
+        if isinstance(default, bool | int | float):
+            assert listed[prefix + setting][0] == str(default).lower()
+        elif isinstance(default, str | Path):
+            assert listed[prefix + setting][0] == f'"{default}"'
+
+
+def test_the_arenas_are_listed_with_their_parameters_and_anchors() -> None:
+    listed = rows("docs/arenas.md")
+    for each in arenas.names():
+        arena = arenas.make(each, **eval(f"dict({listed[each][1]})"))
+        known = arenas.make(each).anchors()
+        assert arena.anchors() == known
+        shown = [float(cell) for cell in listed[each][2:]]
+        assert shown == pytest.approx([known.random, known.silent, known.full], abs=5e-3)
+
+
+def test_the_log_file_that_is_shown_is_one() -> None:
+    (shown,) = [s.text for s in snippets(ROOT / "docs/protocols.md") if s.language == "text"]
+    world = World(Scenario.model_validate({"arena": {"name": "lewis"}}))
+    seats = {"sender_0": Scripted(lambda heard, spec: "m2"), "receiver_0": Scripted(lambda heard, spec: "s2")}
+    (episode,) = collect(world, [Plan("first", seats, 1, {"case": 2})])
+    lines = shown.splitlines()
+    assert lines[-1] == "..."
+    assert log.dump([episode.log]).decode().splitlines()[: len(lines) - 1] == lines[:-1]

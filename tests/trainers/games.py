@@ -1,0 +1,70 @@
+"""Trainers over tiny models, and their gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from marl.critic import Critic
+from marl.lm import LanguageModel
+from marl.scenario import World
+from tests.marl.worlds import lm_for
+from trainers.mappo import Mappo, MappoConfig
+
+
+def config(**settings: Any) -> MappoConfig:
+    """No entropy unless asked for: what is tested is the rest."""
+    return MappoConfig.model_validate({"entropy": {"weight": 0.0, "gain": 0.0}, **settings})
+
+
+def policies(world: World, count: int = 1, init: float = 0.3) -> dict[str, LanguageModel]:
+    return {f"p{i}": lm_for(world, seed=i + 1, init=init) for i in range(count)}
+
+
+def trainer(world: World, models: dict[str, LanguageModel], kind: type[Mappo] = Mappo, **settings: Any) -> Mappo:
+    """One model is shared by all seats; several take turns. The critic's first values are not 0."""
+    made = config(**settings)
+    critic = None
+    if made.critic != "none":
+        words = world.arena.vocabulary
+        critic = Critic(world.agents, words, scope=made.critic, width=16, layers=1, heads=2, context=512, seed=5)
+        torch.nn.init.normal_(critic.head.weight, std=0.5, generator=torch.Generator().manual_seed(2))
+    names = list(models)
+    return kind(made, models, {a: names[i % len(names)] for i, a in enumerate(world.agents)}, critic, 1)
+
+
+def gradient(module: nn.Module) -> Tensor:
+    """The gradient as one vector; it is taken away from the module."""
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in module.parameters()]
+    module.zero_grad(set_to_none=True)
+    return torch.cat([part.ravel() for part in parts])
+
+
+def weights(module: nn.Module) -> Tensor:
+    return torch.cat([p.detach().clone().ravel() for p in module.parameters()])
+
+
+class Noting(Mappo):
+    """Mappo that notes the gradient of every step; it takes the step only if told so."""
+
+    moving = False
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.noted: dict[str, list[Tensor]] = {}
+
+    def step(self, name: str, module: nn.Module, max_norm: float) -> float:
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in module.parameters()]
+        self.noted.setdefault(name, []).append(torch.cat([part.ravel() for part in parts]))
+        if self.moving:
+            return super().step(name, module, max_norm)
+        module.zero_grad(set_to_none=True)
+        return 0.0
+
+
+class Moving(Noting):
+    """Notes, and steps."""
+
+    moving = True

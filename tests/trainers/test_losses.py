@@ -1,0 +1,92 @@
+"""The losses, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainers.entropy import LEAST, EntropyConfig
+from trainers.losses import explained_variance, ppo_clip, value_loss
+
+
+def clip(ratio: float, advantage: float) -> tuple[float, float, float]:
+    """Loss, its gradient with respect to log pi, and whether the clip took hold (0.8 to 1.3)."""
+    logp = torch.tensor([math.log(ratio) - 1], dtype=torch.float64, requires_grad=True)
+    old = torch.tensor([-1.0], dtype=torch.float64)
+    found = ppo_clip(logp, old, torch.tensor([advantage], dtype=torch.float64), 0.2, 0.3)
+    found.loss.backward()  # type: ignore[no-untyped-call]
+    assert logp.grad is not None
+    assert float(found.ratio) == pytest.approx(ratio)
+    return found.loss.item(), float(logp.grad), float(found.clipped)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss", "gradient", "clipped"),
+    [
+        (1.0, 2.0, -2.0, -2.0, 0),
+        (1.2, 2.0, -2.4, -2.4, 0),
+        (1.5, 2.0, -2.6, 0.0, 1),  # already more likely than the clip allows to want
+        (0.5, 2.0, -1.0, -1.0, 0),  # too unlikely: may be made likelier
+        (0.5, -2.0, 1.6, 0.0, 1),  # already less likely than the clip allows to want
+        (1.5, -2.0, 3.0, 3.0, 0),  # too likely: may be made less so
+        (1.0, 0.0, 0.0, 0.0, 0),
+        (9.0, 0.0, 0.0, 0.0, 0),
+    ],
+)
+def test_the_clip_case_by_case(ratio: float, advantage: float, loss: float, gradient: float, clipped: float) -> None:
+    assert clip(ratio, advantage) == pytest.approx((loss, gradient, clipped), abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.floats(-2, 0), st.floats(-2, 0), st.floats(-3, 3)), min_size=1, max_size=6))
+def test_the_clip_is_the_sum_over_tokens_of_its_definition(tokens: list[tuple[float, float, float]]) -> None:
+    logp, old, advantage = (torch.tensor(column, dtype=torch.float64) for column in zip(*tokens, strict=True))
+    expected = 0.0
+    for new, before, a in tokens:
+        rho = math.exp(new - before)
+        expected -= min(rho * a, min(max(rho, 0.9), 1.4) * a)
+    assert float(ppo_clip(logp, old, advantage, 0.1, 0.4).loss) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_value_loss_is_half_the_summed_square_and_its_targets_are_constants() -> None:
+    values = torch.tensor([1.0, 2.0], requires_grad=True)
+    targets = torch.tensor([0.0, 5.0], requires_grad=True)
+    loss = value_loss(values, targets)
+    assert loss.item() == 5.0
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert values.grad is not None
+    assert values.grad.tolist() == [1.0, -3.0]
+    assert targets.grad is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0, 2.0, 3.0], 1.0),
+        ([2.0, 2.0, 2.0], 0.0),
+        ([11.0, 12.0, 13.0], 1.0),  # a constant error is not a matter of variance
+        ([3.0, 2.0, 1.0], -3.0),
+        ([1.5, 2.0, 2.5], 0.75),
+    ],
+)
+def test_explained_variance(values: list[float], expected: float) -> None:
+    assert explained_variance(torch.tensor(values), torch.tensor([1.0, 2.0, 3.0])) == pytest.approx(expected)
+
+
+def test_where_targets_do_not_vary_there_is_nothing_to_explain() -> None:
+    assert explained_variance(torch.tensor([1.0, 9.0]), torch.tensor([2.0, 2.0])) == 0.0
+
+
+def test_the_entropy_weight_follows_its_target() -> None:
+    config = EntropyConfig(weight=0.05, target=0.5, updates=100, gain=0.2, most=0.1)
+    assert config.follow(0.05, 0.5, 1.0, 0) == pytest.approx(0.05)
+    assert config.follow(0.05, 0.1, 1.0, 0) > 0.05 > config.follow(0.05, 0.9, 1.0, 0)
+    assert config.follow(0.05, 0.5, 1.0, 50) < 0.05  # the target has fallen
+    assert config.follow(0.05, 0.1, 1.0, 500) < 0.05  # and stays at 0
+    assert config.follow(0.0999, 0.0, 1.0, 0) == 0.1
+    assert config.follow(LEAST, 1.0, 1.0, 90) == LEAST
+    assert config.model_copy(update={"gain": 0.0}).follow(0.0, 0.9, 1.0, 5) == 0.0
+    assert config.follow(0.05, 0.0, 0.0, 5) == 0.05  # nothing was a choice
