@@ -1,6 +1,7 @@
 """Sampled tokens per second of marl.decode.generate over transformers' own `generate`.
 
-Same model, prompts and lengths. Both sample from the full distribution at temperature 1 (top_k = 0, top_p = 1); ours also returns exact log-probabilities.
+Same model, prompts and lengths. Both sample from the full distribution at temperature 1 (top_k = 0, top_p = 1); ours
+also returns exact log-probabilities.
 
     python benchmarks/sampler.py --batch 64 --prompt 32 --new 16
 """

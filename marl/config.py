@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -73,7 +73,9 @@ def check(model: type[M], settings: dict[str, Any], source: str) -> M:
     try:
         return model.model_validate(settings)
     except ValidationError as error:
-        first = error.errors()[0]
+        errors = error.errors()
+        # A setting that is missing may be there under a wrong name, so wrong names come first.
+        first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
         keys = [str(part) for part in first["loc"]]
         where = ".".join(keys)
         if first["type"] == "extra_forbidden":
@@ -87,11 +89,22 @@ def check(model: type[M], settings: dict[str, Any], source: str) -> M:
 
 
 def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Return the settings known at a dotted path; tags of unions are steps of the path too."""
+    """Return the settings known at a dotted path; numbers in lists and tags of unions are steps of the path too."""
+    models = [model]
     for part in path:
-        field = model.model_fields.get(part)
-        options = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
-        below = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
-        if below:
-            model = below[0]
-    return list(model.model_fields)
+        typed = [m for m in models if "type" in m.model_fields] if len(models) > 1 else []
+        tagged = [m for m in typed if part in get_args(m.model_fields["type"].annotation)]
+        models = (
+            tagged
+            or [below for m in models if part in m.model_fields for below in _models(m.model_fields[part].annotation)]
+            or models
+        )
+    return list(dict.fromkeys(name for m in models for name in m.model_fields))
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that a type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)

@@ -48,15 +48,21 @@ class RunDir:
             shutil.rmtree(path, ignore_errors=True)
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        """Add one line."""
-        with self.metrics.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        """Add one line; raises OSError, leaving what stood before as it was."""
+        before = self.metrics.stat().st_size if self.metrics.is_file() else 0
+        try:
+            with self.metrics.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError:
+            if self.metrics.is_file():
+                with self.metrics.open("r+b") as file:
+                    file.truncate(before)
+            raise
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return all lines."""
-        if not self.metrics.is_file():
-            return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+        """Return all whole lines."""
+        text = self.metrics.read_text() if self.metrics.is_file() else ""
+        return [json.loads(line) for line in text.split("\n")[:-1]]  # a process that was killed may leave half of one
 
     def append_logs(self, logs: Iterable[Log]) -> None:
         """Add training episodes to the training log."""

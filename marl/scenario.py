@@ -53,8 +53,8 @@ class Scenario(BaseModel):
 
     @cached_property
     def wire(self) -> dict[str, Any]:
-        """The scenario as JSON values, as it stands in every log."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        """The scenario as JSON values, as it stands in every log: defaults included, as they may change some day."""
+        return self.model_dump(mode="json")
 
 
 class World:

@@ -64,9 +64,10 @@ def run(page: Path) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages may write files, and register arenas."""
+    """Pages may write files and register arenas; those that other tests registered are not theirs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(arenas, "ARENAS", dict(arenas.ARENAS))
+    own = {name: made for name, made in arenas.ARENAS.items() if made.__module__.startswith("arenas.")}
+    monkeypatch.setattr(arenas, "ARENAS", own)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python(page)], ids=name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
@@ -10,13 +10,20 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from arenas.spec import ReplySpec, choose, fill, say, symbols
-from marl import decode
 from marl.batch import collate
 from marl.decode import Request, generate
 from marl.episode import Sample
-from marl.lm import LanguageModel, tiny
+from marl.llama import hidden_states
+from marl.lm import LanguageModel, seeded, tiny, word_tokenizer
 from marl.transcript import Transcript
 from protocols.draws import key
 from tests.marl.worlds import WORLDS, lm_for, played, seated, world
@@ -31,9 +38,40 @@ SPECS = (
 )
 
 
-@pytest.fixture
-def lm() -> LanguageModel:
-    return tiny(WORDS, width=16, layers=2, heads=2, context=128, init=0.3, seed=3)
+def llama(plain: bool = True, kv_heads: int = 2) -> LanguageModel:
+    made = tiny(WORDS, width=16, layers=2, heads=2, context=128, init=0.3, seed=3)
+    if kv_heads != 2:
+        config = made.model.config
+        config.num_key_value_heads = kv_heads
+        made = LanguageModel(seeded(lambda: LlamaForCausalLM(config), 3), made.tokenizer)
+    assert made.plain
+    made.plain = plain
+    return made
+
+
+def other(kind: Any, config: Any, **sizes: int) -> LanguageModel:
+    tokenizer = word_tokenizer(WORDS)
+    settings = config(vocab_size=len(tokenizer), initializer_range=0.3, **sizes)
+    made = LanguageModel(seeded(lambda: kind(settings), 3), tokenizer)
+    assert not made.plain
+    return made
+
+
+LLAMA = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+MODELS: dict[str, Callable[[], LanguageModel]] = {
+    "plain": llama,
+    "through transformers": lambda: llama(plain=False),
+    "grouped": lambda: llama(kv_heads=1),
+    "qwen": lambda: other(Qwen2ForCausalLM, Qwen2Config, **LLAMA, num_key_value_heads=2),
+    "gpt2": lambda: other(GPT2LMHeadModel, GPT2Config, n_embd=16, n_layer=2, n_head=2, n_positions=128),
+}
+
+
+@pytest.fixture(params=MODELS)
+def lm(request: pytest.FixtureRequest) -> LanguageModel:
+    made = MODELS[request.param]()
+    made.eval()
+    return made
 
 
 def transcript(lm: LanguageModel, text: str) -> Transcript:
@@ -150,15 +188,14 @@ def test_a_cache_that_is_not_dropped_would_be_noticed(lm: LanguageModel) -> None
         talk.step([0, 1, 2, 3, 4])
 
 
-def test_a_second_turn_reads_only_what_is_new(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[int] = []
-    forward = decode.hidden_states
+def test_a_second_turn_reads_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, read = llama(), list[int]()
 
     def counting(trunk: Any, ids: Tensor, *args: Any) -> Tensor:
         read.append(ids.shape[1])
-        return forward(trunk, ids, *args)
+        return hidden_states(trunk, ids, *args)
 
-    monkeypatch.setattr(decode, "hidden_states", counting)
+    monkeypatch.setattr("marl.decode.hidden_states", counting)
     talk = transcript(lm, " ".join(["m0"] * 40))
     generate(lm, [Request(talk, SPECS[0], 1)])
     talk.ids += lm.encode("x1 x2 >")
@@ -204,7 +241,7 @@ def test_sampling_follows_the_scored_distribution(lm: LanguageModel) -> None:
     spec, draws = say(symbols("m", 3), 2, 1), 6000
     prompt = transcript(lm, "x0 m2").ids
     with torch.no_grad():
-        lm.model.get_input_embeddings().weight.mul_(0.8)  # every reply is to be expected a few times
+        lm.model.get_output_embeddings().weight.mul_(0.5)  # every reply is to be expected a few times
     samples = generate(lm, [Request(transcript(lm, "x0 m2"), spec, key("draw", i)) for i in range(draws)])
     counts = {spec.words(i): 0 for i in range(spec.size)}
     for sample in samples:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from arenas import ARENAS, Anchors, Arena, Outcome
+from arenas import Anchors, Arena, Outcome
 from arenas.spec import Words, choose, say, symbols
 from marl.episode import Episode
 from marl.lm import LanguageModel, tiny
 from marl.policy import Policy, Scripted
 from marl.rollout import Plan, collect
-from marl.scenario import Scenario, World
+from marl.scenario import ArenaConfig, Scenario, World
 from marl.server import PolicyServer
 from protocols.envelope import Envelope
 from protocols.log import Log
@@ -67,7 +67,12 @@ class Chat(Arena):
         return Anchors(0.0, 0.0, 1.0)
 
 
-ARENAS.setdefault("chat", Chat)
+class ChatConfig(ArenaConfig):
+    """Makes the game above, which is not among the arenas of the package."""
+
+    def make(self) -> Arena:
+        return Chat(**(self.model_extra or {}))
+
 
 SLOW: Final[dict[str, Any]] = {"constant": 0.3, "per_token": 0.1, "jitter": 0.7}
 NOISY: Final[list[dict[str, Any]]] = [
@@ -79,8 +84,15 @@ NOISY: Final[list[dict[str, Any]]] = [
 ]
 
 
+def world_of(scenario: Mapping[str, Any]) -> World:
+    made = Scenario.model_validate(scenario)
+    if made.arena.name == "chat":
+        made = made.model_copy(update={"arena": ChatConfig.model_validate(made.arena.model_dump())})
+    return World(made)
+
+
 def world(name: str = "chat", *, arena: Mapping[str, Any] | None = None, **settings: Any) -> World:
-    return World(Scenario.model_validate({"arena": {"name": name, **(arena or {})}, **settings}))
+    return world_of({"arena": {"name": name, **(arena or {})}, **settings})
 
 
 WORLDS: Final[dict[str, dict[str, Any]]] = {

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.entropy import LEAST, EntropyConfig
+from trainers.entropy import EntropyConfig
 from trainers.losses import explained_variance, ppo_clip, value_loss
 
 
@@ -81,12 +81,12 @@ def test_where_targets_do_not_vary_there_is_nothing_to_explain() -> None:
 
 
 def test_the_entropy_weight_follows_its_target() -> None:
-    config = EntropyConfig(weight=0.05, target=0.5, updates=100, gain=0.2, most=0.1)
+    config = EntropyConfig(weight=0.05, target=0.5, updates=100, gain=0.2, least=0.01, most=0.1)
     assert config.follow(0.05, 0.5, 1.0, 0) == pytest.approx(0.05)
     assert config.follow(0.05, 0.1, 1.0, 0) > 0.05 > config.follow(0.05, 0.9, 1.0, 0)
     assert config.follow(0.05, 0.5, 1.0, 50) < 0.05  # the target has fallen
     assert config.follow(0.05, 0.1, 1.0, 500) < 0.05  # and stays at 0
     assert config.follow(0.0999, 0.0, 1.0, 0) == 0.1
-    assert config.follow(LEAST, 1.0, 1.0, 90) == LEAST
+    assert config.follow(0.01, 1.0, 1.0, 0) == 0.01
     assert config.model_copy(update={"gain": 0.0}).follow(0.0, 0.9, 1.0, 5) == 0.0
     assert config.follow(0.05, 0.0, 0.0, 5) == 0.05  # nothing was a choice
