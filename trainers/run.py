@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import json
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -240,3 +242,13 @@ def run(config: RunConfig, report: Callable[[Progress], None] = lambda _: None) 
     if made.dir.finished:
         raise UserError(f"{config.out} holds a finished run: choose another folder with out=..., or add --overwrite")
     return made.train(report)
+
+
+class _CallableModule(ModuleType):
+    """Lets `trainers.run(config)` mean `trainers.run.run(config)`: package and function share the name."""
+
+    def __call__(self, config: RunConfig, report: Callable[[Progress], None] = lambda _: None) -> dict[str, Any]:
+        return run(config, report)
+
+
+sys.modules[__name__].__class__ = _CallableModule

@@ -186,6 +186,8 @@ def test_a_full_disk_is_an_error_that_leaves_what_was_written_before(tmp_path: P
     assert int(appends) >= 1
     assert [row["update"] for row in folder.read_metrics()] == list(range(1, 2 + int(rows)))
     assert len(list(log.load(folder.train_log))) == 3 * (1 + int(appends))
+    folder.append_metrics({"update": 99})  # nothing that was half written stands in the way
+    assert folder.read_metrics()[-1] == {"update": 99}
     assert folder.resume()[1]["update"] == 1
     assert [row["update"] for row in folder.read_metrics()] == [1]
     assert raw(list(log.load(folder.train_log))) == raw(logs(1))

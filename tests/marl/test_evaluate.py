@@ -1,0 +1,83 @@
+"""Evaluation plays what training never sees, and says how good that is against what is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from marl import evaluate
+from marl.episode import Episode, Stop
+from marl.policy import Policy, Random, Scripted
+from marl.scenario import World
+from tests.marl.worlds import lm_for, played, raw, seated, world
+
+
+def random_seats(here: World) -> dict[str, Policy]:
+    return dict.fromkeys(here.agents, Random())
+
+
+def test_each_deal_of_each_split_is_played_once_and_greedily() -> None:
+    here = world("reconstruction", arena={"values": 3, "held_out": 0.34})
+    plans = evaluate.plans(here, random_seats(here), seed=1)
+    splits = here.arena.splits()
+    assert sorted(plan.deal["case"] for plan in plans) == sorted(case for cases in splits.values() for case in cases)
+    assert all(plan.deal["case"] in splits[plan.deal["split"]] for plan in plans)
+    assert all(plan.greedy for plan in plans)
+    assert len({plan.episode for plan in plans}) == len(plans) == 9
+
+
+def test_deals_that_are_too_many_to_count_are_drawn_from_seeds_that_training_does_not_use() -> None:
+    here = world("reconstruction", arena={"attributes": 4, "values": 10})
+    plans = evaluate.plans(here, random_seats(here), seed=1, episodes=7)
+    assert len(plans) == 7
+    assert "case" not in plans[0].deal
+    assert {plan.seed for plan in plans} != {1}
+    assert {p.seed for p in evaluate.plans(here, random_seats(here), seed=2, episodes=7)} != {p.seed for p in plans}
+
+
+def test_evaluating_twice_gives_the_same_bytes_and_disturbs_no_training() -> None:
+    here = world("lewis")
+    seats = seated(here, lm_for(here))
+    before = raw(played(here, seats, 3))
+    first = raw(evaluate.run(here, seats, 1))
+    assert raw(evaluate.run(here, seats, 1)) == first
+    assert raw(played(here, seats, 3)) == before
+
+
+def lewis(answer: str) -> tuple[World, list[Episode]]:
+    """The sender tells the truth about four states; the receiver believes it, or always says the same."""
+    here = world("lewis")
+    sender = Scripted(lambda heard, spec: "m" + heard[-1].body[-1])
+    receiver = Scripted(lambda heard, spec: answer or "s" + heard[0].body[-1])
+    return here, evaluate.run(here, {"sender_0": sender, "receiver_0": receiver}, 1)
+
+
+@pytest.mark.parametrize(("answer", "score", "gain", "error"), [("", 1.0, 1.0, 0.0), ("s2", 0.25, 0.0, 0.25)])
+def test_the_summary_of_known_play_is_known(answer: str, score: float, gain: float, error: float) -> None:
+    here, episodes = lewis(answer)
+    summary = evaluate.summarise(here, episodes)
+    found = summary["train"]
+    assert found["episodes"] == 4
+    assert found["score"] == found["success"] == score
+    assert found["communication_gain"] == gain
+    assert found["standard_error"] == pytest.approx(error)
+    assert summary["anchors"] == {"random": 0.25, "silent": 0.25, "full": 1.0, "equilibrium": None}
+    assert summary["errors"] == 0
+
+
+def test_splits_are_told_apart_and_errors_counted() -> None:
+    here = world("reconstruction", arena={"values": 3, "held_out": 0.34})
+    episodes = evaluate.run(here, random_seats(here), 1)
+    episodes[0] = replace(episodes[0], stop=Stop.ERROR)
+    summary = evaluate.summarise(here, episodes)
+    assert list(summary) == ["anchors", "errors", "train", "held_out"]
+    assert summary["errors"] == 1
+    for split in ("train", "held_out"):
+        scores = [e.score for e in episodes if e.log.deal["split"] == split]
+        mean = sum(scores) / len(scores)
+        variance = sum((score - mean) ** 2 for score in scores) / (len(scores) - 1)
+        assert summary[split]["score"] == pytest.approx(mean)
+        assert summary[split]["standard_error"] == pytest.approx(math.sqrt(variance / len(scores)))
+        assert summary[split]["success"] == sum(score == 1 for score in scores) / len(scores)
