@@ -1,6 +1,7 @@
 """The weight of the entropy bonus, steered towards a target that falls over a run (after SAC, Haarnoja et al. 2018).
 
-    c <- c exp(gain (target - H / H_max)),    target falls linearly to 0
+    c <- c exp(gain (target left - H / H_max)),    between least * left and most
+    left = 1 - update / updates, and 0 from then on
 
 Each policy has its own weight. With one fixed weight some seeds drown in entropy before replies depend on anything, and
 in others one agent makes up its mind long before the other and the code lumps meanings together.
@@ -20,9 +21,9 @@ class EntropyConfig(BaseModel):
 
     weight: float = Field(default=0.05, ge=0, description="weight of the mean entropy per token, at the start")
     target: float = Field(default=0.5, ge=0, le=1, description="share aimed at in the beginning")
-    updates: int = Field(default=1100, ge=1, description="updates over which the target falls to 0")
-    gain: float = Field(default=0.3, ge=0, description="how fast the weight follows the target; 0 keeps it fixed")
-    least: float = Field(default=0.02, gt=0, description="the smallest weight while the target is above 0")
+    updates: int = Field(default=750, ge=1, description="updates over which the target falls to 0")
+    gain: float = Field(default=1.0, ge=0, description="how fast the weight follows the target; 0 keeps it fixed")
+    least: float = Field(default=0.05, gt=0, description="the smallest weight while the target is above 0")
     most: float = Field(default=0.3, gt=0, description="the largest weight")
 
     def follow(self, weight: float, entropy: float, most_entropy: float, update: int) -> float:

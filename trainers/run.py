@@ -41,7 +41,7 @@ class RunConfig(BaseModel):
     scenario: Scenario
     seed: int = 1
     out: Path = Path("runs/quickstart")
-    updates: int = Field(default=1400, ge=1)
+    updates: int = Field(default=900, ge=1)
     episodes: int = Field(default=128, ge=1, description="episodes per update")
     evaluate_every: int = Field(default=10, ge=1, description="updates between evaluations")
     checkpoint_every: int = Field(default=50, ge=1, description="updates between checkpoints")

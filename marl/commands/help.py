@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 EXAMPLES: Final[dict[str | None, Sequence[tuple[str, str]]]] = {
     "marl": (
         ("marl arenas", "which games there are"),
-        ("marl train lewis", "train two agents from scratch, in a minute"),
+        ("marl train lewis", "train two agents from scratch"),
         ("marl play runs/lewis", "watch what they say"),
         ("marl play lewis --seat sender_0=human", "play yourself"),
     ),
