@@ -182,5 +182,5 @@ def normalise(advantage: Array, actor: NDArray[np.int64], agents: int) -> Array:
             continue
         spread = advantage[own].std()
         centred = advantage[own] - advantage[own].mean()
-        result[own] = centred / spread if spread > 1e-8 else 0.0
+        result[own] = centred / spread if spread >= 1e-6 else 0.0  # less is fp32 rounding of the values
     return result
