@@ -27,15 +27,20 @@ from trainers.mappo import Mappo, MappoConfig
 from trainers.run import Run, RunConfig
 
 
-def main() -> None:
-    """Measure and print one JSON line."""
+def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--episodes", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print one JSON line."""
+    options = parse()
     config = RunConfig(
         scenario=Scenario(arena=ArenaConfig(name="reconstruction")),
         policy=TinyPolicy(width=options.width, layers=options.layers),

@@ -59,7 +59,7 @@ def trained(path: Path, *, play_in: World | None = None) -> Trained:
     from marl.lm import load
     from marl.server import PolicyServer
 
-    if threads := int(settings.get("threads", 0)):
+    if threads := int(settings.get("threads", 1)):
         import torch
 
         torch.set_num_threads(threads)

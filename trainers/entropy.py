@@ -19,7 +19,11 @@ class EntropyConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    weight: float = Field(default=0.05, ge=0, description="weight of the mean entropy per token, at the start")
+    weight: float = Field(
+        default=0.05,
+        ge=0,
+        description="weight of the mean entropy per token, at the start; for none at all set it and gain to 0",
+    )
     target: float = Field(default=0.5, ge=0, le=1, description="share aimed at in the beginning")
     updates: int = Field(default=750, ge=1, description="updates over which the target falls to 0")
     gain: float = Field(default=1.0, ge=0, description="how fast the weight follows the target; 0 keeps it fixed")
