@@ -78,20 +78,26 @@ class Agent:
 
     async def _think(self, transcript: Transcript, spec: ReplySpec, turn: int, deadline: float | None) -> Sample | None:
         """Form a reply; None if the deadline came first, at which the agent stops and is free for what comes next."""
-        place = (self.seed, self.episode, self.seat, turn)
-        seed = key(*place, self.salt)
-        limit = asyncio.timeout(None if deadline is None else deadline + GRACE)
+        if deadline is None:
+            return await self._form(transcript, spec, turn)
+        limit = asyncio.timeout(deadline + GRACE)
         try:
             async with limit:
-                sample = await self.policy.reply(transcript, spec=spec, seed=seed, greedy=self.greedy)
-                # Thinking takes as long in every future of a fork, or the past that they share would differ.
-                draw = uniform(key(*place, "latency")) if self.latency.jitter else 0.0
-                if wait := self.latency.seconds(len(sample.tokens), draw):
-                    await asyncio.sleep(wait)
+                return await self._form(transcript, spec, turn)
         except TimeoutError:
             if limit.expired():
                 return None
             raise
+
+    async def _form(self, transcript: Transcript, spec: ReplySpec, turn: int) -> Sample:
+        """Ask the policy, and take the time that thinking takes."""
+        place = (self.seed, self.episode, self.seat, turn)
+        seed = key(*place, self.salt)
+        sample = await self.policy.reply(transcript, spec=spec, seed=seed, greedy=self.greedy)
+        # Thinking takes as long in every future of a fork, or the past that they share would differ.
+        draw = uniform(key(*place, "latency")) if self.latency.jitter else 0.0
+        if wait := self.latency.seconds(len(sample.tokens), draw):
+            await asyncio.sleep(wait)
         return sample
 
     def _reply(self, sample: Sample, kind: str, n: int, seen: int, reply_to: int) -> Envelope:

@@ -188,7 +188,7 @@ class Referee:
             time = round(entry.time + delay, 9) if delay else entry.time
             heard.append(Heard(listener, time, body))
             if body is not None:
-                as_heard = entry if body == entry.body else entry.model_copy(update={"body": body})
+                as_heard = entry if body == entry.body else entry._replace(body=body)
                 heappush(self._due, (time, entry.seq, listener, as_heard))
         log.entries[entry.seq] = Entry(entry, tuple(heard))
         await self._deliver()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Final, Self
@@ -25,7 +25,7 @@ _REMEMBERED: Final = 4096  # identities an inbox keeps for de-duplication
 class Subscription:
     """An inbox with one reader. `async for` or `get()` take envelopes out; `put` is the bus's side."""
 
-    __slots__ = ("_closed", "_order", "_queue", "_seen", "_waiter", "capacity", "dropped", "duplicates")
+    __slots__ = ("_closed", "_queue", "_seen", "_waiter", "capacity", "dropped", "duplicates")
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         if capacity < 1:
@@ -34,23 +34,22 @@ class Subscription:
         self.dropped = 0
         self.duplicates = 0
         self._queue: deque[Envelope] = deque()
-        self._seen: set[tuple[str, str, int]] = set()
-        self._order: deque[tuple[str, str, int]] = deque()
+        self._seen: OrderedDict[tuple[str, str, int], None] = OrderedDict()
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
 
     def put(self, envelope: Envelope, identity: tuple[str, str, int]) -> None:
         """Take in an envelope, or count why not."""
-        if identity in self._seen:
+        seen = self._seen
+        if identity in seen:
             self.duplicates += 1
             return
         if len(self._queue) >= self.capacity or self._closed:
             self.dropped += 1
             return
-        self._seen.add(identity)
-        self._order.append(identity)
-        if len(self._order) > _REMEMBERED:
-            self._seen.discard(self._order.popleft())
+        seen[identity] = None
+        if len(seen) > _REMEMBERED:
+            seen.popitem(last=False)
         self._queue.append(envelope)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -140,7 +139,7 @@ class MemoryBus(Bus):
 
     async def publish(self, topic: str, envelope: Envelope) -> None:
         """Deliver at once; readers run when the publisher next awaits."""
-        identity = (envelope.episode, envelope.sender, envelope.n)
+        identity = envelope[:3]
         for pattern in (topics.concrete(topic), topic.rpartition("/")[0] + "/+"):
             for inbox in self._inboxes.get(pattern, ()):
                 inbox.put(envelope, identity)

@@ -110,8 +110,15 @@ def run(main: Coroutine[Any, Any, T], clock: ClockName = "virtual") -> T:
     if clock not in get_args(ClockName):
         main.close()
         raise ProtocolError(f"no clock {clock!r}: use virtual or wall")
+    results: list[T] = []
+
+    async def keep() -> None:
+        results.append(await main)
+
+    # asyncio formats its task, with the result in it, while it puts the signal handler back: thousands of episodes.
     with asyncio.Runner(loop_factory=lambda: EpisodeLoop(clock)) as runner:
-        return runner.run(main)
+        runner.run(keep())
+    return results[0]
 
 
 def episode_loop() -> EpisodeLoop:

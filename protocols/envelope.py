@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,6 +16,7 @@ MAX_BYTES: Final = 1 << 20
 REFEREE: Final = "referee"
 EVERYONE: Final = "*"
 NOBODY: Final = ""
+NO_DATA: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Kind(StrEnum):
@@ -27,26 +30,23 @@ class Kind(StrEnum):
     END = "end"  # the episode is over, and why
 
 
-class Envelope(BaseModel):
+class Envelope(NamedTuple):
     """One message. `(episode, sender, n)` is its identity; `seq` and `time` are the referee's stamp.
 
     `to` is an agent, everyone (`*`: whoever the topology lets hear) or nobody (the empty string: kept in the log
-    only). `data` holds what programs need beside the text, as JSON values.
+    only). `data` holds what programs need beside the text, as JSON values. Within a process an envelope is trusted;
+    what comes from a wire or a file is checked by `from_json` and `checked`.
     """
 
-    # A number that is not finite stays what it was on the wire, as it does in a log file, instead of becoming null.
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-
-    v: Literal[1] = SCHEMA
     episode: str
     sender: str
-    n: int = Field(ge=0, description="the sender's own count of what it sent in this episode")
+    n: int  # the sender's own count of what it sent in this episode
     kind: Kind
     to: str = EVERYONE
-    seq: int = Field(default=-1, ge=-1, description="place in the log; -1 until the referee stamped it")
-    time: float = Field(default=0.0, ge=0.0, allow_inf_nan=False, description="seconds of the episode's clock")
+    seq: int = -1  # place in the log; -1 until the referee stamped it
+    time: float = 0.0  # seconds of the episode's clock
     body: str = ""
-    data: dict[str, Any] = Field(default_factory=dict)
+    data: Mapping[str, Any] = NO_DATA
     reply_to: int | None = None
 
     @property
@@ -56,8 +56,9 @@ class Envelope(BaseModel):
 
     def to_json(self) -> bytes:
         """Serialise; raises ProtocolError beyond `MAX_BYTES`, and for `data` or text that JSON cannot hold."""
+        wire = _Wire.model_construct(**self._asdict() | {"data": dict(self.data)})
         try:
-            raw = self.model_dump_json(exclude_defaults=True).encode()
+            raw = wire.model_dump_json(exclude_defaults=True).encode()
         except ValueError as error:
             raise ProtocolError(f"envelope {self.id!r} does not fit into JSON: {error}") from None
         if len(raw) > MAX_BYTES:
@@ -72,8 +73,54 @@ class Envelope(BaseModel):
         if len(raw) > MAX_BYTES:
             raise ProtocolError(f"an envelope of {len(raw)} bytes was refused; the limit is {MAX_BYTES}")
         try:
-            return cls.model_validate_json(raw)
+            return _Wire.model_validate_json(raw).envelope()
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the whole"
             raise ProtocolError(f"not an envelope: {where}: {first['msg']}") from None
+
+    def __reduce__(self) -> tuple[type[Envelope], tuple[Any, ...]]:
+        return Envelope, (
+            *self[:-2],
+            dict(self.data),
+            self.reply_to,
+        )  # a mapping proxy can be neither copied nor pickled
+
+    @classmethod
+    def checked(cls, **fields: Any) -> Envelope:
+        """Make an envelope of fields that may be wrong; raises pydantic's ValidationError, a ValueError."""
+        return _Wire(**fields).envelope()
+
+
+class _Wire(BaseModel):
+    """The form of an envelope on a wire: what is checked of one that comes from outside."""
+
+    # A number that is not finite stays what it was on the wire, as it does in a log file, instead of becoming null.
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+
+    v: Literal[1] = SCHEMA
+    episode: str
+    sender: str
+    n: int = Field(ge=0)
+    kind: Kind
+    to: str = EVERYONE
+    seq: int = Field(default=-1, ge=-1)
+    time: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    body: str = ""
+    data: dict[str, Any] = Field(default_factory=dict)
+    reply_to: int | None = None
+
+    def envelope(self) -> Envelope:
+        """Return the checked fields as an envelope."""
+        return Envelope(
+            self.episode,
+            self.sender,
+            self.n,
+            self.kind,
+            self.to,
+            self.seq,
+            self.time,
+            self.body,
+            self.data or NO_DATA,
+            self.reply_to,
+        )

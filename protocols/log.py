@@ -62,7 +62,7 @@ class Log:
             elif envelope.kind is Kind.SAY:
                 for to, time, body in heard:
                     if to == agent and body is not None:
-                        as_heard = envelope if body == envelope.body else envelope.model_copy(update={"body": body})
+                        as_heard = envelope if body == envelope.body else envelope._replace(body=body)
                         received.append((time, seq, as_heard))
             elif envelope.to in (agent, EVERYONE):
                 received.append((envelope.time, seq, envelope))
@@ -124,7 +124,7 @@ def _entry_to_dict(entry: Entry) -> dict[str, Any]:
 def _entry_from_dict(item: dict[str, Any], episode: str, seq: int) -> Entry:
     item = dict(item)
     heard = item.pop("heard", ())
-    envelope = Envelope(episode=episode, seq=seq, sender=item.pop("from"), **item)
+    envelope = Envelope.checked(episode=episode, seq=seq, sender=item.pop("from"), **item)
     return Entry(
         envelope,
         tuple(

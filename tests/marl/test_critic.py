@@ -48,7 +48,7 @@ def altered(here: World, episode: Episode, chosen: Any) -> Episode:
     for envelope, heard in episode.log.entries:
         if chosen(envelope) and envelope.kind is not Kind.END:
             words = (here.arena.vocabulary, here.agents)
-            envelope = envelope.model_copy(update={"body": other(envelope.body, *words)})
+            envelope = envelope._replace(body=other(envelope.body, *words))
             heard = tuple(Heard(h.to, h.time, h.body and other(h.body, *words)) for h in heard)
         entries.append(Entry(envelope, heard))
     return replace(episode, log=replace(episode.log, entries=entries))

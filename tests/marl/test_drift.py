@@ -57,7 +57,7 @@ async def wrong_sender(bus: Bus, views: Subscription) -> None:
 async def unasked(bus: Bus, views: Subscription) -> None:
     """A message that answers nothing."""
     view = await next_view(views)
-    await post(bus, reply(view).model_copy(update={"reply_to": None}))
+    await post(bus, reply(view)._replace(reply_to=None))
 
 
 async def second_reply(bus: Bus, views: Subscription) -> None:

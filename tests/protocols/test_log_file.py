@@ -120,7 +120,8 @@ def test_random_logs_survive_byte_for_byte(
 
 def test_numbers_that_are_not_finite_survive(tmp_path: Path) -> None:
     log = game(0)
-    log.entries[0].envelope.data["x"] = [float("nan"), float("-inf")]
+    data = {"x": [float("nan"), float("-inf")]}
+    log.entries[0] = Entry(log.entries[0].envelope._replace(data=data))
     save(tmp_path / "log.jsonl", [log])
     assert next(load(tmp_path / "log.jsonl")).to_bytes() == log.to_bytes()
 

@@ -25,6 +25,10 @@ PATTERNS = st.builds(
 ).filter(bool)
 
 
+class Body(str):
+    """Text that a weak reference can follow, as it cannot follow an envelope."""
+
+
 def envelope(n: int) -> Envelope:
     return Envelope(episode="0", sender="a_0", n=n, kind=Kind.SAY)
 
@@ -78,18 +82,18 @@ def test_readers_run_when_the_publisher_awaits() -> None:
 def test_unsubscribing_frees_inbox_and_levels() -> None:
     async def main() -> None:
         async with MemoryBus() as bus:
-            undelivered: list[weakref.ref[Envelope]] = []
+            undelivered: list[weakref.ref[Body]] = []
             for i in range(50):
                 patterns = [topics.to("run", str(i), "a_0"), topics.sent_by("run", str(i)), f"sabir/+/{i}/#"]
                 inboxes = [await bus.subscribe(pattern) for pattern in patterns]
                 for topic in (patterns[0], topics.sent_by("run", str(i), "a_0")):
-                    sent = envelope(0)
-                    undelivered.append(weakref.ref(sent))
-                    await bus.publish(topic, sent)
+                    body = Body()
+                    undelivered.append(weakref.ref(body))
+                    await bus.publish(topic, envelope(0)._replace(body=body))
                 assert list(map(len, inboxes)) == [1, 1, 1]
                 for pattern, inbox in zip(patterns, inboxes, strict=True):
                     await bus.unsubscribe(pattern, inbox)
-            del inboxes, inbox, sent
+            del inboxes, inbox, body
             gc.collect()
             assert {gone() for gone in undelivered} == {None}
             assert not bus._root.children
@@ -107,7 +111,7 @@ def test_an_inbox_forgets_identities_in_their_order() -> None:
     assert (len(inbox), inbox.duplicates) == (5_000, 2)
     put(inbox, 0)  # long ago: it comes a second time, and memory stays bounded
     assert (len(inbox), inbox.duplicates) == (5_001, 2)
-    assert len(inbox._seen) == len(inbox._order) == 4_096
+    assert len(inbox._seen) == 4_096
 
 
 def test_a_closed_inbox_counts_what_it_refuses() -> None:
