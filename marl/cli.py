@@ -37,6 +37,7 @@ USAGE_ERRORS: Final = typer.BadParameter.__mro__[1]  # click's UsageError, where
 EXTRAS: Final = {
     **dict.fromkeys(("torch", "transformers", "tokenizers", "safetensors", "tensorboard"), "lm"),
     **dict.fromkeys(("scipy", "jinja2", "matplotlib"), "report"),
+    **dict.fromkeys(("aiomqtt", "paho", "amqtt"), "mqtt"),
 }
 
 app = typer.Typer(

@@ -139,6 +139,10 @@ class MemoryBus(Bus):
 
     async def publish(self, topic: str, envelope: Envelope) -> None:
         """Deliver at once; readers run when the publisher next awaits."""
+        self.deliver(topic, envelope)
+
+    def deliver(self, topic: str, envelope: Envelope) -> None:
+        """Put an envelope into every inbox whose pattern matches the topic."""
         identity = envelope[:3]
         for pattern in (topics.concrete(topic), topic.rpartition("/")[0] + "/+"):
             for inbox in self._inboxes.get(pattern, ()):
@@ -222,6 +226,11 @@ class MemoryBus(Bus):
 
 def connect(url: str) -> Bus:
     """Return the bus a URL names; raises ProtocolError for a scheme there is no bus for."""
-    if url.partition("://")[0] == "memory":
+    scheme = url.partition(":")[0]
+    if scheme == "memory":
         return MemoryBus()
-    raise ProtocolError(f"no bus for {url!r}: use memory://")
+    if scheme in ("mqtt", "mqtts"):
+        from protocols.mqtt import MqttBus
+
+        return MqttBus(url)
+    raise ProtocolError(f"no bus for {url!r}: use memory://, mqtt:// or mqtts://")

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols import topics
-from protocols.bus import Bus, MemoryBus, Subscription
+from protocols.bus import Bus, MemoryBus, Subscription, connect
 from protocols.clock import ClockName, run
 from protocols.envelope import Envelope, Kind
 from protocols.errors import ProtocolError
+from tests.brokers import broker
 
 
 class Backend(NamedTuple):
@@ -36,7 +37,12 @@ class Backend(NamedTuple):
         run(main(), self.clock)
 
 
-BACKENDS = [Backend("memory", MemoryBus, "virtual"), Backend("memory on the wall clock", MemoryBus, "wall")]
+BACKENDS = [
+    Backend("memory", MemoryBus, "virtual"),
+    Backend("memory on the wall clock", MemoryBus, "wall"),
+    Backend("amqtt", lambda: connect(broker("amqtt").url), "wall"),
+    Backend("mosquitto", lambda: connect(broker("mosquitto").url), "wall"),
+]
 TOPIC = topics.to("run", "0", "a_0")
 
 

@@ -142,5 +142,5 @@ def test_connect() -> None:
     bus: Bus = connect("memory://")
     assert isinstance(bus, MemoryBus)
     assert connect("memory://") is not bus
-    with pytest.raises(ProtocolError, match="no bus for 'carrier-pigeon://loft': use memory://"):
+    with pytest.raises(ProtocolError, match="no bus for 'carrier-pigeon://loft': use memory://, mqtt:// or mqtts://"):
         connect("carrier-pigeon://loft")
