@@ -270,7 +270,7 @@ def certificates(folder: Path) -> Access:
 
 
 @needs_mosquitto
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket")  # paho leaves it open after a failed handshake
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket")  # paho leaves it open where TLS failed
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket")
 def test_certificates(tmp_path: Path) -> None:
     access = certificates(tmp_path)
