@@ -46,9 +46,9 @@ class Agent:
         topic = topics.sent_by(self.run, self.episode, self.seat)
         try:
             async for envelope in inbox:
+                transcript.hear(envelope)
                 if envelope.kind is Kind.END:
                     return
-                transcript.hear(envelope)
                 seen += 1
                 if envelope.kind is not Kind.VIEW:
                     continue

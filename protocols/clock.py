@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from itertools import count
 from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, get_args
@@ -33,6 +34,7 @@ class _IdleSelector(selectors.DefaultSelector):
         super().__init__()
         self.virtual = virtual
         self.now = 0.0
+        self.held = 0
         self.hooks: list[IdleHook] = []
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -46,6 +48,8 @@ class _IdleSelector(selectors.DefaultSelector):
             return super().select(0)
         if not self.virtual:
             return super().select(timeout)
+        if self.held:
+            return super().select(None)
         if events := super().select(0):
             return events
         if timeout is None:
@@ -99,6 +103,15 @@ class EpisodeLoop(asyncio.SelectorEventLoop):
     def on_idle(self, hook: IdleHook) -> None:
         """Call `hook` whenever nothing is runnable; it returns whether it made something runnable."""
         self._idle.hooks.append(hook)
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Keep virtual time where it is until something real has answered; another thread wakes the loop."""
+        self._idle.held += 1
+        try:
+            yield
+        finally:
+            self._idle.held -= 1
 
     def off_idle(self, hook: IdleHook) -> None:
         """Stop calling `hook`."""

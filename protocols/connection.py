@@ -73,7 +73,7 @@ class Caller:
             username=address.user,
             password=address.password,
             logger=_QUIET,
-            identifier=self.identifier,
+            identifier=self.identifier if lasting else "",
             queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", lambda maxsize: _Door(self.take)),
             protocol=version,
             will=will,

@@ -28,6 +28,8 @@ class Kind(StrEnum):
     WORLD = "world"  # the arena's hidden state; no agent sees it, the critic may
     REWARD = "reward"  # what the last stage paid; no agent sees it
     END = "end"  # the episode is over, and why
+    JOIN = "join"  # in the lobby: a seat or its host is there
+    LEAVE = "leave"  # in the lobby: it went, or its broker found it dead; to a seat: it was not let in, and why
 
 
 class Envelope(NamedTuple):

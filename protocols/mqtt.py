@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from itertools import count
 from types import TracebackType
 from typing import Any, Final, Self
@@ -62,7 +62,7 @@ class MqttBus(Bus):
         self._copies: OrderedDict[tuple[str, bytes], int] = OrderedDict()
         self._caller = Caller(self.address, f"sabir-{secrets.token_hex(8)}", will, self._take)
         self._client: aiomqtt.Client | None = None
-        self._broken = asyncio.Event()
+        self._broken, self._up = asyncio.Event(), asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self.reconnected: list[Callable[[], None]] = []
         """Called after each reconnect."""
@@ -160,6 +160,7 @@ class MqttBus(Bus):
             self.version = int(version)
             self.connections += 1
             self._client = client
+            self._up.set()
             for ticket in tuple(self._unacknowledged):
                 self._transmit(ticket)
             if self.connections > 1:
@@ -175,6 +176,7 @@ class MqttBus(Bus):
             finally:
                 client.timeout = 1.0  # for a goodbye to a broker that does not answer
                 self._client = None
+                self._up.clear()
 
     async def _until_broken(self, client: aiomqtt.Client) -> None:
         broken = asyncio.create_task(self._broken.wait())
@@ -229,22 +231,33 @@ class MqttBus(Bus):
 
     async def _join(self, pattern: str) -> None:
         self._patterns[pattern] += 1
-        if self._patterns[pattern] == 1 and self._client is not None:
+        if self._patterns[pattern] == 1:
             await self._asking(self._ask, pattern)
 
     async def _part(self, pattern: str) -> None:
         self._patterns[pattern] -= 1
         if not self._patterns[pattern]:
             del self._patterns[pattern]
-            if self._client is not None:
-                await self._asking(self._ask_no_more, pattern)
+            await self._asking(self._ask_no_more, pattern)
 
-    async def _asking(self, ask: Callable[..., Any], pattern: str) -> None:
-        """Call the broker; a connection that breaks meanwhile is mended, and mending it subscribes anew."""
-        try:
-            await ask(self._client, pattern)
-        except (aiomqtt.MqttError, OSError):
-            self._broken.set()
+    async def _asking(self, ask: Callable[[aiomqtt.Client, str], Coroutine[Any, Any, None]], pattern: str) -> None:
+        """Call the broker. If the connection breaks meanwhile, the next one does what was asked: it subscribes anew."""
+        client = self._client
+        if client is not None:
+            asked, broken = asyncio.create_task(ask(client, pattern)), asyncio.create_task(self._broken.wait())
+            try:
+                await asyncio.wait((asked, broken), return_when=asyncio.FIRST_COMPLETED)
+                if asked.done():
+                    return asked.result()
+            except (aiomqtt.MqttError, OSError):
+                if client is self._client:
+                    self._broken.set()
+            finally:
+                for task in (asked, broken):
+                    task.cancel()
+                await asyncio.gather(asked, broken, return_exceptions=True)
+        await self._up.wait()
+        return None
 
     async def _ask(self, client: aiomqtt.Client, pattern: str) -> None:
         codes = await client.subscribe(pattern, qos=1)

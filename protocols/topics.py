@@ -1,6 +1,8 @@
 """The topic grammar. No other file writes a topic string.
 
 `sabir/{run}/{episode}/to/{agent}` carries what an agent hears, `sabir/{run}/{episode}/from/{agent}` what it sends.
+Where a run has a host and its agents come from elsewhere, they meet in the lobby: its topics have `lobby` in place of
+the episode.
 Patterns are MQTT's: `+` stands for one level, `#` for all that follow.
 """
 
@@ -12,6 +14,7 @@ from typing import Final, Literal, NamedTuple
 from protocols.errors import ProtocolError
 
 ROOT: Final = "sabir"
+LOBBY: Final = "lobby"
 _LEVEL: Final = re.compile(r"[A-Za-z0-9_.:\-]+\Z")
 
 

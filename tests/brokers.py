@@ -12,10 +12,13 @@ BROKERS: Final = ("amqtt", "mosquitto")
 
 
 @cache
-def broker(name: str) -> Broker:
-    """Return the running broker of this name; amqtt stands in for mosquitto where that is not installed."""
+def broker(name: str, of: str = "") -> Broker:
+    """Return the running broker of this name; amqtt stands in for mosquitto where that is not installed.
+
+    Tests that listen to everything want one of their own: others leave announcements behind.
+    """
     if name == "mosquitto" and mosquitto() is None:
-        return broker("amqtt")
+        return broker("amqtt", of)
     made: Broker = Mosquitto() if name == "mosquitto" else Amqtt()
     made.start()
     atexit.register(made.stop)

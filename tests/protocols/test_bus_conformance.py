@@ -40,8 +40,8 @@ class Backend(NamedTuple):
 BACKENDS = [
     Backend("memory", MemoryBus, "virtual"),
     Backend("memory on the wall clock", MemoryBus, "wall"),
-    Backend("amqtt", lambda: connect(broker("amqtt").url), "wall"),
-    Backend("mosquitto", lambda: connect(broker("mosquitto").url), "wall"),
+    Backend("amqtt", lambda: connect(broker("amqtt", "conformance").url), "wall"),
+    Backend("mosquitto", lambda: connect(broker("mosquitto", "conformance").url), "wall"),
 ]
 TOPIC = topics.to("run", "0", "a_0")
 

@@ -1,0 +1,235 @@
+"""A seat of a host elsewhere: hears its episodes from the broker, in order, and lets its policy reply.
+
+Envelopes of an episode are numbered (`place`). One that came before is answered as it was, one that is missing is asked
+for; a seat that was not there from the beginning is told the episode so far, with the replies that were given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic, time_ns
+from typing import Any, Final
+
+from arenas.spec import from_wire
+from marl import wire
+from marl.errors import UserError
+from marl.policy import Policy
+from marl.transcript import Transcript
+from protocols import topics
+from protocols.bus import Subscription
+from protocols.envelope import REFEREE, Envelope, Kind
+from protocols.mqtt import MqttBus
+from protocols.topics import LOBBY
+
+logger = logging.getLogger(__name__)
+CAPACITY: Final = 65_536
+PERIOD: Final = 1.0
+"""Seconds between joins until the host answers, and between requests for what is missing."""
+Renew = Callable[[str, dict[str, Any]], int]
+"""Takes up new weights (seat, {"folder", "version"}) and returns their version."""
+
+
+@dataclass(slots=True)
+class _Episode:
+    """What one seat knows of one episode."""
+
+    transcript: Transcript
+    have: int = 0
+    length: int = 0
+    last: Envelope | None = None
+    thinking: asyncio.Task[None] | None = None
+    requested: float = 0.0
+
+
+class Seat:
+    """One seat. `sit` takes part until the host says that the run is over.
+
+    Args:
+        name: of the seat.
+        policy: who replies.
+        bus: the broker; many seats may share one connection.
+        run: the host's.
+        agent: tells this process from others that want the seat.
+        token: what the host printed for this seat.
+        notice: is told in a sentence what happens.
+        renew: takes up new weights, where the policy can.
+        version: of the weights it has.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        bus: MqttBus,
+        run: str,
+        agent: str,
+        *,
+        token: str = "",
+        notice: Callable[[str], None] = lambda _: None,
+        renew: Renew | None = None,
+        version: int = 0,
+    ) -> None:
+        self.name, self.policy, self.bus, self.run = name, policy, bus, topics.name(run)
+        self.agent, self.token, self.version = agent, token, version
+        self.played = 0
+        self._notice, self._renew = notice, renew
+        self._episodes: dict[str, _Episode] = {}
+        self._count = time_ns()  # this seat's own count in the lobby
+        self._home = topics.sent_by(self.run, LOBBY, name)
+        self._host = ""
+        self._welcome = asyncio.Event()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def sit(self) -> None:
+        """Take part; raises UserError where the host does not let this agent in, or its policy fails."""
+        host = await self.bus.subscribe(topics.sent_by(self.run, LOBBY, REFEREE))
+        inbox = await self.bus.subscribe(topics.to(self.run, "+", self.name), CAPACITY)
+        tasks = [
+            asyncio.create_task(self._watch(host)),
+            asyncio.create_task(self._hear(inbox)),
+            asyncio.create_task(self._knock()),
+        ]
+        try:
+            done, _ = await asyncio.wait((*tasks, self._failed), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            thinking = [e.thinking for e in self._episodes.values() if e.thinking is not None]
+            for task in (*tasks, *thinking):
+                task.cancel()
+            await asyncio.gather(*tasks, *thinking, return_exceptions=True)
+            for episode in self._episodes.values():
+                self.policy.close(episode.transcript)
+
+    async def leave(self) -> None:
+        """Give up the seat, in good order."""
+        await self.bus.announce(self._home, self._presence(Kind.LEAVE))
+
+    def will(self) -> tuple[str, Envelope]:
+        """Return what the broker is to announce when this process dies."""
+        return self._home, self._presence(Kind.LEAVE)
+
+    def _presence(self, kind: Kind, **data: Any) -> Envelope:
+        self._count += 1
+        data = {"agent": self.agent, "policy": self.policy.name, "version": self.version, **data}
+        if self.token:
+            data["token"] = self.token
+        return Envelope(LOBBY, self.name, self._count, kind, REFEREE, data=data)
+
+    async def _knock(self) -> None:
+        """Announce this seat again and again until the host has answered."""
+        said = False
+        while True:
+            await asyncio.sleep(PERIOD)
+            if self._welcome.is_set():
+                said = False
+                continue
+            await self.bus.announce(self._home, self._presence(Kind.JOIN))
+            if not said:
+                self._notice(f"{self.name}: waiting for the host of run {self.run}")
+                said = True
+
+    async def _watch(self, host: Subscription) -> None:
+        """Follow the host: present itself to a new one, wait for one that went, end when the run is over."""
+        async for envelope in host:
+            if envelope.kind is Kind.END and self._host:  # not what an earlier host of this run left behind
+                await self.leave()
+                return
+            if envelope.kind is Kind.LEAVE and self._host:
+                self._notice(f"{self.name}: the host went away; waiting for it to come back")
+                self._host = ""
+                self._welcome.clear()
+            if envelope.kind is Kind.JOIN and envelope.data.get("host") != self._host:
+                self._host = str(envelope.data.get("host"))
+                self._welcome.clear()
+                await self.bus.announce(self._home, self._presence(Kind.JOIN))
+
+    async def _hear(self, inbox: Subscription) -> None:
+        async for envelope in inbox:
+            if envelope.sender == REFEREE and envelope.episode == LOBBY:
+                await self._lobby(envelope)
+            elif isinstance(envelope.data.get("place"), int):
+                await self._take(envelope, envelope.data["place"])
+
+    async def _lobby(self, envelope: Envelope) -> None:
+        if envelope.data.get("agent") not in (self.agent, ""):
+            return
+        if envelope.kind is Kind.LEAVE:
+            raise UserError(envelope.body)
+        if not self._welcome.is_set():
+            self._notice(f"{self.name}: sits down in run {self.run} as {self.policy.name}")
+        self._welcome.set()
+        weights = envelope.data.get("weights")
+        if isinstance(weights, dict) and self._renew is not None and weights.get("version") != self.version:
+            self.version = self._renew(self.name, weights)
+            await self.bus.publish(self._home, self._presence(Kind.JOIN, have={}))
+
+    async def _take(self, envelope: Envelope, place: int) -> None:
+        """Take in an envelope if it is the next one of its episode."""
+        episode = self._episodes.get(envelope.episode)
+        if episode is None:
+            if envelope.kind is Kind.END:
+                return
+            episode = self._episodes[envelope.episode] = _Episode(self.policy.open())
+        if place < episode.have:
+            again = episode.last is not None and episode.last.reply_to == envelope.seq
+            if again and episode.last is not None and "replied" not in envelope.data:
+                await self._send(episode.last)
+            return
+        if place > episode.have and envelope.kind is not Kind.END:
+            if monotonic() - episode.requested > PERIOD:
+                episode.requested = monotonic()
+                await self.bus.publish(self._home, self._presence(Kind.JOIN, have={envelope.episode: episode.have}))
+            return
+        episode.have += 1
+        transcript = episode.transcript
+        if episode.thinking is not None and not episode.thinking.done():
+            episode.thinking.cancel()  # the host did not wait for this reply
+        if envelope.data.get("late"):
+            transcript.take_back(episode.length)
+        if envelope.kind is Kind.END:
+            self.policy.close(transcript)
+            del self._episodes[envelope.episode]
+            self.played += 1
+            return
+        transcript.hear(envelope)
+        if envelope.kind is Kind.VIEW:
+            transcript.ask()
+            episode.length = len(transcript.ids)
+            if "replied" in envelope.data:
+                transcript.replied(envelope.data["replied"] or ())
+            else:
+                episode.thinking = asyncio.create_task(self._think(episode, envelope))
+
+    async def _think(self, episode: _Episode, view: Envelope) -> None:
+        """Reply to a view; a policy that fails ends the episode, and a person who leaves ends the seat too."""
+        try:
+            spec = from_wire(view.data["reply"])
+            sample = await self.policy.reply(
+                episode.transcript, spec=spec, seed=int(view.data["seed"]), greedy=bool(view.data.get("greedy"))
+            )
+            reply = Envelope(
+                view.episode,
+                self.name,
+                int(view.data["n"]),
+                Kind(spec.kind),
+                body=sample.text,
+                data=wire.data_of(sample) | ({"token": self.token} if self.token else {}),
+                reply_to=view.seq,
+            )
+        except Exception as error:
+            logger.exception("%s in episode %s", self.name, view.episode)
+            why = str(error) if isinstance(error, UserError) else repr(error)
+            data = {"token": self.token} if self.token else {}
+            number, to = int(view.data.get("n", 0)), view.seq
+            reply = Envelope(view.episode, self.name, number, Kind.END, REFEREE, body=why, data=data, reply_to=to)
+            if isinstance(error, UserError) and not self._failed.done():
+                self._failed.set_exception(error)
+        episode.last = reply
+        await self._send(reply)
+
+    async def _send(self, reply: Envelope) -> None:
+        await self.bus.publish(topics.sent_by(self.run, reply.episode, self.name), reply)

@@ -1,0 +1,84 @@
+"""What crosses the wire beside the text: the data of replies, of joins and of views, checked where they come in.
+
+docs/wire.md describes it for people who speak to the broker by hand.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from marl.episode import Finish, Sample
+from protocols.envelope import Envelope
+from protocols.errors import ProtocolError
+
+MOST_TOKENS: Final = 65_536
+_Name = Annotated[str, Field(max_length=128, pattern=r"^[\x20-\x7e]*$")]
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+M = TypeVar("M", bound=_Data)
+
+
+class ReplyData(_Data):
+    """Beside a reply: what its policy sampled. All of it may be left out; then nothing can be trained on it."""
+
+    token: _Name = ""
+    tokens: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(default_factory=list, max_length=MOST_TOKENS)
+    logprobs: list[Annotated[float, Field(le=1e-3)]] = Field(default_factory=list, max_length=MOST_TOKENS)
+    version: int = Field(default=0, ge=0, lt=2**31)
+    finish: Literal["stop", "length"] = "stop"
+
+
+class JoinData(_Data):
+    """Beside a join or a leave of a seat."""
+
+    agent: _Name = "by hand"  # one for each process, so that two of them can be told apart
+    token: _Name = ""
+    policy: _Name = "remote"
+    version: int = Field(default=0, ge=0, lt=2**31)
+    have: dict[str, Annotated[int, Field(ge=0)]] | None = Field(default=None, max_length=4096)
+    """Episode -> how many of its envelopes have come: only these episodes, from there on, are to be sent again."""
+
+
+def join(envelope: Envelope) -> JoinData:
+    """Return the data of a join or leave; raises ProtocolError."""
+    return _checked(JoinData, envelope)
+
+
+def reply(envelope: Envelope, vocabulary: int | None = None) -> Sample:
+    """Return what a reply holds; raises ProtocolError.
+
+    Args:
+        envelope: the reply.
+        vocabulary: how many tokens the seat's model knows, if it is one that is trained here.
+    """
+    data = _checked(ReplyData, envelope)
+    if data.logprobs and len(data.logprobs) != len(data.tokens):
+        raise ProtocolError(f"{len(data.logprobs)} logprobs for {len(data.tokens)} tokens")
+    if vocabulary is not None and (not data.tokens or not data.logprobs or max(data.tokens) >= vocabulary):
+        raise ProtocolError(f"a reply to be trained on needs tokens below {vocabulary}, and their logprobs")
+    return Sample(envelope.body, tuple(data.tokens), tuple(data.logprobs), data.version, Finish(data.finish))
+
+
+def data_of(sample: Sample) -> dict[str, Any]:
+    """Return what stands beside a reply on the wire, without what stands at its default."""
+    data: dict[str, Any] = {}
+    if sample.tokens:
+        data = {"tokens": sample.tokens, "logprobs": sample.logprobs, "version": sample.version}
+    if sample.finish is not Finish.STOP:
+        data["finish"] = sample.finish.value
+    return data
+
+
+def _checked(model: type[M], envelope: Envelope) -> M:
+    try:
+        return model.model_validate(dict(envelope.data))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][:2])
+        raise ProtocolError(f"data.{where}: {first['msg']}") from None
