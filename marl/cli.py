@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -17,11 +17,14 @@ import typer
 from typer.main import get_command
 
 from arenas import ArenaError
+from marl.commands.agent import agent, join
 from marl.commands.arenas import arenas
+from marl.commands.broker import broker
 from marl.commands.console import ERR, OUT, note, number, percent, scores
 from marl.commands.evaluate import evaluate
 from marl.commands.fork import fork
 from marl.commands.help import Group, command
+from marl.commands.host import host
 from marl.commands.play import play
 from marl.commands.replay import replay
 from marl.commands.report import report
@@ -202,7 +205,18 @@ def _report(folder: RunDir) -> None:
     note(f"report: {folder.report}")
 
 
-for _name, _function in (("eval", evaluate), ("play", play), ("replay", replay), ("fork", fork), ("report", report)):
+_COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "eval": evaluate,
+    "play": play,
+    "replay": replay,
+    "fork": fork,
+    "report": report,
+    "host": host,
+    "agent": agent,
+    "join": join,
+    "broker": broker,
+}
+for _name, _function in _COMMANDS.items():
     command(app, _name)(_function)
 
 

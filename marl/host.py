@@ -27,6 +27,7 @@ from marl.policy import Policy
 from marl.refusals import Refusals
 from marl.remote import Remote
 from protocols import clock, topics
+from protocols.address import Address
 from protocols.envelope import REFEREE, Envelope, Kind
 from protocols.errors import ProtocolError
 from protocols.mqtt import MqttBus
@@ -82,6 +83,11 @@ class Host:
         self._bus = MqttBus(url, (self._home, self.desk.notice(Kind.LEAVE)))
         self._out: deque[tuple[str, Envelope]] = deque()
         self._over = False
+
+    @property
+    def address(self) -> Address:
+        """Where the broker is."""
+        return self._bus.address
 
     # --- for the thread that plays
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic, time_ns
 from typing import Any, Final
@@ -18,6 +18,7 @@ from marl import wire
 from marl.errors import UserError
 from marl.policy import Policy
 from marl.transcript import Transcript
+from marl.wire import JoinData
 from protocols import topics
 from protocols.bus import Subscription
 from protocols.envelope import REFEREE, Envelope, Kind
@@ -56,7 +57,6 @@ class Seat:
         token: what the host printed for this seat.
         notice: is told in a sentence what happens.
         renew: takes up new weights, where the policy can.
-        version: of the weights it has.
     """
 
     def __init__(
@@ -70,11 +70,13 @@ class Seat:
         token: str = "",
         notice: Callable[[str], None] = lambda _: None,
         renew: Renew | None = None,
-        version: int = 0,
     ) -> None:
         self.name, self.policy, self.bus, self.run = name, policy, bus, topics.name(run)
-        self.agent, self.token, self.version = agent, token, version
+        self.agent, self.token = agent, token
+        self.version = 0 if renew is None else -1
         self.played = 0
+        self.seated = False
+        """Whether the host let this agent in."""
         self._notice, self._renew = notice, renew
         self._episodes: dict[str, _Episode] = {}
         self._count = time_ns()  # this seat's own count in the lobby
@@ -108,10 +110,6 @@ class Seat:
         """Give up the seat, in good order."""
         await self.bus.announce(self._home, self._presence(Kind.LEAVE))
 
-    def will(self) -> tuple[str, Envelope]:
-        """Return what the broker is to announce when this process dies."""
-        return self._home, self._presence(Kind.LEAVE)
-
     def _presence(self, kind: Kind, **data: Any) -> Envelope:
         self._count += 1
         data = {"agent": self.agent, "policy": self.policy.name, "version": self.version, **data}
@@ -136,7 +134,6 @@ class Seat:
         """Follow the host: present itself to a new one, wait for one that went, end when the run is over."""
         async for envelope in host:
             if envelope.kind is Kind.END and self._host:  # not what an earlier host of this run left behind
-                await self.leave()
                 return
             if envelope.kind is Kind.LEAVE and self._host:
                 self._notice(f"{self.name}: the host went away; waiting for it to come back")
@@ -162,6 +159,7 @@ class Seat:
         if not self._welcome.is_set():
             self._notice(f"{self.name}: sits down in run {self.run} as {self.policy.name}")
         self._welcome.set()
+        self.seated = True
         weights = envelope.data.get("weights")
         if isinstance(weights, dict) and self._renew is not None and weights.get("version") != self.version:
             self.version = self._renew(self.name, weights)
@@ -191,6 +189,7 @@ class Seat:
         if envelope.data.get("late"):
             transcript.take_back(episode.length)
         if envelope.kind is Kind.END:
+            transcript.hear(envelope)
             self.policy.close(transcript)
             del self._episodes[envelope.episode]
             self.played += 1
@@ -233,3 +232,40 @@ class Seat:
 
     async def _send(self, reply: Envelope) -> None:
         await self.bus.publish(topics.sent_by(self.run, reply.episode, self.name), reply)
+
+
+async def sit(
+    url: str,
+    run: str,
+    agent: str,
+    policies: Mapping[str, Policy],
+    *,
+    tokens: Mapping[str, str],
+    notice: Callable[[str], None],
+    renew: Renew | None = None,
+) -> int:
+    """Take seats over one connection until the run is over; return how many episodes the busiest of them played.
+
+    Raises ProtocolError where the broker cannot be reached, and UserError where the host does not let a seat in.
+    """
+    seats: list[Seat] = []
+    first = next(iter(policies))
+    presence = JoinData(agent=agent, token=tokens.get(first, "")).model_dump(exclude_defaults=True)
+    will = Envelope(
+        LOBBY, first, time_ns() - 1, Kind.LEAVE, REFEREE, data=presence
+    )  # speaks for all seats of the agent
+    async with MqttBus(url, (topics.sent_by(topics.name(run), LOBBY, first), will)) as bus:
+        for name, policy in policies.items():
+            token = tokens.get(name, "")
+            seats.append(Seat(name, policy, bus, run, agent, token=token, notice=notice, renew=renew))
+        sitting = [asyncio.create_task(seat.sit()) for seat in seats]
+        try:
+            await asyncio.gather(*sitting)
+        finally:
+            for task in sitting:
+                task.cancel()
+            await asyncio.gather(*sitting, return_exceptions=True)
+            for seat in seats:
+                if seat.seated:
+                    await seat.leave()
+    return max(seat.played for seat in seats)

@@ -40,7 +40,7 @@ class JoinData(_Data):
     agent: _Name = "by hand"  # one for each process, so that two of them can be told apart
     token: _Name = ""
     policy: _Name = "remote"
-    version: int = Field(default=0, ge=0, lt=2**31)
+    version: int = Field(default=0, ge=-1, lt=2**31)  # of its weights; -1: it waits for some
     have: dict[str, Annotated[int, Field(ge=0)]] | None = Field(default=None, max_length=4096)
     """Episode -> how many of its envelopes have come: only these episodes, from there on, are to be sent again."""
 

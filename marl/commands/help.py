@@ -41,6 +41,21 @@ EXAMPLES: Final[dict[str | None, Sequence[tuple[str, str]]]] = {
         ("marl fork runs/lewis --resample 8", "eight other futures"),
     ),
     "report": (("marl report runs/lewis", ""),),
+    "host": (
+        ("marl host mqtt://localhost lewis", "both seats wait for someone"),
+        ("marl host mqtt://localhost lewis --seat receiver_0=random", "one is filled here"),
+        ("marl host mqtt://localhost runs/lewis --seat receiver_0=trained --episodes 5", ""),
+    ),
+    "agent": (
+        ("marl agent mqtt://localhost --seat sender_0 --token abc", ""),
+        ("marl agent mqtt://localhost --seat a_0 --seat b_0 --policy trained:runs/lewis", ""),
+    ),
+    "join": (("marl join mqtt://localhost --seat sender_0 --token abc", "as the host printed it"),),
+    "broker": (
+        ("marl broker", "start one here"),
+        ("marl broker mqtt://localhost", "is it there, and how fast?"),
+        ("marl broker --acl access --seat sender_0 --seat receiver_0", "each with a password"),
+    ),
 }
 
 

@@ -48,7 +48,7 @@ def play(
     """
     from marl.rollout import Plan, collect
 
-    world, run = _world(source, settings or [])
+    world, run = world_and_run(source, settings or [])
     seats = _seats(world, run, seat or [])
     human = any(policy.name == "human" for policy in seats.values())
     if log is not None:
@@ -83,7 +83,7 @@ def _keep(path: Path, logs: Sequence[Log]) -> None:
         raise UserError(f"{path}: {error.strerror or error}") from None
 
 
-def _world(source: str, settings: Sequence[str]) -> tuple[World, Path | None]:
+def world_and_run(source: str, settings: Sequence[str]) -> tuple[World, Path | None]:
     """Return the world to play in, and the run's folder if the source is one."""
     import arenas
     from marl import build
@@ -117,10 +117,11 @@ def _seats(world: World, run: Path | None, wanted: Sequence[str]) -> dict[str, P
             raise UserError(f"--seat {text}: no seat {name!r}; the seats are {', '.join(world.agents)}")
         chosen[name] = policy
     loaded: dict[Path, dict[str, Policy]] = {}
-    return {name: _policy(name, policy, world, run, loaded) for name, policy in chosen.items()}
+    return {name: policy_of(name, policy, world, run, loaded) for name, policy in chosen.items()}
 
 
-def _policy(seat: str, policy: str, world: World, run: Path | None, loaded: dict[Path, dict[str, Policy]]) -> Policy:
+def policy_of(seat: str, policy: str, world: World, run: Path | None, loaded: dict[Path, dict[str, Policy]]) -> Policy:
+    """Return the policy that a word of --seat names; raises UserError. Runs are loaded once."""
     from marl import build
     from marl.policy import Human, Random
 
@@ -128,7 +129,7 @@ def _policy(seat: str, policy: str, world: World, run: Path | None, loaded: dict
     if policy == "random":
         return Random()
     if policy == "human":
-        return Human(lambda heard, spec: _ask(seat, heard, spec))
+        return Human(lambda heard, spec: ask_person(seat, heard, spec))
     if kind != "trained":
         raise UserError(f"--seat {seat}={policy}: a policy is one of {POLICIES}")
     path = Path(folder) if folder else run
@@ -142,7 +143,7 @@ def _policy(seat: str, policy: str, world: World, run: Path | None, loaded: dict
     return loaded[path][seat]
 
 
-def _ask(seat: str, heard: Sequence[Envelope], spec: ReplySpec) -> str:
+def ask_person(seat: str, heard: Sequence[Envelope], spec: ReplySpec) -> str:
     """Show a person what is new and return the line typed."""
     from protocols.envelope import Kind
 

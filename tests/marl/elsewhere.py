@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from marl.policy import Policy
-from marl.seat import Seat
+from marl.seat import Renew, sit
 from protocols import clock
-from protocols.mqtt import MqttBus
 
 
 @contextmanager
-def elsewhere(url: str, run: str, policies: Mapping[str, Policy], **options: Any) -> Iterator[list[Seat]]:
-    """Let policies take seats of a run until the run is over; what they raise is raised here."""
-    seats: list[Seat] = []
+def elsewhere(
+    url: str, run: str, policies: Mapping[str, Policy], token: str = "", renew: Renew | None = None
+) -> Iterator[list[str]]:
+    """Let policies take seats of a run until the run is over; yields what they tell, raises what they raise."""
+    notices: list[str] = []
     failures: list[BaseException] = []
 
-    async def sit() -> None:
-        async with MqttBus(url) as bus, asyncio.TaskGroup() as group:
-            agent = secrets.token_hex(4)
-            for name, policy in policies.items():
-                seats.append(Seat(name, policy, bus, run, agent, **options))
-                group.create_task(seats[-1].sit())
+    async def main() -> None:
+        tokens = dict.fromkeys(policies, token) if token else {}
+        await sit(url, run, secrets.token_hex(4), policies, tokens=tokens, notice=notices.append, renew=renew)
 
     def live() -> None:
         try:
-            clock.run(sit(), "wall")
+            clock.run(main(), "wall")
         except BaseException as error:
             failures.append(error)
 
     thread = threading.Thread(target=live, daemon=True)
     thread.start()
     try:
-        yield seats
+        yield notices
     finally:
         thread.join(20)
     assert not thread.is_alive(), "the seats did not hear that the run is over"

@@ -1,0 +1,74 @@
+"""`marl broker`: start a broker, or check one."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marl.commands.console import answer, note
+from marl.errors import UserError
+
+
+def broker(
+    url: Annotated[
+        str | None,
+        typer.Argument(metavar="URL", help="Check this broker instead of starting one.", show_default=False),
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to open.")] = 1883,
+    address: Annotated[str, typer.Option(help="The address to open it at; 0.0.0.0 for other machines.")] = "127.0.0.1",
+    acl: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Let in only the host, --seat and a watcher, with passwords.")
+    ] = None,
+    run: Annotated[str, typer.Option(help="The run that --acl is about.")] = "game",
+    seat: Annotated[list[str] | None, typer.Option(metavar="SEAT", help="A seat that --acl knows.")] = None,
+    cert: Annotated[Path | None, typer.Option(metavar="FILE", help="The server's certificate, for mqtts://.")] = None,
+    key: Annotated[Path | None, typer.Option(metavar="FILE", help="The key of --cert.")] = None,
+) -> None:
+    """Start a broker on this machine until Ctrl-C (mosquitto if installed, else amqtt), or check the one at URL.
+
+    With --acl, passwords and an access list in mosquitto's formats are written into FOLDER: a seat can publish only as
+    itself and read only what is meant for it. The files serve any mosquitto.
+    """
+    if url is not None:
+        _check(url)
+        return
+    from dataclasses import replace
+
+    from protocols import access as access_lists
+    from protocols.broker import Access, local
+
+    if (cert is None) != (key is None):
+        raise UserError("--cert and --key belong together: give both")
+    for path in (cert, key):
+        if path is not None and not path.is_file():
+            raise UserError(f"{path} does not exist: give the certificate and the key as PEM files")
+    access = Access()
+    users: dict[str, str] = {}
+    if acl is not None:
+        if not seat:
+            raise UserError("--acl needs the seats that may come in: --seat sender_0 --seat receiver_0")
+        access, users = access_lists.write(acl, run, seat)
+    with local(port, address, replace(access, certificate=cert, key=key)) as started:
+        answer(f"{started.name} at {started.url}")
+        scheme, _, rest = started.url.partition("://")
+        for user, password in users.items():
+            answer(f"{scheme}://{user}:{password}@{rest}")
+        note("Ctrl-C ends it")
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+def _check(url: str) -> None:
+    from protocols import clock
+    from protocols.probe import probe
+
+    found = clock.run(probe(url), "wall")
+    version = {5: "MQTT 5", 4: "MQTT 3.1.1"}[found.version]
+    answer(f"{found.address}: {version}, round trip {1000 * found.round_trip:.1f} ms at QoS 1")
+    if found.round_trip > 0.04:
+        note("that is slow for a broker nearby: mosquitto wants `set_tcp_nodelay true`")
