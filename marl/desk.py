@@ -80,6 +80,8 @@ class Desk:
         self.run, self.host, self.lobby, self.refusals, self.patience = run, host, lobby, refusals, patience
         self.missed = 0
         """Envelopes that seats sent and that never came, by the seats' own counts."""
+        self.opened = False
+        """Whether this host has the run."""
         self.others: set[str] = set()
         """Other hosts that have this run."""
         self.mirrored: Callable[[], None] = lambda: None
@@ -179,8 +181,10 @@ class Desk:
             return self.refusals.add(Reason.SENDER, topic, raw, f"{envelope.sender} on the topic of {where.agent}")
         if envelope.episode != where.episode:
             return self.refusals.add(Reason.EPISODE, topic, raw, f"{envelope.episode} on the topic of {where.episode}")
-        if where.agent == REFEREE:
-            return self._mirrored(envelope)
+        if where.agent == REFEREE and where.episode == LOBBY:
+            if self._mirrored(envelope):
+                return None
+            return self.refusals.add(Reason.SENDER, topic, raw, "another host")
         if where.agent not in self.lobby.claims:
             if where.episode == LOBBY and envelope.kind is Kind.LEAVE:
                 return None  # an earlier run of this name had such a seat
@@ -190,14 +194,17 @@ class Desk:
             self.refusals.add(refused[0], topic, raw, refused[1])
         return None
 
-    def _mirrored(self, envelope: Envelope) -> None:
-        """See what a host says of itself: this one, or another that has the same run."""
+    def _mirrored(self, envelope: Envelope) -> bool:
+        """See what a host says of itself: this one, or, before this one has the run, another that has it."""
         if envelope.data.get("host") == self.host:
             self.mirrored()
+        elif self.opened:
+            return False
         elif envelope.kind is Kind.JOIN:
             self.others.add(str(envelope.data.get("host")))
-        elif envelope.kind in (Kind.LEAVE, Kind.END):
+        else:
             self.others.clear()
+        return True
 
     def _presence(self, envelope: Envelope) -> Refused | None:
         seat = envelope.sender

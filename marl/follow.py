@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from marl.errors import UserError
 from marl.policy import Policy
 from marl.transcript import Transcript
 
+FOLLOW: Final = "follow"
+
 
 class Follower:
     """One seat's policy. It has no weights until the host names a folder of them."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    name = FOLLOW
+
+    def __init__(self, seat: str) -> None:
+        self.seat = seat
         self.server: Any = None
 
     def load(self, folder: Path, version: int) -> None:
@@ -25,7 +29,7 @@ class Follower:
 
         lm = load(folder)
         if self.server is None:
-            self.server = PolicyServer(lm, self.name)
+            self.server = PolicyServer(lm, self.seat)
         else:
             self.server.lm = lm
         self.server.publish(version)
@@ -46,7 +50,7 @@ class Follower:
     def _there(self) -> Any:
         if self.server is None:
             raise UserError(
-                f"the host named no weights for {self.name}: it does not train (--policy random or trained:RUN)"
+                f"the host named no weights for {self.seat}: it does not train (--policy random or trained:RUN)"
             )
         return self.server
 

@@ -199,6 +199,7 @@ class Host:
             ) from None
         if self.desk.others:
             raise ProtocolError(f"the run {self.run!r} has a host already: choose another name with --run")
+        self.desk.opened = True
         await bus.announce(self._home, self.desk.notice(Kind.JOIN, **self._about))
 
     async def _pump(self) -> None:

@@ -20,8 +20,8 @@ from marl.policy import Policy
 from marl.transcript import Transcript
 from marl.wire import JoinData
 from protocols import topics
-from protocols.bus import Subscription
 from protocols.envelope import REFEREE, Envelope, Kind
+from protocols.errors import ProtocolError
 from protocols.mqtt import MqttBus
 from protocols.topics import LOBBY
 
@@ -75,6 +75,9 @@ class Seat:
         self.agent, self.token = agent, token
         self.version = 0 if renew is None else -1
         self.played = 0
+        self.dropped = 0
+        """Payloads that were no envelopes, or came when too many were waiting."""
+        self._inbox: asyncio.Queue[tuple[str, Envelope]] = asyncio.Queue(CAPACITY)
         self.seated = False
         """Whether the host let this agent in."""
         self._notice, self._renew = notice, renew
@@ -87,13 +90,10 @@ class Seat:
 
     async def sit(self) -> None:
         """Take part; raises UserError where the host does not let this agent in, or its policy fails."""
-        host = await self.bus.subscribe(topics.sent_by(self.run, LOBBY, REFEREE))
-        inbox = await self.bus.subscribe(topics.to(self.run, "+", self.name), CAPACITY)
-        tasks = [
-            asyncio.create_task(self._watch(host)),
-            asyncio.create_task(self._hear(inbox)),
-            asyncio.create_task(self._knock()),
-        ]
+        # Unlike an inbox this takes an envelope twice: what is sent again is how losses are mended.
+        await self.bus.watch(topics.sent_by(self.run, LOBBY, REFEREE), self._arrived)
+        await self.bus.watch(topics.to(self.run, "+", self.name), self._arrived)
+        tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._knock())]
         try:
             done, _ = await asyncio.wait((*tasks, self._failed), return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -130,26 +130,38 @@ class Seat:
                 self._notice(f"{self.name}: waiting for the host of run {self.run}")
                 said = True
 
-    async def _watch(self, host: Subscription) -> None:
-        """Follow the host: present itself to a new one, wait for one that went, end when the run is over."""
-        async for envelope in host:
-            if envelope.kind is Kind.END and self._host:  # not what an earlier host of this run left behind
-                return
-            if envelope.kind is Kind.LEAVE and self._host:
-                self._notice(f"{self.name}: the host went away; waiting for it to come back")
-                self._host = ""
-                self._welcome.clear()
-            if envelope.kind is Kind.JOIN and envelope.data.get("host") != self._host:
-                self._host = str(envelope.data.get("host"))
-                self._welcome.clear()
-                await self.bus.announce(self._home, self._presence(Kind.JOIN))
+    def _arrived(self, topic: str, raw: bytes) -> None:
+        try:
+            self._inbox.put_nowait((topic, Envelope.from_json(raw)))
+        except (ProtocolError, asyncio.QueueFull):
+            self.dropped += 1  # if it mattered, the gap shows, and it is asked for
 
-    async def _hear(self, inbox: Subscription) -> None:
-        async for envelope in inbox:
-            if envelope.sender == REFEREE and envelope.episode == LOBBY:
+    async def _hear(self) -> None:
+        """Take in what comes; returns when the run is over."""
+        home = topics.sent_by(self.run, LOBBY, REFEREE)
+        while True:
+            topic, envelope = await self._inbox.get()
+            if topic == home:
+                if await self._host_said(envelope):
+                    return
+            elif envelope.episode == LOBBY:
                 await self._lobby(envelope)
             elif isinstance(envelope.data.get("place"), int):
                 await self._take(envelope, envelope.data["place"])
+
+    async def _host_said(self, envelope: Envelope) -> bool:
+        """Follow the host: present itself to a new one, wait for one that went; say whether the run is over."""
+        ours = self._host != "" and envelope.data.get("host") == self._host  # not another one's, nor an earlier one's
+        if envelope.kind is Kind.END and ours:
+            return True
+        if envelope.kind is Kind.LEAVE and ours:
+            self._notice(f"{self.name}: the host went away; waiting for it to come back")
+            self._host = ""
+            self._welcome.clear()
+        if envelope.kind is Kind.JOIN and not ours:
+            self._welcome.clear()  # who answers is the host, not who says so
+            await self.bus.announce(self._home, self._presence(Kind.JOIN))
+        return False
 
     async def _lobby(self, envelope: Envelope) -> None:
         if envelope.data.get("agent") not in (self.agent, ""):
@@ -158,6 +170,7 @@ class Seat:
             raise UserError(envelope.body)
         if not self._welcome.is_set():
             self._notice(f"{self.name}: sits down in run {self.run} as {self.policy.name}")
+        self._host = str(envelope.data.get("host"))
         self._welcome.set()
         self.seated = True
         weights = envelope.data.get("weights")

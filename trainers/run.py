@@ -24,11 +24,13 @@ from marl.critic import Critic
 from marl.episode import Stop
 from marl.errors import UserError
 from marl.lm import LanguageModel, tiny
+from marl.policy import Policy
 from marl.rollout import Plan, collect
 from marl.rundir import RunDir
 from marl.scenario import Scenario, World
 from marl.server import PolicyServer
 from protocols.draws import key
+from trainers.actors import Actors, HostConfig
 from trainers.mappo import Mappo, MappoConfig
 from trainers.trainer import Trainer
 
@@ -54,6 +56,7 @@ class RunConfig(BaseModel):
         default=1, ge=0, description="torch threads; 1 is best for tiny models, 0 leaves torch's own choice"
     )
     device: str = "cpu"
+    host: HostConfig | None = Field(default=None, description="actors in other processes")
 
 
 class Progress(NamedTuple):
@@ -77,10 +80,11 @@ class Run:
         self.world = World(config.scenario)
         self.trainer = make_trainer(config, self.world)
         self.servers = {name: PolicyServer(lm, name) for name, lm in self.trainer.policies.items()}
-        self.seats = {seat: self.servers[name] for seat, name in self.trainer.seats.items()}
+        self.seats: dict[str, Policy] = {seat: self.servers[name] for seat, name in self.trainer.seats.items()}
         self.seconds = 0.0
         self.result: dict[str, Any] = {}
         self._stop = threading.Event()
+        self.actors: Actors | None = None
 
     def train(self, report: Callable[[Progress], None] = lambda _: None) -> dict[str, Any]:
         """Train to the end and return the summary; after an interrupt the run can be taken up again."""
@@ -92,7 +96,7 @@ class Run:
             self._resume()
         else:
             write_toml(self.dir.config, config)
-        with SummaryWriter(str(self.dir.tensorboard)) as board, self._finishing_updates():
+        with SummaryWriter(str(self.dir.tensorboard)) as board, self._actors(), self._finishing_updates():
             while self.trainer.version < config.updates and not self._stop.is_set():
                 row = self._update()
                 update = self.trainer.version
@@ -118,7 +122,6 @@ class Run:
         config, trainer = self.config, self.trainer
         began = time.perf_counter()
         plans = [Plan(f"train-{trainer.version}-{i}", self.seats, config.seed) for i in range(config.episodes)]
-        sampled = sum(server.sampled for server in self.servers.values())
         episodes = collect(self.world, plans, concurrency=config.episodes)
         played = time.perf_counter()
         failed = [episode for episode in episodes if episode.stop is Stop.ERROR]
@@ -127,10 +130,12 @@ class Run:
         metrics = trainer.update(episodes)
         for server in self.servers.values():
             server.publish(trainer.version)
+        if self.actors is not None:
+            self.actors.publish(trainer.version)
         learned = time.perf_counter()
         self.dir.append_logs(episode.log for episode in episodes[: config.log_episodes])
         self.seconds += time.perf_counter() - began
-        tokens = sum(server.sampled for server in self.servers.values()) - sampled
+        tokens = sum(len(turn.sample.tokens) for episode in episodes for turn in episode.turns)
         score = sum(episode.score for episode in episodes) / len(episodes)
         return {
             "update": trainer.version,
@@ -184,6 +189,20 @@ class Run:
         }
         self.dir.summary.write_text(json.dumps(summary, indent=2) + "\n")
         return summary
+
+    @contextmanager
+    def _actors(self) -> Iterator[None]:
+        """Have the actors of the configuration on their seats, with the weights of now."""
+        if self.config.host is None:
+            yield
+            return
+        weights = self.dir.path / "weights"
+        with Actors(self.config.host, self.trainer.policies, self.trainer.seats, weights) as self.actors:
+            here = self.seats
+            self.seats = {**here, **self.actors.seats()}
+            self.actors.publish(self.trainer.version)
+            yield
+        self.seats, self.actors = here, None
 
     @contextmanager
     def _finishing_updates(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ import typer
 from marl.commands.console import ERR, note
 from marl.commands.play import ask_person
 from marl.errors import UserError
+from marl.follow import FOLLOW
 from marl.policy import Random, TextPolicy
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _policies(seats: Sequence[str], policy: str) -> tuple[dict[str, Policy], Ren
     """Return a policy for each seat, and what takes up new weights for them."""
     if policy == "random":
         return {seat: Random() for seat in seats}, None
-    if policy == "follow":
+    if policy == FOLLOW:
         from marl.follow import Followers
 
         with ERR.status("loading PyTorch"):
