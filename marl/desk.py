@@ -22,8 +22,8 @@ from protocols.envelope import MAX_BYTES, REFEREE, Envelope, Kind
 from protocols.errors import ProtocolError
 from protocols.topics import LOBBY
 
-AGAIN: Final = (1.0, 8.0)
-"""Seconds until an unanswered view is sent again, and at most; doubled in between."""
+AGAIN: Final = (0.5, 8.0)
+"""Seconds until an unanswered view is sent again, and at most; half as much again each time in between."""
 Journal = Callable[[str, str, Sample | None], None]
 """Called with episode, seat and reply (None: patience ran out), before the episode goes on."""
 Refused = tuple[Reason, str]
@@ -128,7 +128,7 @@ class Desk:
             if now >= asked.until:
                 self._give_up(episode, seat, seated)
             elif now >= asked.next:
-                asked.next, asked.wait = now + asked.wait, min(2 * asked.wait, AGAIN[1])
+                asked.next, asked.wait = now + asked.wait, min(1.5 * asked.wait, AGAIN[1])
                 self._send(episode, seat, seated.told[asked.place])
 
     def reconnected(self) -> None:

@@ -33,7 +33,7 @@ from protocols.errors import ProtocolError
 from protocols.mqtt import MqttBus
 from protocols.topics import LOBBY
 
-TICK: Final = 0.25  # seconds between looks at the views that wait
+TICK: Final = 0.1  # seconds between looks at the views that wait
 T = TypeVar("T")
 
 
