@@ -175,8 +175,11 @@ async def bare_round_trips(port: int) -> list[float]:
         await other.subscribe("there", qos=1)
 
         async def echo() -> None:
-            async for message in other.messages:
+            for _ in range(ROUND_TRIPS):
+                message = await anext(questions)
                 await other.publish("back", message.payload, qos=1)
+
+        questions = aiter(other.messages)
 
         echoing = asyncio.create_task(echo())
         seconds = []
@@ -186,8 +189,7 @@ async def bare_round_trips(port: int) -> list[float]:
             await one.publish("there", envelope(0, n).to_json(), qos=1)
             await anext(answers)
             seconds.append(perf_counter() - began)
-        echoing.cancel()
-        await asyncio.gather(echoing, return_exceptions=True)
+        await echoing
         return seconds
 
 
@@ -197,8 +199,8 @@ async def bus_round_trips(port: int) -> list[float]:
         back, there = await one.subscribe("back"), await other.subscribe("there")
 
         async def echo() -> None:
-            async for message in there:
-                await other.publish("back", message)
+            for _ in range(ROUND_TRIPS):
+                await other.publish("back", await there.get())
 
         echoing = asyncio.create_task(echo())
         seconds = []
@@ -207,8 +209,7 @@ async def bus_round_trips(port: int) -> list[float]:
             await one.publish("there", envelope(0, n))
             await back.get()
             seconds.append(perf_counter() - began)
-        echoing.cancel()
-        await asyncio.gather(echoing, return_exceptions=True)
+        await echoing
         return seconds
 
 

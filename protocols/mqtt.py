@@ -106,9 +106,9 @@ class MqttBus(Bus):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TIMEOUT):
                     await self.flush()
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        while self._keeper is not None and not self._keeper.done():
+            self._keeper.cancel()  # asyncio.wait_for of Python 3.11 may swallow it
+            await asyncio.wait((self._keeper,), timeout=1)
         for task in tuple(self._sending):
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
