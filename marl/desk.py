@@ -219,7 +219,7 @@ class Desk:
             return None
         if envelope.kind is not Kind.JOIN:
             return Reason.KIND, envelope.kind.value
-        if (refused := self.lobby.join(seat, data)) is not None:
+        if (refused := self.lobby.join(seat, data, proven=self.opened)) is not None:
             answer = self.notice(Kind.LEAVE, agent=data.agent)._replace(to=seat, body=refused[1])
             self._send(LOBBY, seat, answer)
             return refused

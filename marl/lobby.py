@@ -18,6 +18,8 @@ class Claim:
     policy: str
     version: int
     present: bool = True
+    proven: bool = True
+    """False if all there is of it is an announcement that a broker kept: its agent may be long dead."""
 
 
 class Lobby:
@@ -45,18 +47,18 @@ class Lobby:
         """Whether a token is the one of the seat, compared in constant time."""
         return self._tokens is None or hmac.compare_digest(self._tokens[seat].encode(), token.encode())
 
-    def join(self, seat: str, data: JoinData) -> tuple[Reason, str] | None:
-        """Let an agent take a seat, or say why not. A seat can be taken over once its agent is gone."""
+    def join(self, seat: str, data: JoinData, *, proven: bool = True) -> tuple[Reason, str] | None:
+        """Let an agent take a seat, or say why not. A seat can be taken over where no agent is proven to be there."""
         if not self.knows(seat, data.token):
             return Reason.TOKEN, f"the token for the seat {seat} is wrong: give the one its host printed (--token)"
         claim = self.claims[seat]
-        if claim is not None and claim.present and claim.agent != data.agent:
+        if claim is not None and claim.present and claim.proven and claim.agent != data.agent:
             return Reason.TAKEN, f"the seat {seat} is taken by another agent: choose another seat, or stop that one"
         if self.began and claim is not None and claim.policy != data.policy:
             return Reason.TAKEN, (
                 f"the seat {seat} began with the policy {claim.policy}, not {data.policy}: go on with the same one"
             )
-        self.claims[seat] = Claim(data.agent, data.policy, data.version)
+        self.claims[seat] = Claim(data.agent, data.policy, data.version, proven=proven)
         self._changed(seat)
         return None
 

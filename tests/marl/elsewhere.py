@@ -7,9 +7,17 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from marl.host import Host
 from marl.policy import Policy
+from marl.refusals import Reason
 from marl.seat import Renew, sit
 from protocols import clock
+
+
+def refused(host: Host) -> dict[Reason, int]:
+    """What a host refused, without replies that came again because the machine, or amqtt, was slow."""
+    echoes = (Reason.REPLAYED, Reason.EPISODE)
+    return {reason: count for reason, count in host.refusals.counts.items() if reason not in echoes}
 
 
 @contextmanager

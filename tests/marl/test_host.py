@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from typing import Any
 
@@ -29,7 +29,7 @@ from protocols.errors import ProtocolError
 from protocols.mqtt import MqttBus
 from protocols.topics import LOBBY
 from tests.brokers import BROKERS, broker
-from tests.marl.elsewhere import elsewhere
+from tests.marl.elsewhere import elsewhere, refused
 from tests.marl.worlds import WORLDS, raw, seated, world, world_of
 
 runs = (f"run-{n}" for n in count())
@@ -49,7 +49,7 @@ def played(url: str, here: World, policies: dict[str, Policy], episodes: int = 4
     with elsewhere(url, run, policies), Host(url, run, here.agents) as host:
         host.ready(20)
         done = collect(here, plans(host.seats(), episodes, **options))
-    assert (str(host.refusals), host.desk.missed) == ("nothing", 0)
+    assert (refused(host), host.desk.missed) == ({}, 0)
     return done
 
 
@@ -184,9 +184,9 @@ def test_patience_runs_out(deadline: float | None, caplog: pytest.LogCaptureFixt
 
 def test_nobody_comes() -> None:
     run, url = next(runs), broker("mosquitto").url
-    with pytest.raises(UserError) as refused, Host(url, run, ["a_0"]) as host:
+    with pytest.raises(UserError) as error, Host(url, run, ["a_0"]) as host:
         host.ready(0.1)
-    assert str(refused.value) == f"the seat a_0 was not there within 0.1 s: marl agent {url} --run {run} --seat a_0"
+    assert str(error.value) == f"the seat a_0 was not there within 0.1 s: marl agent {url} --run {run} --seat a_0"
 
 
 def test_a_run_has_one_host() -> None:
@@ -207,15 +207,34 @@ def test_two_agents_claim_one_seat() -> None:
     with elsewhere(url, run, randoms(here)), Host(url, run, here.agents) as host:
         host.ready(20)
         with (
-            pytest.raises(UserError) as refused,
+            pytest.raises(UserError) as error,
             elsewhere(url, run, {"sender_0": Random()}),
         ):
             pass
-        assert str(refused.value) == (
+        assert str(error.value) == (
             "the seat sender_0 is taken by another agent: choose another seat, or stop that one"
         )
-        assert host.refusals.counts == {Reason.TAKEN: 1}
+        assert set(refused(host)) == {Reason.TAKEN}
         assert raw(collect(here, plans(host.seats()))) == raw(collect(here, plans(randoms(here))))
+
+
+def test_what_a_dead_agent_left_at_the_broker_keeps_nobody_out() -> None:
+    """Its announcement is still there, and no last will took it back."""
+    here = world("lewis")
+    run, url = next(runs), broker("mosquitto").url
+
+    async def leave_behind() -> None:
+        async with MqttBus(url) as bus:
+            for seat in here.agents:
+                ghost = Envelope(LOBBY, seat, 0, Kind.JOIN, data={"agent": "ghost", "policy": "random"})
+                await bus.announce(topics.sent_by(run, LOBBY, seat), ghost)
+
+    on_clock(leave_behind(), "wall")
+    with ExitStack() as after_the_host, Host(url, run, here.agents) as host:
+        host.ready(20)
+        after_the_host.enter_context(elsewhere(url, run, randoms(here)))
+        assert raw(collect(here, plans(host.seats()))) == raw(collect(here, plans(randoms(here))))
+    assert not refused(host)
 
 
 def test_tokens() -> None:
@@ -228,10 +247,10 @@ def test_tokens() -> None:
         Host(url, run, here.agents, tokens=tokens) as host,
     ):
         for wrong in ("", "wrong", "open sesame"):
-            with pytest.raises(UserError) as refused, elsewhere(url, run, {"sender_0": Random()}, token=wrong):
+            with pytest.raises(UserError) as error, elsewhere(url, run, {"sender_0": Random()}, token=wrong):
                 pass
-            assert "the token for the seat sender_0 is wrong" in str(refused.value)
-        assert host.refusals.counts == {Reason.TOKEN: 3}
+            assert "the token for the seat sender_0 is wrong" in str(error.value)
+        assert set(refused(host)) == {Reason.TOKEN}
         host.ready(20)
         assert raw(collect(here, plans(host.seats()))) == raw(collect(here, plans(randoms(here))))
 
