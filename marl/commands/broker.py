@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -57,6 +58,7 @@ def broker(
         for user, password in users.items():
             answer(f"{scheme}://{user}:{password}@{rest}")
         note("Ctrl-C ends it")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the broker would be left behind
         try:
             threading.Event().wait()
         except KeyboardInterrupt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -113,6 +114,10 @@ def test_a_broker_starts_and_is_found() -> None:
         assert f"at mqtt://127.0.0.1:{port}" in serving.stdout.readline()
         found = marl("broker", f"mqtt://127.0.0.1:{port}")
         assert re.fullmatch(rf"mqtt://127.0.0.1:{port}: MQTT (5|3.1.1), round trip \d+\.\d ms at QoS 1\n", found.out)
+        serving.terminate()
+        assert serving.wait(30) == 130
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0, "the broker was left behind"
     assert "is taken: choose another port" in marl("broker", "--port", broker("mosquitto").port).err
 
 
