@@ -78,7 +78,10 @@ class ReplySpec:
         words = tuple(text.split())
         if not self.least <= len(words) <= len(self.steps):
             return None
-        return words if all(word in step for word, step in zip(words, self.steps, strict=False)) else None
+        for word, step in zip(words, self.steps, strict=False):
+            if word not in step:
+                return None
+        return words
 
     @cached_property
     def wire(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from marl.transcript import Transcript
 from protocols import topics
 from protocols.bus import Bus, Subscription
 from protocols.draws import key, uniform
-from protocols.envelope import REFEREE, Envelope, Kind
+from protocols.envelope import KINDS, REFEREE, Envelope, Kind
 
 logger = logging.getLogger(__name__)
 GRACE: Final = 5e-7
@@ -108,6 +108,4 @@ class Agent:
             "version": sample.version,
             "finish": sample.finish.value,
         }
-        return Envelope(
-            episode=self.episode, sender=self.seat, n=n, kind=Kind(kind), body=sample.text, data=data, reply_to=reply_to
-        )
+        return Envelope(self.episode, self.seat, n, KINDS[kind], body=sample.text, data=data, reply_to=reply_to)

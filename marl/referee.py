@@ -18,7 +18,7 @@ from marl.scenario import World
 from protocols import topics
 from protocols.bus import Bus, Subscription
 from protocols.draws import key
-from protocols.envelope import EVERYONE, NOBODY, REFEREE, Envelope, Kind
+from protocols.envelope import EVERYONE, KINDS, NO_DATA, NOBODY, REFEREE, Envelope, Kind
 from protocols.log import Entry, Heard, Log
 
 
@@ -117,10 +117,10 @@ class Referee:
         replies: dict[str, Envelope] = {}
         until = None if deadline is None else round(self._now() + deadline, 9)
         while len(replies) < len(asked):
-            wake = min((t for t in (until, self._due[0][0] if self._due else None) if t is not None), default=None)
-            if wake is None:
+            if until is None and not self._due:
                 envelope = await inbox.get()
             else:
+                wake = min(t for t in (until, self._due[0][0] if self._due else None) if t is not None)
                 try:
                     # A reply at the very instant of the deadline still counts.
                     async with asyncio.timeout_at(self._began + wake + 1e-6):
@@ -159,7 +159,7 @@ class Referee:
                 data.pop("version", None)
             if words is None:
                 data["legal"] = False
-        kind = Kind(spec.kind)
+        kind = KINDS[spec.kind]
         if kind is Kind.SAY and words is not None:
             entry = await self._say(agent, spec, sample.text, words, data, reply)
         else:
@@ -196,6 +196,8 @@ class Referee:
 
     async def _deliver(self) -> None:
         """Hand over every message that is due."""
+        if not self._due:
+            return
         now = self._now() + 1e-9
         while self._due and self._due[0][0] <= now:
             _, _, listener, as_heard = heappop(self._due)
@@ -235,17 +237,9 @@ class Referee:
             self._sent += 1
         else:
             n = reply.n if reply is not None else 0
+        answered = None if reply is None else reply.reply_to
         envelope = Envelope(
-            episode=self.log.episode,
-            sender=sender,
-            n=n,
-            kind=kind,
-            to=to,
-            seq=len(entries),
-            time=self._now(),
-            body=body,
-            data=data or {},
-            reply_to=None if reply is None else reply.reply_to,
+            self.log.episode, sender, n, kind, to, len(entries), self._now(), body, data or NO_DATA, answered
         )
         entries.append(Entry(envelope))
         return envelope

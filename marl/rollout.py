@@ -7,7 +7,9 @@ feeds them back up to a point and lets the policies go on from there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -22,6 +24,8 @@ from protocols.clock import ClockName, run
 from protocols.log import Log
 
 RUN: Final = "local"
+YOUNG: Final = 100_000
+"""New objects between two collections of garbage while episodes are played; Python's own number is 700."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +56,14 @@ async def play(world: World, bus: Bus, plan: Plan, run: str = RUN) -> Episode:
     pattern = topics.sent_by(run, plan.episode)
     inbox = await bus.subscribe(pattern)
     referee = Referee(world, arena, bus, run, log, plan.do)
+    loop = asyncio.get_running_loop()
     tasks = []
     inboxes = {}
     for seat, policy in plan.seats.items():
         topic = topics.to(run, plan.episode, seat)
         inboxes[topic] = await bus.subscribe(topic)
         agent = Agent(seat, policy, bus, run, plan.episode, plan.seed, world.scenario.latency, plan.greedy, plan.salt)
-        tasks.append(asyncio.create_task(agent.act(inboxes[topic]), name=f"{plan.episode}/{seat}"))
+        tasks.append(loop.create_task(agent.act(inboxes[topic]), name=f"{plan.episode}/{seat}"))
     try:
         episode = await referee.play(inbox)
         await asyncio.sleep(0)  # whoever waits for the end hears it; whoever still thinks is stopped below
@@ -103,7 +108,19 @@ def collect(
     done: Callable[[Episode], None] | None = None,
 ) -> list[Episode]:
     """Play episodes on a loop of their own. The default clock is virtual: thinking and waiting cost no real time."""
-    return run(play_all(world, plans, concurrency, done), clock)
+    with _rare_collections():
+        return run(play_all(world, plans, concurrency, done), clock)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Look for garbage in cycles rarely: what an episode makes lives on in it, and is looked through in vain."""
+    young, *older = gc.get_threshold()
+    gc.set_threshold(max(young, YOUNG) if young else 0, *older)
+    try:
+        yield
+    finally:
+        gc.set_threshold(young, *older)
 
 
 def _recorded(log: Log, seat: str, before: int, live: Policy) -> Recorded:

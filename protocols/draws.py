@@ -11,16 +11,20 @@ from hashlib import blake2b
 from typing import Final
 
 GAMMA: Final = 0x9E3779B97F4A7C15  # the golden ratio in 64 bits, SplitMix64's increment
+_SEPARATOR: Final = "\x1f"
 _MASK: Final = 0xFFFFFFFFFFFFFFFF
 
 
 def key(*coordinates: int | str) -> int:
     """Hash coordinates to 64 bits; `key(1, "a")`, `key("1", "a")` and `key("1a")` all differ."""
     # The separator is doubled inside a text, so that no text reads like two coordinates.
-    parts = [f"{c}" if isinstance(c, int) else "'" + c.replace("\x1f", "\x1f\x1f") for c in coordinates]
-    return int.from_bytes(
-        blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
-    )
+    parts = [f"{c}" if isinstance(c, int) else f"'{c}" if _SEPARATOR not in c else _doubled(c) for c in coordinates]
+    text = _SEPARATOR.join(parts).encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
+
+
+def _doubled(text: str) -> str:
+    return "'" + text.replace(_SEPARATOR, 2 * _SEPARATOR)
 
 
 def mix(x: int) -> int:

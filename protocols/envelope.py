@@ -32,6 +32,9 @@ class Kind(StrEnum):
     LEAVE = "leave"  # in the lobby: it went, or its broker found it dead; to a seat: it was not let in, and why
 
 
+KINDS: Final = {kind.value: kind for kind in Kind}
+
+
 class Envelope(NamedTuple):
     """One message. `(episode, sender, n)` is its identity; `seq` and `time` are the referee's stamp.
 
