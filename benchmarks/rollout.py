@@ -2,7 +2,9 @@
 
 The bare loop holds the same transcripts as plain integer tensors: one prefill and one pass per further token through
 the same transformers model with its own DynamicCache, a masked inverse-CDF draw, and nothing else: no agents, no bus,
-no log, no keyed randomness. Both are timed in turn in one process; the ratio is the median over the rounds.
+no log, no keyed randomness, and no reading of a common beginning once for all rows, as the platform does. Both are
+timed in turn in one process; the ratio is the median over the rounds. One thread is what a run takes for tiny models;
+with more, the bare loop gains and the platform's Python does not.
 
     python benchmarks/rollout.py --width 128 --layers 4 --episodes 256
 """
@@ -64,7 +66,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--episodes", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     world = World(Scenario(arena=ArenaConfig(name="reconstruction")))
