@@ -19,7 +19,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class TinyPolicy(BaseModel):
-    """A Llama from scratch over the arena's words."""
+    """A GPT-2 from scratch over the arena's words."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaModel
+from transformers import GPT2Config, GPT2Model
 
 from marl.episode import Episode, Stop
 from marl.errors import UserError
-from marl.lm import llama, seeded
+from marl.lm import level, seeded, shape
 from marl.transcript import BOS, PAD
 from protocols.envelope import Envelope, Kind
 from protocols.log import REPLIES
@@ -64,10 +64,14 @@ class Critic(nn.Module):
         self.vocabulary = {
             w: i for i, w in enumerate(dict.fromkeys([PAD, BOS, *MARKS.values(), HEARD, *agents, *words]))
         }
-        config = LlamaConfig(
-            vocab_size=len(self.vocabulary), max_position_embeddings=context, **llama(width, layers, heads, init=0.1)
+        config = GPT2Config(
+            vocab_size=len(self.vocabulary),
+            bos_token_id=None,
+            eos_token_id=None,
+            **shape(width, layers, heads, context, init=0.1),
         )
-        self.trunk: nn.Module = seeded(lambda: LlamaModel(config), seed)
+        self.trunk: nn.Module = seeded(lambda: GPT2Model(config), seed)
+        level(self.trunk)
         self.head = nn.Linear(width, len(self.agents))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)

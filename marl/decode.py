@@ -18,7 +18,8 @@ from transformers.cache_utils import Cache
 
 from arenas.spec import ReplySpec
 from marl.episode import Sample
-from marl.llama import hidden_states
+from marl.errors import UserError
+from marl.gpt2 import hidden_states
 from marl.lm import LanguageModel
 from marl.transcript import Transcript
 from protocols.draws import GAMMA
@@ -143,6 +144,11 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
         row[: len(fresh)] = fresh
     # One column more than any row needs: there the padding of shorter rows goes that would fall beyond the end.
     cache = RowCache(None, int((past + count).max()) + places)
+    if cache.length > lm.context:
+        raise UserError(
+            f"a transcript of {cache.length} tokens does not fit the policy's context of {lm.context}: "
+            "train one with a larger policy.context"
+        )
     cache.buffers = gather(requests, cache.length) or []
     rows = torch.tensor([g + (g[-1],) * (places + 1 - len(g)) for g in grammars], device=device)
     seeds = np.array([r.seed for r in requests], np.uint64)

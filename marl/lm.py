@@ -1,11 +1,12 @@
 """LanguageModel: a Hugging Face causal LM with its tokenizer, and what sampling and training need of the two.
 
-`tiny` makes one from scratch: a real Llama of transformers with a word-level tokenizer of tokenizers. Saved, either
+`tiny` makes one from scratch: a real GPT-2 of transformers with a word-level tokenizer of tokenizers. Saved, either
 kind is an ordinary Hugging Face folder.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPT2Model,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -29,7 +31,7 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from arenas.spec import ReplySpec
 from marl.errors import UserError
-from marl.llama import hidden_states, plain
+from marl.gpt2 import hidden_states, plain
 from marl.transcript import BOS, EOS, PAD, PROMPT
 
 UNK = "<unk>"
@@ -70,6 +72,7 @@ class LanguageModel(nn.Module):
         self.eos = int(tokenizer.eos_token_id)
         self.encode = lru_cache(maxsize=1 << 16)(self._encode)
         self.plain = plain(model.base_model)
+        self.context = int(getattr(model.config, "max_position_embeddings", 1 << 30))
         self._grammars: dict[ReplySpec, tuple[int, ...]] = {}
         self._words: dict[int, str] = {}
         self.register_buffer("masks", torch.zeros(0, len(tokenizer), dtype=torch.bool), persistent=False)
@@ -154,33 +157,44 @@ class LanguageModel(nn.Module):
 def tiny(
     words: Sequence[str], *, width: int, layers: int, heads: int, context: int, init: float, seed: int
 ) -> LanguageModel:
-    """Make a Llama from scratch over a word-level tokenizer; the weights depend on `seed` alone."""
+    """Make a GPT-2 from scratch over a word-level tokenizer; the weights depend on `seed` alone."""
     tokenizer = word_tokenizer(words)
-    config = LlamaConfig(
+    config = GPT2Config(
         vocab_size=len(tokenizer),
-        max_position_embeddings=context,
-        tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        **llama(width, layers, heads, init),
+        **shape(width, layers, heads, context, init),
     )
-    return LanguageModel(seeded(lambda: LlamaForCausalLM(config), seed), tokenizer)
+    model = seeded(lambda: GPT2LMHeadModel(config), seed)
+    level(model.transformer)
+    return LanguageModel(model, tokenizer)
 
 
-def llama(width: int, layers: int, heads: int, init: float) -> dict[str, Any]:
+def level(trunk: GPT2Model) -> None:
+    """Undo GPT-2's smaller weights for what writes to the residual stream: they are for models of many layers."""
+    with torch.no_grad():
+        for name, weight in trunk.named_parameters():
+            if name.endswith("c_proj.weight"):
+                weight *= math.sqrt(2 * trunk.config.n_layer)
+
+
+def shape(width: int, layers: int, heads: int, context: int, init: float) -> dict[str, Any]:
     """Return what tiny policies and critics have in common.
 
-    Initial weights of 0.1 instead of transformers' 0.02: with 0.02 so little of the context reaches the last token's
-    state that two agents need ten times the games before their replies depend on anything.
+    GPT-2 learns where a token stands, which tells the symbols of a short message apart better than rotary positions do.
+    Initial weights of 0.1 instead of 0.02: with 0.02 so little of the context reaches the last
+    token's state that two agents need ten times the games before their replies depend on anything.
     """
     return {
-        "hidden_size": width,
-        "intermediate_size": 4 * width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": heads,
+        "n_embd": width,
+        "n_layer": layers,
+        "n_head": heads,
+        "n_positions": context,
         "initializer_range": init,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
     }
 
 

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("protocols", "arenas", "marl", "trainers")
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors"}
-WITH_TORCH = {"marl.lm", "marl.llama", "marl.server", "marl.decode", "marl.critic", "marl.batch"}
+WITH_TORCH = {"marl.lm", "marl.gpt2", "marl.server", "marl.decode", "marl.critic", "marl.batch"}
 
 
 def modules() -> dict[str, Path]:

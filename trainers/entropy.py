@@ -25,9 +25,9 @@ class EntropyConfig(BaseModel):
         description="weight of the mean entropy per token, at the start; for none at all set it and gain to 0",
     )
     target: float = Field(default=0.5, ge=0, le=1, description="share aimed at in the beginning")
-    updates: int = Field(default=750, ge=1, description="updates over which the target falls to 0")
-    gain: float = Field(default=1.0, ge=0, description="how fast the weight follows the target; 0 keeps it fixed")
-    least: float = Field(default=0.05, gt=0, description="the smallest weight while the target is above 0")
+    updates: int = Field(default=250, ge=1, description="updates over which the target falls to 0")
+    gain: float = Field(default=0.3, ge=0, description="how fast the weight follows the target; 0 keeps it fixed")
+    least: float = Field(default=0.02, gt=0, description="the smallest weight while the target is above 0")
     most: float = Field(default=0.3, gt=0, description="the largest weight")
 
     def follow(self, weight: float, entropy: float, most_entropy: float, update: int) -> float:

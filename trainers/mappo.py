@@ -36,7 +36,7 @@ class MappoConfig(BaseModel):
     critic: Literal["central", "own", "none"] = "central"
     credit: Literal["sequential", "team", "individual", "monte_carlo"] = "sequential"
     gamma: float = Field(default=1.0, gt=0, le=1, description="discount per round of the arena")
-    lam: float = Field(default=0.8, ge=0, le=1, description="lambda of the generalised advantage")
+    lam: float = Field(default=0.95, ge=0, le=1, description="lambda of the generalised advantage")
     normalise: bool = Field(default=True, description="advantages to mean 0, deviation 1, per agent")
     clip_low: float = Field(default=0.2, gt=0)
     clip_high: float = Field(default=0.2, gt=0)
@@ -44,8 +44,8 @@ class MappoConfig(BaseModel):
     epochs: int = Field(default=1, ge=1)
     minibatches: int = Field(default=1, ge=1, description="optimizer steps per epoch")
     micro_batch: int = Field(default=4096, ge=1, description="rows per backward pass; changes nothing but memory")
-    lr: float = Field(default=1e-3, gt=0)
-    critic_lr: float = Field(default=3e-3, gt=0)
+    lr: float = Field(default=5e-4, gt=0)
+    critic_lr: float = Field(default=5e-4, gt=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
     critic_width: int = Field(default=64, ge=8)
     critic_layers: int = Field(default=2, ge=1)

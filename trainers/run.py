@@ -43,8 +43,8 @@ class RunConfig(BaseModel):
     scenario: Scenario
     seed: int = 1
     out: Path = Path("runs/quickstart")
-    updates: int = Field(default=900, ge=1)
-    episodes: int = Field(default=128, ge=1, description="episodes per update")
+    updates: int = Field(default=300, ge=1)
+    episodes: int = Field(default=512, ge=1, description="episodes per update")
     evaluate_every: int = Field(default=10, ge=1, description="updates between evaluations")
     checkpoint_every: int = Field(default=50, ge=1, description="updates between checkpoints")
     stop_at: float | None = Field(default=None, description="stop once this share of evaluation episodes succeeds")

@@ -196,7 +196,7 @@ def test_the_gradient_of_a_late_value_reaches_an_early_word(scope: str) -> None:
     reading, found = critic.predict([episode])
     receiver = (reading.slot == 1) & (reading.agent == 1)
     found[receiver].sum().backward()  # type: ignore[no-untyped-call]
-    gradient = critic.trunk.get_parameter("embed_tokens.weight").grad
+    gradient = critic.trunk.get_parameter("wte.weight").grad
     assert gradient is not None
     hidden = episode.log.entries[0].envelope.body.split()[1]
     state, message = critic.vocabulary[hidden], critic.vocabulary[episode.turns[0].sample.text]

@@ -1,0 +1,76 @@
+"""The forward pass of a plain GPT-2, without the layers of calls around it.
+
+transformers spends more time between the operations of a tiny model than in them. For an ordinary fp32 GPT-2 this
+module does the same mathematics on the same weights; every other model takes transformers' own path. Sampling and
+scoring both come through here, so they agree.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, gelu, layer_norm, linear, scaled_dot_product_attention
+from transformers import GPT2Model
+from transformers.pytorch_utils import Conv1D
+
+
+class KeyValues(Protocol):
+    """A cache: takes the new keys and values [B, heads, q, d] of a layer and returns all there are."""
+
+    def update(self, keys: Tensor, values: Tensor, layer_idx: int) -> tuple[Tensor, Tensor]:
+        """Append and return."""
+
+
+def plain(trunk: nn.Module) -> bool:
+    """Whether a trunk is a GPT-2 with nothing unusual: no other activation, scale, dtype, dropout or adapter."""
+    if type(trunk) is not GPT2Model:
+        return False
+    unit: Any = trunk
+    config, block = unit.config, unit.h[0]
+    return bool(
+        config.activation_function == "gelu_new"
+        and config.scale_attn_weights
+        and not config.scale_attn_by_inverse_layer_idx
+        and not config.add_cross_attention
+        and not (config.resid_pdrop or config.embd_pdrop or config.attn_pdrop)
+        and trunk.dtype == torch.float32
+        and all(type(part) is Conv1D for part in (block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc))
+        and not trunk.gradient_checkpointing
+    )
+
+
+def _affine(x: Tensor, layer: Any) -> Tensor:
+    return linear(x, layer.weight.t(), layer.bias)  # GPT-2 keeps its matrices the other way round
+
+
+def _norm(x: Tensor, layer: Any) -> Tensor:
+    return layer_norm(x, layer.normalized_shape, layer.weight, layer.bias, layer.eps)
+
+
+def hidden_states(
+    trunk: Any, ids: Tensor, positions: Tensor, cache: KeyValues | None = None, visible: Tensor | None = None
+) -> Tensor:
+    """Return last hidden states [B, q, d].
+
+    Args:
+        trunk: a model that is `plain`.
+        ids: [B, q] tokens.
+        positions: [B, q] or [1, q] their places, from 0.
+        cache: keys and values of earlier tokens; without one, attention is causal over `ids`.
+        visible: [B, 1, q, keys] which keys each token may see; without it, all those before it.
+    """
+    heads = trunk.config.num_attention_heads
+    x = embedding(ids, trunk.wte.weight) + embedding(positions, trunk.wpe.weight)
+    size, length, width = x.shape
+    for index, block in enumerate(trunk.h):
+        qkv = _affine(_norm(x, block.ln_1), block.attn.c_attn)
+        q, k, v = qkv.view(size, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+        if cache is not None:
+            k, v = cache.update(k, v, index)
+        causal = visible is None and length > 1
+        out = scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=causal)
+        x = x + _affine(out.transpose(1, 2).reshape(size, length, width), block.attn.c_proj)
+        x = x + _affine(gelu(_affine(_norm(x, block.ln_2), block.mlp.c_fc), approximate="tanh"), block.mlp.c_proj)
+    return _norm(x, trunk.ln_f)
