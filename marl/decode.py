@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from marl.gpt2 import hidden_states
 from marl.lm import LanguageModel
 from marl.transcript import Transcript
 from protocols.draws import GAMMA
+
+WORTH_A_PASS: Final = 256
+"""A beginning that new transcripts share is read by itself when that saves at least so many tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,11 @@ class RowCache(Cache):  # type: ignore[misc]
                 buffer[rows, :, self.positions] = new.transpose(1, 2)
         k, v = self.buffers[layer_idx]
         return k[:, :, : self.upto], v[:, :, : self.upto]
+
+    def pick(self, rows: Sequence[int]) -> None:
+        """Go on with these rows; one may be taken several times."""
+        at = torch.tensor(rows, device=self.buffers[0][0].device)
+        self.buffers = [(keys[at], values[at]) for keys, values in self.buffers]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return how many tokens came before the new ones, if that is the same for all rows."""
@@ -125,8 +133,9 @@ def gather(requests: Sequence[Request], length: int) -> list[tuple[Tensor, Tenso
 def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -> list[Sample]:
     """Sample a reply for every request at once, append it to its transcript and keep the caches.
 
-    The forward pass over a transcript covers only what the cache does not hold yet. The end of a reply that has used
-    all its places is certain (log-probability 0), so it costs no pass.
+    The forward pass over a transcript covers only what the cache does not hold yet, and what several new transcripts
+    have in common is computed once. The end of a reply that has used all its places is certain (log-probability 0), so
+    it costs no pass.
     """
     for request in requests:
         cache = request.transcript.cache
@@ -136,33 +145,18 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
     size = len(requests)
     grammars = [lm.grammar(r.spec) for r in requests]
     places = max(map(len, grammars)) - 1
-    past = np.array([r.transcript.cached for r in requests])
-    new = [r.transcript.ids[r.transcript.cached :] for r in requests]
-    count = np.array([len(ids) for ids in new])
-    ids = np.zeros((size, count.max()), np.int64)
-    for row, fresh in zip(ids, new, strict=True):
-        row[: len(fresh)] = fresh
-    # One column more than any row needs: there the padding of shorter rows goes that would fall beyond the end.
-    cache = RowCache(None, int((past + count).max()) + places)
-    if cache.length > lm.context:
-        raise UserError(
-            f"a transcript of {cache.length} tokens does not fit the policy's context of {lm.context}: "
-            "train one with a larger policy.context"
-        )
-    cache.buffers = gather(requests, cache.length) or []
+    kept, hidden = prefill(lm, requests, places)
+    prompt = np.array([len(r.transcript.ids) for r in requests])
     rows = torch.tensor([g + (g[-1],) * (places + 1 - len(g)) for g in grammars], device=device)
     seeds = np.array([r.seed for r in requests], np.uint64)
     greedy = torch.tensor([r.greedy for r in requests], device=device)
     any_greedy = any(r.greedy for r in requests)
 
-    inputs, starts, last = torch.from_numpy(ids).to(device), past, torch.from_numpy(count - 1).to(device)
     tokens_out = np.full((size, places + 1), lm.eos, np.int64)
     logp_out = np.zeros((size, places + 1), np.float32)
     live = np.ones(size, bool)
     for place in range(places):
-        hidden = _forward(lm, cache, inputs, starts)
-        at = hidden[torch.arange(size, device=device), last]
-        logp = lm.logits(at).masked_fill(~lm.masks[rows[:, place]], -torch.inf).log_softmax(-1)
+        logp = lm.logits(hidden).masked_fill(~lm.masks[rows[:, place]], -torch.inf).log_softmax(-1)
         u = torch.from_numpy(uniforms(seeds, place)).to(device)
         tokens = draw(logp, u)
         if any_greedy:
@@ -171,15 +165,63 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
         tokens_out[live, place] = tokens.cpu().numpy()[live]
         logp_out[live, place] = chosen.cpu().numpy()[live]
         live &= tokens_out[:, place] != lm.eos
-        if not live.any():
+        if place == places - 1 or not live.any():
             break
-        starts = starts + (count if place == 0 else 1)
-        inputs, last = tokens[:, None], torch.zeros(size, dtype=torch.int64, device=device)
-    return _finish(lm, requests, tokens_out, logp_out, Block(cache.buffers, version), past + count)
+        hidden = _forward(lm, kept, tokens[:, None], prompt + place)
+    return _finish(lm, requests, tokens_out, logp_out, Block(kept.buffers, version), prompt)
 
 
-def _forward(lm: LanguageModel, cache: RowCache, inputs: Tensor, starts: NDArray[np.int64]) -> Tensor:
-    """Run [B, q] new tokens that begin at each row's `starts`; return hidden states [B, q, d]."""
+def prefill(lm: LanguageModel, requests: Sequence[Request], places: int) -> tuple[RowCache, Tensor]:
+    """Read what the caches do not hold yet; return a cache with `places` further columns, and last states [B, d].
+
+    Equal new transcripts are read once, and so is the beginning that all new transcripts share.
+    """
+    known: dict[tuple[int, ...] | int, int] = {}
+    different: list[Request] = []
+    index = []
+    for i, request in enumerate(requests):
+        transcript = request.transcript
+        place = known.setdefault(i if transcript.cached else tuple(transcript.ids), len(different))
+        if place == len(different):
+            different.append(request)
+        index.append(place)
+    past = np.array([r.transcript.cached for r in different])
+    new = [r.transcript.ids[r.transcript.cached :] for r in different]
+    count = np.array([len(ids) for ids in new])
+    # One column more than any row needs: there the padding of shorter rows goes that would fall beyond the end.
+    kept = RowCache(None, int((past + count).max()) + places)
+    if kept.length > lm.context:
+        raise UserError(
+            f"a transcript of {kept.length} tokens does not fit the policy's context of {lm.context}: "
+            "train one with a larger policy.context"
+        )
+    kept.buffers = gather(different, kept.length) or []
+    common = 0 if past.any() else _common(new)
+    if common * (len(new) - 1) >= WORTH_A_PASS:
+        _forward(lm, kept, torch.tensor([new[0][:common]], device=lm.device), np.zeros(1, np.int64))
+        kept.pick([0] * len(new))
+        past, count, new = past + common, count - common, [ids[common:] for ids in new]
+    ids = np.zeros((len(new), count.max()), np.int64)
+    for row, fresh in zip(ids, new, strict=True):
+        row[: len(fresh)] = fresh
+    hidden = _forward(lm, kept, torch.from_numpy(ids).to(lm.device), past, torch.from_numpy(count - 1).to(lm.device))
+    if len(different) < len(requests):
+        kept.pick(index)
+        hidden = hidden[torch.tensor(index, device=lm.device)]
+    return kept, hidden
+
+
+def _common(rows: Sequence[list[int]]) -> int:
+    """Return how many tokens all rows begin with, leaving each at least one of its own."""
+    first, last = min(rows), max(rows)
+    most = min(map(len, rows)) - 1
+    return next((i for i in range(most) if first[i] != last[i]), most)
+
+
+def _forward(
+    lm: LanguageModel, cache: RowCache, inputs: Tensor, starts: NDArray[np.int64], last: Tensor | None = None
+) -> Tensor:
+    """Run [B, q] new tokens that begin at each row's `starts`; return the states [B, d] at `last` (default: 0)."""
     width = inputs.shape[1]
     cache.upto = int(starts.max()) + width
     uniform = bool((starts == starts[0]).all())
@@ -192,12 +234,13 @@ def _forward(lm: LanguageModel, cache: RowCache, inputs: Tensor, starts: NDArray
     quick = uniform and (width == 1 or cache.start == 0)
     visible = None if quick else torch.arange(cache.upto, device=inputs.device) <= positions[:, None, :, None]
     trunk = lm.model.base_model
+    last = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device) if last is None else last
     if lm.plain:
-        return hidden_states(trunk, inputs, positions, cache, visible)
+        return hidden_states(trunk, inputs, positions, cache, visible, last)[:, 0]
     hidden: Tensor = trunk(
         input_ids=inputs, attention_mask=visible, position_ids=positions, past_key_values=cache, use_cache=True
     ).last_hidden_state
-    return hidden
+    return hidden[torch.arange(len(inputs), device=inputs.device), last]
 
 
 def _finish(

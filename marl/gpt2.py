@@ -50,9 +50,14 @@ def _norm(x: Tensor, layer: Any) -> Tensor:
 
 
 def hidden_states(
-    trunk: Any, ids: Tensor, positions: Tensor, cache: KeyValues | None = None, visible: Tensor | None = None
+    trunk: Any,
+    ids: Tensor,
+    positions: Tensor,
+    cache: KeyValues | None = None,
+    visible: Tensor | None = None,
+    last: Tensor | None = None,
 ) -> Tensor:
-    """Return last hidden states [B, q, d].
+    """Return last hidden states [B, q, d], or with `last` [B, 1, d].
 
     Args:
         trunk: a model that is `plain`.
@@ -60,6 +65,7 @@ def hidden_states(
         positions: [B, q] or [1, q] their places, from 0.
         cache: keys and values of earlier tokens; without one, attention is causal over `ids`.
         visible: [B, 1, q, keys] which keys each token may see; without it, all those before it.
+        last: [B] the one token of each row whose state is wanted: the last layer is computed for no other.
     """
     heads = trunk.config.num_attention_heads
     x = embedding(ids, trunk.wte.weight) + embedding(positions, trunk.wpe.weight)
@@ -69,6 +75,10 @@ def hidden_states(
         q, k, v = qkv.view(size, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
         if cache is not None:
             k, v = cache.update(k, v, index)
+        if last is not None and length > 1 and index == len(trunk.h) - 1:
+            rows = torch.arange(size, device=ids.device)
+            seen = torch.arange(k.shape[2], device=ids.device) <= positions.expand(size, -1)[rows, last][:, None]
+            q, x, visible, length = q[rows, :, last][:, :, None], x[rows, last][:, None], seen[:, None, None], 1
         causal = visible is None and length > 1
         out = scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=causal)
         x = x + _affine(out.transpose(1, 2).reshape(size, length, width), block.attn.c_proj)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from transformers import (
 )
 
 from arenas.spec import ReplySpec, choose, fill, say, symbols
+from marl import decode
 from marl.batch import collate
-from marl.decode import Request, generate
+from marl.decode import Request, RowCache, generate
 from marl.episode import Sample
 from marl.gpt2 import hidden_states
 from marl.lm import LanguageModel, seeded, tiny, word_tokenizer
@@ -135,6 +136,35 @@ def test_a_batch_answers_as_each_alone_in_any_order(lm: LanguageModel) -> None:
         assert one.tokens == two.tokens == three.tokens
         assert one.logprobs == pytest.approx(two.logprobs, abs=1e-5)
         assert one.logprobs == pytest.approx(three.logprobs, abs=1e-5)
+
+
+def test_what_prompts_have_in_common_is_read_once(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve words that all share, then one to four of their own: 60 transcripts, of which 20 differ."""
+    ends = [" ".join(w) for n in (1, 2, 3) for w in islice(product(WORDS, repeat=n), 6)] + [
+        "x2 x2 x2 x2",
+        "x2 x1 x0 m0",
+    ]
+    prompts = [f"{'m0 x1 m3 ' * 4}{end}" for end in ends] * 3
+    read: list[int] = []
+    forward = decode._forward
+
+    def counted(lm: LanguageModel, cache: RowCache, inputs: Tensor, *rest: Any) -> Tensor:
+        read.append(inputs.numel())
+        return forward(lm, cache, inputs, *rest)
+
+    monkeypatch.setattr(decode, "_forward", counted)
+    monkeypatch.setattr(decode, "WORTH_A_PASS", 200)
+    requests = [Request(transcript(lm, prompt), SPECS[2], key(i)) for i, prompt in enumerate(prompts)]
+    contexts = [tuple(r.transcript.ids) for r in requests]
+    for context, sample in zip(contexts, generate(lm, requests), strict=True):
+        close(sample, scored(lm, context, SPECS[2], sample.tokens))
+    assert read == [13, 20 * 5, 60]  # <bos> and the twelve; each end, padded, with its prompt; the first words drawn
+    for request in requests:  # what was kept for each row is its own
+        request.transcript.ids += lm.encode("x0 m1")
+        request.transcript.ask()
+    contexts = [tuple(r.transcript.ids) for r in requests]
+    for context, sample in zip(contexts, generate(lm, requests), strict=True):
+        close(sample, scored(lm, context, SPECS[2], sample.tokens))
 
 
 class Dialogue:
