@@ -19,7 +19,7 @@ def report(progress: Progress) -> None:
         print(f"update {progress.update:3}: score {progress.score:.2f}, success {progress.success:.0%}")
 
 
-def main(out: Path = Path("runs/02_train_lewis"), updates: int = 100) -> None:
+def main(out: Path = Path("runs/02_train_lewis"), updates: int = 200) -> None:
     """Train until every state is named right, for at most so many updates."""
     config = RunConfig.model_validate(
         {
@@ -28,7 +28,8 @@ def main(out: Path = Path("runs/02_train_lewis"), updates: int = 100) -> None:
             "updates": updates,
             "episodes": 128,
             "stop_at": 1.0,
-            "algorithm": {"lr": 2e-3, "entropy": {"weight": 0.2, "gain": 0}},
+            "policy": {"init": 0.2},
+            "algorithm": {"lr": 1e-3, "critic_lr": 3e-3, "entropy": {"weight": 0.2, "gain": 0}},
         }
     )
     folder = RunDir(config.out)
