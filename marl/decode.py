@@ -236,9 +236,9 @@ def _forward(
     trunk = lm.model.base_model
     last = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device) if last is None else last
     if lm.plain:
-        return hidden_states(trunk, inputs, positions, cache, visible, last)[:, 0]
+        return hidden_states(trunk, inputs, cache.positions, cache, visible, last)[:, 0]
     hidden: Tensor = trunk(
-        input_ids=inputs, attention_mask=visible, position_ids=positions, past_key_values=cache, use_cache=True
+        input_ids=inputs, attention_mask=visible, position_ids=cache.positions, past_key_values=cache, use_cache=True
     ).last_hidden_state
     return hidden[torch.arange(len(inputs), device=inputs.device), last]
 
