@@ -41,7 +41,7 @@ class Lewis(Arena):
 
     def view(self, agent: str) -> str:
         """Only the sender sees the state."""
-        return f"state {self.truth}" if agent == SENDER else "which state"
+        return f"state {self.truth}" if agent == SENDER else "which"
 
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
         """Pay both when the guess is right."""

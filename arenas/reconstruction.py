@@ -109,8 +109,8 @@ class Reconstruction(Arena):
         return (self.stage,)
 
     def view(self, agent: str) -> str:
-        """Only the speaker sees the object."""
-        return self.hidden() if agent == SPEAKER else "which object"
+        """Only the speaker sees the object; one word asks the listener, as more would drown the message at first."""
+        return self.hidden() if agent == SPEAKER else "which"
 
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
         """Pay both for the attributes that are right."""

@@ -4,7 +4,7 @@ An agent's context is the text of its view of the log, tokenised piece by piece 
 agent sampled stays in it as the ids that were drawn, never as re-tokenised text.
 
     <bos> state s3 > m1 <eos>                               the sender of `lewis`
-    <bos> sender_0 : m1 which state > s3 <eos>              the receiver
+    <bos> sender_0 : m1 which > s3 <eos>              the receiver
 """
 
 from __future__ import annotations

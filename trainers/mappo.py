@@ -65,7 +65,7 @@ class Mappo(Trainer):
     ) -> None:
         super().__init__(policies, seats, critic, seed)
         self.config = config
-        self.entropy_weight = dict.fromkeys(policies, config.entropy.weight)
+        self.randomness = dict.fromkeys(policies, 1.0)  # H / H_max in the last update
         for name, lm in self.policies.items():
             self.optimizer(name, lm.model, config.lr)
         if critic is not None:
@@ -75,7 +75,7 @@ class Mappo(Trainer):
         """One joint update from whole episodes.
 
         A_k   = credit(V over the log)                   credit.py, for every decision k of every agent
-        L_pi  = -1/N sum_t min(rho_t A_k(t), clip(rho_t) A_k(t)) - c/N sum_t H_t
+        L_pi  = -1/N sum_t min(rho_t A_k(t), clip(rho_t) A_k(t)) - c/N sum_t H_t            entropy.py, for c
         L_V   = 1/(2P) sum_p (V_p - target_p)^2
         """
         cfg = self.config
@@ -112,7 +112,7 @@ class Mappo(Trainer):
         cfg, lm = self.config, self.policies[name]
         lm.train()
         n = max(batch.tokens, 1)
-        weight = self.entropy_weight[name]
+        weight = cfg.entropy.weight(self.randomness[name])
         most_entropy = 0.0
         total: dict[str, float] = dict.fromkeys(("loss", "entropy", "kl", "clipped"), 0.0)
         for first in range(0, len(batch.ids), cfg.micro_batch):
@@ -129,16 +129,16 @@ class Mappo(Trainer):
             total["clipped"] += float(policy.clipped) / n
         total["grad"] = self.step(name, lm.model, cfg.max_grad_norm)
         total["entropy_weight"] = weight
-        self.entropy_weight[name] = cfg.entropy.follow(weight, total["entropy"], most_entropy, self.version)
+        self.randomness[name] = total["entropy"] / most_entropy if most_entropy > 0 else 1.0
         return {f"policy/{name}/{what}": value for what, value in total.items()}
 
     def extra(self) -> dict[str, Any]:
-        """Return the entropy weights, which steer learning."""
-        return {"entropy_weight": self.entropy_weight}
+        """Return how random replies were, which sets the weight of their entropy."""
+        return {"randomness": self.randomness}
 
     def take_extra(self, state: dict[str, Any]) -> None:
-        """Take up the entropy weights of a checkpoint."""
-        self.entropy_weight = {name: float(state["entropy_weight"][name]) for name in self.policies}
+        """Take up the randomness of a checkpoint."""
+        self.randomness = {name: float(state["randomness"][name]) for name in self.policies}
 
     def critic_step(self, critic: Critic, reading: Reading, values: Tensor, target: NDArray[np.float64]) -> Metrics:
         """One optimizer step of the critic for the joint minibatch, whose values it has just predicted."""

@@ -70,7 +70,7 @@ class Trainer(ABC):
 
     def optimizer(self, name: str, module: nn.Module, lr: float) -> torch.optim.Optimizer:
         """Make and remember an optimizer."""
-        self.optimizers[name] = made = torch.optim.Adam(module.parameters(), lr=lr, eps=1e-5, fused=True)
+        self.optimizers[name] = made = torch.optim.Adam(module.parameters(), lr=lr, eps=1e-8, fused=True)
         return made
 
     def step(self, name: str, module: nn.Module, max_norm: float) -> float:

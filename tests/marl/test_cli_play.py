@@ -63,7 +63,7 @@ def test_a_person_takes_a_seat_and_is_asked_again(run: Path) -> None:
 def test_a_person_who_listens_hears_what_is_said() -> None:
     result = marl("play", "lewis", "--seat", "receiver_0=human", stdin="s1\n")
     said = next(line.split()[2] for line in result.out.splitlines() if " says " in line)
-    assert f"sender_0 says: {said}\n  you are shown: which state" in result.err
+    assert f"sender_0 says: {said}\n  you are shown: which" in result.err
 
 
 def test_people_on_all_seats_play_several_episodes() -> None:
@@ -176,7 +176,7 @@ def test_a_log_that_was_changed_is_found_out(tmp_path: Path, run: Path) -> None:
     text = gzip.decompress((run / "logs" / "eval.jsonl.gz").read_bytes()).decode()
     log = tmp_path / "changed.jsonl"
     for before, after, entry in (
-        ('"body":"which state"', '"body":"what state"', "entry 3"),
+        ('"body":"which"', '"body":"what"', "entry 3"),
         ('"body":"state s1"', '"body":"state s2"', "entry 0"),
         ('"body":"terminated"', '"body":"truncated"', "entry"),
     ):

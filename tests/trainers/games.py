@@ -16,7 +16,7 @@ from trainers.mappo import Mappo, MappoConfig
 
 def config(**settings: Any) -> MappoConfig:
     """No entropy unless asked for: what is tested is the rest."""
-    return MappoConfig.model_validate({"entropy": {"weight": 0.0, "gain": 0.0}, **settings})
+    return MappoConfig.model_validate({"entropy": {"random": 0.0, "settled": 0.0}, **settings})
 
 
 def policies(world: World, count: int = 1, init: float = 0.3) -> dict[str, LanguageModel]:

@@ -49,7 +49,7 @@ def contexts(episode: Episode) -> list[str]:
     if "lewis" in str(episode.log.scenario):
         return [
             f"{BOS} {episode.log.entries[0].envelope.body} {PROMPT}",
-            f"{BOS} sender_0 : {said[0]} which state {PROMPT}",
+            f"{BOS} sender_0 : {said[0]} which {PROMPT}",
         ]
     first = f"{BOS} round t0 {PROMPT}"
     if len(said) == 2:

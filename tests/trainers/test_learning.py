@@ -28,7 +28,7 @@ def test_a_code_for_three_states_emerges(tmp_path: Path, sharing: str) -> None:
             "critic_width": 32,
             "critic_layers": 1,
             "critic_heads": 2,
-            "entropy": {"weight": 0.2, "gain": 0.0},
+            "entropy": {"random": 0.2, "settled": 0.2},
         },
     }
     summary = run(RunConfig.model_validate(config))

@@ -80,13 +80,7 @@ def test_where_targets_do_not_vary_there_is_nothing_to_explain() -> None:
     assert explained_variance(torch.tensor([1.0, 9.0]), torch.tensor([2.0, 2.0])) == 0.0
 
 
-def test_the_entropy_weight_follows_its_target() -> None:
-    config = EntropyConfig(weight=0.05, target=0.5, updates=100, gain=0.2, least=0.01, most=0.1)
-    assert config.follow(0.05, 0.5, 1.0, 0) == pytest.approx(0.05)
-    assert config.follow(0.05, 0.1, 1.0, 0) > 0.05 > config.follow(0.05, 0.9, 1.0, 0)
-    assert config.follow(0.05, 0.5, 1.0, 50) < 0.05  # the target has fallen
-    assert config.follow(0.05, 0.1, 1.0, 500) < 0.05  # and stays at 0
-    assert config.follow(0.0999, 0.0, 1.0, 0) == 0.1
-    assert config.follow(0.01, 1.0, 1.0, 0) == 0.01
-    assert config.model_copy(update={"gain": 0.0}).follow(0.0, 0.9, 1.0, 5) == 0.0
-    assert config.follow(0.05, 0.0, 0.0, 5) == 0.05  # nothing was a choice
+def test_the_entropy_weight_grows_as_replies_settle() -> None:
+    config = EntropyConfig(random=0.1, settled=0.3)
+    assert [config.weight(share) for share in (1.0, 0.5, 0.0)] == pytest.approx([0.1, 0.2, 0.3])
+    assert EntropyConfig(random=0.2, settled=0.2).weight(0.7) == pytest.approx(0.2)

@@ -167,7 +167,7 @@ def test_padding_and_the_size_of_micro_batches_change_nothing() -> None:
     backwards = batch.rows(torch.arange(len(batch.ids)).flip(0))
 
     def step(given: Batch, micro: int = 4096) -> Tensor:
-        made = trainer(here, models, Noting, entropy={"weight": 0.3, "gain": 0.0}, micro_batch=micro)
+        made = trainer(here, models, Noting, entropy={"random": 0.3, "settled": 0.3}, micro_batch=micro)
         assert isinstance(made, Noting)
         made.policy_step("p0", given)
         return made.noted["p0"][0]
@@ -193,7 +193,7 @@ def test_the_loss_is_divided_by_the_number_of_trained_tokens_once() -> None:
 def test_the_entropy_bonus_is_the_mean_over_tokens() -> None:
     here, models, episodes = chatted()
     lm = models["p0"]
-    settings = {**PLAIN, "normalise": True, "entropy": {"weight": 0.25, "gain": 0.0}}
+    settings = {**PLAIN, "normalise": True, "entropy": {"random": 0.25, "settled": 0.25}}
     flat = [replace(episode, rewards=tuple((0.0,) * 3 for _ in episode.rewards)) for episode in episodes]
     found = noted(here, models, flat, **settings).noted["p0"][0]
     batch = whole_batch(lm, here, flat)
