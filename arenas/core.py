@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pettingzoo import AECEnv
 
 from arenas.errors import ArenaError
-from arenas.spec import ReplySpec, Words
+from arenas.spec import PUBLIC, ReplySpec, Words
 
 MAX_ACTIONS: Final = 1 << 20
 _TEXT: Final = string.ascii_letters + string.digits + string.punctuation + " \n"
@@ -75,6 +75,7 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
         replies: for each seat, in seat order, the reply spec or specs it may be asked for.
         words: all words that views and `hidden` use beside those of the reply specs.
         view_words: the most words an observation holds (heard messages and view); PettingZoo's spaces need a bound.
+        channels: the channels that the rules have beside the public one, and who speaks and hears on each.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "name": "arena_v0", "is_parallelizable": False}
@@ -82,13 +83,18 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
     cases: int = 0  # the number of equally likely deals, where they can be counted
 
     def __init__(
-        self, replies: Mapping[str, ReplySpec | Sequence[ReplySpec]], words: Sequence[str] = (), view_words: int = 32
+        self,
+        replies: Mapping[str, ReplySpec | Sequence[ReplySpec]],
+        words: Sequence[str] = (),
+        view_words: int = 32,
+        channels: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
         self.possible_agents = list(replies)
         self.replies = {a: (s,) if isinstance(s, ReplySpec) else tuple(s) for a, s in replies.items()}
         spoken = [word for specs in self.replies.values() for spec in specs for word in spec.alphabet]
-        self.vocabulary: Words = tuple(dict.fromkeys([*self.possible_agents, ":", *words, *spoken]))
+        self.channels = {name: tuple(members) for name, members in (channels or {}).items()}
+        self.vocabulary: Words = tuple(dict.fromkeys([*self.possible_agents, ":", *words, *spoken, *self.channels]))
         self.view_words = view_words
         self.render_mode = "ansi"
         self.agents: list[str] = []
@@ -243,7 +249,7 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
         return acting[0]
 
     def step(self, action: int | None) -> None:
-        """Take the selected agent's action; the stage is resolved with the last one. Everyone hears what is said."""
+        """Take the selected agent's action; the last one resolves the stage. A channel's members hear what is said."""
         agent = self.agent_selection
         if self.terminations[agent] or self.truncations[agent]:
             self._was_dead_step(action)
@@ -262,13 +268,16 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
         self._accumulate_rewards()
 
     def _resolve_stage(self) -> None:
-        said = {a: r or () for a, r in self._pending.items() if self.spec(a).kind == "say"}
+        specs = {a: self.spec(a) for a in self._pending}
+        said = {a: specs[a].route(r or ()) for a, r in self._pending.items() if specs[a].kind == "say"}
         outcome = self.advance(self._pending)
         self._pending = {}
-        for speaker, message in said.items():
-            for listener in self.agents:
+        for speaker, (channel, message) in said.items():
+            members = self.channels.get(channel)
+            where = [channel] if channel != PUBLIC else []
+            for listener in members or self.agents:
                 if listener != speaker:
-                    self._heard[listener] += [speaker, ":", *message]
+                    self._heard[listener] += [speaker, *where, ":", *message]
         self.rewards = {a: float(outcome.rewards.get(a, 0.0)) for a in self.agents}
         if outcome.done:
             over = self.truncations if outcome.truncated else self.terminations

@@ -14,6 +14,8 @@ from typing import Any, Final, Literal
 from arenas.errors import ArenaError
 
 Words = tuple[str, ...]
+PUBLIC: Final = "public"
+"""The channel on which everything is said unless the spec names another."""
 ATTRIBUTES: Final = "abcdefghijkl"  # first letters of attribute words; m and p stay free for messages and positions
 
 
@@ -21,12 +23,14 @@ ATTRIBUTES: Final = "abcdefghijkl"  # first letters of attribute words; m and p 
 class ReplySpec:
     """A reply has one word of `steps[j]` at place j, and at least `least` words.
 
-    `kind` is "say" for what goes out on the channel and "move" for what the rules need.
+    `kind` is "say" for what goes out on a channel and "move" for what the rules need. What is said goes out on the one
+    of `channels`, without any on the public one; if there are several, they are the first word's options.
     """
 
     steps: tuple[Words, ...]
     kind: Literal["say", "move"] = "move"
     least: int = -1
+    channels: Words = ()
 
     def __post_init__(self) -> None:
         if self.least < 0:
@@ -37,11 +41,35 @@ class ReplySpec:
             raise ArenaError(f"a reply spec needs words without spaces, not {spaced[0]!r}")
         if self.kind not in ("say", "move"):
             raise ArenaError(f"a reply spec is of kind say or move, not {self.kind!r}")
+        if self.channels and self.kind != "say":
+            raise ArenaError("a move goes out on no channel: leave channels out, or make it a say")
+        if len(self.channels) > 1 and self.steps[:1] != (self.channels,):
+            raise ArenaError("a spec of several channels names them as the first word's options: build it with say")
 
     @cached_property
     def alphabet(self) -> Words:
         """Every word that may occur, in order of first place."""
         return tuple(dict.fromkeys(word for step in self.steps for word in step))
+
+    @cached_property
+    def places(self) -> tuple[Words, ...]:
+        """The options of each word that is heard: all, but for the one that names the channel."""
+        return self.steps[1:] if len(self.channels) > 1 else self.steps
+
+    @cached_property
+    def symbols(self) -> Words:
+        """Every word that may be heard, in order of first place."""
+        return tuple(dict.fromkeys(word for step in self.places for word in step))
+
+    def route(self, words: Words) -> tuple[str, Words]:
+        """Return the channel on which a reply goes out ("": on none, it is silence), and what is said there."""
+        if len(self.channels) > 1:
+            return (words[0], words[1:]) if words else ("", ())
+        return (self.channels[0] if self.channels else PUBLIC), words
+
+    def text(self, channel: str, body: str) -> str:
+        """Return the reply that says `body` on a channel, the inverse of `route`."""
+        return f"{channel} {body}".strip() if len(self.channels) > 1 else body
 
     @cached_property
     def size(self) -> int:
@@ -88,7 +116,8 @@ class ReplySpec:
         """The spec as JSON values, for agents in other processes."""
         same = len(set(self.steps)) == 1
         steps: dict[str, Any] = {"words": self.steps[0], "places": len(self.steps)} if same else {"steps": self.steps}
-        return steps | {"kind": self.kind} | ({} if self.least == len(self.steps) else {"least": self.least})
+        least = {} if self.least == len(self.steps) else {"least": self.least}
+        return steps | {"kind": self.kind} | least | ({"channels": self.channels} if self.channels else {})
 
     def describe(self) -> str:
         """One line for people."""
@@ -105,7 +134,8 @@ def from_wire(wire: dict[str, Any]) -> ReplySpec:
         return known[1]
     try:
         steps = [wire["words"]] * int(wire["places"]) if "words" in wire else wire["steps"]
-        spec = ReplySpec(tuple(tuple(map(str, s)) for s in steps), wire["kind"], int(wire.get("least", -1)))
+        channels = tuple(map(str, wire.get("channels", ())))
+        spec = ReplySpec(tuple(tuple(map(str, s)) for s in steps), wire["kind"], int(wire.get("least", -1)), channels)
     except (KeyError, TypeError, ValueError) as error:
         raise ArenaError(f"not a reply spec: {error!r}") from None
     if len(_RECENT) >= 1024:
@@ -128,9 +158,19 @@ def fill(*places: Words) -> ReplySpec:
     return ReplySpec(tuple(map(tuple, places)))
 
 
-def say(alphabet: Words, length: int, least: int = -1) -> ReplySpec:
-    """Say `least` (default: exactly `length`) to `length` symbols of an alphabet."""
-    return ReplySpec((tuple(alphabet),) * length, "say", least)
+def say(alphabet: Words, length: int, least: int = -1, channels: Words = ()) -> ReplySpec:
+    """Say `least` (default: exactly `length`) to `length` symbols of an alphabet, on one of some channels.
+
+    Several channels are a choice of the speaker: its reply begins with the name of one, or is silence if `least` is 0.
+    """
+    return on((tuple(alphabet),) * length, length if least < 0 else least, channels)
+
+
+def on(places: tuple[Words, ...], least: int, channels: Words) -> ReplySpec:
+    """Say at least `least` words with these options at each place, on one of some channels."""
+    if len(channels) < 2:
+        return ReplySpec(places, "say", least, tuple(channels))
+    return ReplySpec((tuple(channels), *places), "say", least + 1 if least else 0, tuple(channels))
 
 
 @lru_cache

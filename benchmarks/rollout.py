@@ -71,7 +71,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     world = World(Scenario(arena=ArenaConfig(name="reconstruction")))
     shape = {"width": options.width, "layers": options.layers, "heads": 4, "context": 128, "init": 0.1}
-    lms = {a: tiny(world.arena.vocabulary, seed=i, **shape) for i, a in enumerate(world.agents)}
+    lms = {a: tiny(world.vocabulary, seed=i, **shape) for i, a in enumerate(world.agents)}
     servers = {a: PolicyServer(lm, a) for a, lm in lms.items()}
 
     def platform(turn: int) -> list[Episode]:

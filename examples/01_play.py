@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from arenas import ReplySpec
 from marl import conversation
+from marl.intervention import Do
 from marl.policy import Scripted
-from marl.referee import Do
 from marl.rollout import Plan, collect, fork, replay
 from marl.scenario import Scenario, World
 from protocols import Envelope, Log

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from marl import build
 from marl.conversation import score
-from marl.referee import Do
+from marl.intervention import Do
 from marl.rollout import collect, fork, replay
 from marl.study import causal, lexicon
 from protocols.log import load

@@ -83,7 +83,9 @@ def check(model: type[M], settings: dict[str, Any], source: str) -> M:
             close = get_close_matches(keys[-1], known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
             raise UserError(f"{source}: there is no setting {where}; {hint}") from None
-        raise UserError(f"{source}: {where or 'the configuration'}: {first['msg']}") from None
+        raise UserError(
+            f"{source}: {where or 'the configuration'}: {first['msg'].removeprefix('Value error, ')}"
+        ) from None
     except (ArenaError, ProtocolError) as error:
         raise UserError(f"{source}: {error}") from None
 

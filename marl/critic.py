@@ -19,7 +19,7 @@ from marl.episode import Episode, Stop
 from marl.errors import UserError
 from marl.lm import level, seeded, shape
 from marl.transcript import BOS, PAD
-from protocols.envelope import Envelope, Kind
+from protocols.envelope import EVERYONE, NOBODY, Envelope, Kind
 from protocols.log import REPLIES
 
 Scope = Literal["central", "own"]
@@ -131,6 +131,8 @@ class Critic(nn.Module):
             if envelope.sender == agent:
                 own[envelope.seq] = len(ids) - 1
             who = envelope.to if envelope.kind is Kind.VIEW else envelope.sender if envelope.kind in REPLIES else ""
+            if envelope.kind is Kind.SAY and envelope.to not in (EVERYONE, NOBODY):
+                who += f" {envelope.to}"
             ids += self.encode(f"{mark} {who} {envelope.body}{text}")
             ends.append((envelope.seq, len(ids) - 1))
         at = []

@@ -8,29 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from heapq import heappop, heappush
-from typing import Any, NamedTuple
+from typing import Any
 
 from arenas.core import Arena, Outcome
 from arenas.spec import ReplySpec, Words
+from marl.carrier import Carrier
 from marl.episode import Episode, Finish, Sample, Stop, Turn
+from marl.intervention import Do
 from marl.scenario import World
 from protocols import topics
 from protocols.bus import Bus, Subscription
 from protocols.draws import key
 from protocols.envelope import EVERYONE, KINDS, NO_DATA, NOBODY, REFEREE, Envelope, Kind
-from protocols.log import Entry, Heard, Log
+from protocols.log import Entry, Log
 
 
 class ParticipantError(RuntimeError):
     """An agent failed; the message is its error."""
-
-
-class Do(NamedTuple):
-    """An intervention on the bus: the listeners of message `seq` hear `body` instead, or nothing (None)."""
-
-    seq: int
-    body: str | None
 
 
 class Referee:
@@ -40,16 +34,13 @@ class Referee:
         self.world = world
         self.arena = arena
         self.log = log
-        self._do = do
         self._bus = bus
         self._to = {agent: topics.to(run, log.episode, agent) for agent in world.agents}
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()  # the log counts from here, so it does not depend on when the episode is played
-        self._told = dict.fromkeys(world.agents, 0)  # envelopes sent to each agent ...
-        self._seen = dict.fromkeys(world.agents, 0)  # ... up to the view it was last asked with
-        self._due: list[tuple[float, int, str, Envelope]] = []  # messages on their way: (time, seq, listener, as heard)
+        self._carrier = Carrier(world, bus, self._to, log, do)
+        self._seen = dict.fromkeys(world.agents, 0)  # envelopes an agent had been sent when it was last asked
         self._sent = 0
-        self._prices = dict.fromkeys(world.agents, 0.0)
         self._turns: list[Turn] = []
         self._rewards: list[tuple[float, ...]] = []
         self._drift = 0
@@ -96,7 +87,8 @@ class Referee:
 
     async def _ask(self, group: tuple[str, ...], stage: int, inbox: Subscription) -> Mapping[str, Words | None]:
         """Show each agent of the group its view, and take in their replies."""
-        specs = {agent: self.arena.spec(agent) for agent in group}
+        asks = {agent: self.arena.spec(agent) for agent in group}
+        specs = {agent: self.world.reply_spec(agent, spec) for agent, spec in asks.items()}
         await self._deliver()
         asked: dict[int, str] = {}
         deadline = self.world.scenario.deadline
@@ -104,12 +96,14 @@ class Referee:
         for agent in group:
             view = self._stamp(Kind.VIEW, agent, self.arena.view(agent), {"reply": specs[agent].wire, **limit})
             asked[view.seq] = agent
-            await self._tell(agent, view)
-            self._seen[agent] = self._told[agent]
+            await self._carrier.tell(agent, view)
+            self._seen[agent] = self._carrier.told[agent]
         replies = await self._replies(asked, inbox, deadline)
         legal: dict[str, Words | None] = {}
         for agent in group:
-            legal[agent] = await self._accept(agent, specs[agent], replies.get(agent), stage)
+            words = await self._accept(agent, specs[agent], replies.get(agent), stage)
+            spec = specs[agent]  # the arena does not hear on which of the scenario's channels a thing was said
+            legal[agent] = words if words is None or spec is asks[agent] else spec.route(words)[1]
         return legal
 
     async def _replies(self, asked: dict[int, str], inbox: Subscription, deadline: float | None) -> dict[str, Envelope]:
@@ -117,10 +111,11 @@ class Referee:
         replies: dict[str, Envelope] = {}
         until = None if deadline is None else round(self._now() + deadline, 9)
         while len(replies) < len(asked):
-            if until is None and not self._due:
+            due = self._carrier.next_due
+            if until is None and due is None:
                 envelope = await inbox.get()
             else:
-                wake = min(t for t in (until, self._due[0][0] if self._due else None) if t is not None)
+                wake = min(t for t in (until, due) if t is not None)
                 try:
                     # A reply at the very instant of the deadline still counts.
                     async with asyncio.timeout_at(self._began + wake + 1e-6):
@@ -160,52 +155,40 @@ class Referee:
             if words is None:
                 data["legal"] = False
         kind = KINDS[spec.kind]
-        if kind is Kind.SAY and words is not None:
-            entry = await self._say(agent, spec, sample.text, words, data, reply)
+        if kind is Kind.SAY and words is not None and spec.route(words)[0]:
+            entry = await self._say(agent, spec, sample.text, words, data, reply, stage)
         else:
-            entry = self._stamp(kind, NOBODY, sample.text, data, agent, reply)  # the arena shows moves, not the bus
+            # The arena shows moves, not the bus; and where silence is a choice nobody hears it.
+            entry = self._stamp(kind, NOBODY, sample.text, data, agent, reply)
         effect = spec.default if words is None else words
         self._turns.append(Turn(agent, entry.seq, stage, spec, effect, words is not None, sample))
         return words
 
     async def _say(
-        self, agent: str, spec: ReplySpec, text: str, words: Words, data: dict[str, Any], reply: Envelope | None
+        self,
+        agent: str,
+        spec: ReplySpec,
+        text: str,
+        words: Words,
+        data: dict[str, Any],
+        reply: Envelope | None,
+        stage: int,
     ) -> Envelope:
-        """Put a message on the channel: price it, stamp it with what each listener will hear, and send it off."""
-        world, log = self.world, self.log
-        message = world.channel.send(words, spec.alphabet)
-        if message.price:
-            data["price"] = message.price
-            self._prices[agent] += message.price
-        entry = self._stamp(Kind.SAY, EVERYONE, text, data, agent, reply)
-        seed = key(log.seed, log.episode, "channel", entry.seq) if world.channel.effects else 0
-        heard = []
-        for listener in world.topology.audience(agent):
-            symbols, delay = world.channel.carry(message, seed, listener)
-            body = None if symbols is None else " ".join(symbols)
-            if self._do is not None and self._do.seq == entry.seq:
-                body = self._do.body
-            time = round(entry.time + delay, 9) if delay else entry.time
-            heard.append(Heard(listener, time, body))
-            if body is not None:
-                as_heard = entry if body == entry.body else entry._replace(body=body)
-                heappush(self._due, (time, entry.seq, listener, as_heard))
-        log.entries[entry.seq] = Entry(entry, tuple(heard))
+        """Put a message on its channel: price it, stamp it with what each listener will hear, and send it off."""
+        carrier, entries = self._carrier, self.log.entries
+        out = carrier.send(agent, spec, words, len(entries), self._now(), stage)
+        if out.message.price:
+            data["price"] = out.message.price
+        body = " ".join(out.words) if len(spec.channels) > 1 else text  # what is said does not hold where
+        entry = self._stamp(Kind.SAY, out.to, body, data, agent, reply)
+        entries[entry.seq] = Entry(entry, carrier.carry(entry, out))
         await self._deliver()
         return entry
 
     async def _deliver(self) -> None:
         """Hand over every message that is due."""
-        if not self._due:
-            return
-        now = self._now() + 1e-9
-        while self._due and self._due[0][0] <= now:
-            _, _, listener, as_heard = heappop(self._due)
-            await self._tell(listener, as_heard)
-
-    async def _tell(self, agent: str, envelope: Envelope) -> None:
-        self._told[agent] += 1
-        await self._bus.publish(self._to[agent], envelope)
+        if self._carrier.next_due is not None:
+            await self._carrier.deliver(self._now())
 
     def _now(self) -> float:
         """Return the time since the episode began, in seconds."""
@@ -213,13 +196,13 @@ class Referee:
 
     def _pay(self, outcome: Outcome) -> None:
         """Book what the stage paid, less what its messages cost, on the stage's last turn."""
-        agents = self.world.agents
-        paid = tuple(outcome.rewards.get(a, 0.0) - self._prices[a] for a in agents)
+        agents, prices = self.world.agents, self._carrier.prices
+        paid = tuple(outcome.rewards.get(a, 0.0) - prices[a] for a in agents)
         zeros = (0.0,) * len(agents)
         self._rewards += [zeros] * (len(self._turns) - 1 - len(self._rewards)) + [paid]
         if paid != zeros:
             self._stamp(Kind.REWARD, NOBODY, "", dict(zip(agents, paid, strict=True)))
-        self._prices = dict.fromkeys(agents, 0.0)
+        prices.update(dict.fromkeys(agents, 0.0))
 
     def _stamp(
         self,

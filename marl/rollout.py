@@ -13,14 +13,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from arenas.spec import PUBLIC, from_wire
 from marl.agent import Agent
 from marl.episode import Episode, Sample
+from marl.intervention import Do
 from marl.policy import OVER, Policy, Recorded, Seats
-from marl.referee import Do, Referee
+from marl.referee import Referee
 from marl.scenario import World
 from protocols import topics
 from protocols.bus import Bus, MemoryBus
 from protocols.clock import ClockName, run
+from protocols.envelope import EVERYONE, NOBODY, Envelope, Kind
 from protocols.log import Log
 
 RUN: Final = "local"
@@ -123,12 +126,21 @@ def _rare_collections() -> Iterator[None]:
         gc.set_threshold(young, *older)
 
 
+def _text(log: Log, reply: Envelope) -> str:
+    """Return a reply as it was given: where its channel was a choice, its first word was that channel."""
+    if reply.kind is Kind.SAY and reply.to != NOBODY and reply.reply_to is not None:
+        spec = from_wire(log.entries[reply.reply_to].envelope.data["reply"])
+        if len(spec.channels) > 1:
+            return spec.text(PUBLIC if reply.to == EVERYONE else reply.to, reply.body)
+    return reply.body
+
+
 def _recorded(log: Log, seat: str, before: int, live: Policy) -> Recorded:
     replies = [envelope for envelope in log.replies(seat) if envelope.seq < before]
     samples = [
         None
         if reply.data.get("missing")
-        else Sample(reply.body, tuple(reply.data.get("tokens", ())), version=reply.data.get("version", 0))
+        else Sample(_text(log, reply), tuple(reply.data.get("tokens", ())), version=reply.data.get("version", 0))
         for reply in replies
     ]
     return Recorded(samples, live, log.seats[seat])

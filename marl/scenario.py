@@ -8,8 +8,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 import arenas
-from protocols import Channel, Floor, Topology, topology
-from protocols.channel import EffectConfig
+from arenas.spec import ReplySpec, on
+from protocols import Channel, Floor, ProtocolError, Topology, channel, topics
+from protocols.channel import PUBLIC, ChannelConfig
+from protocols.effects import EffectConfig
+from protocols.settings import Settings
 from protocols.topology import Named, TopologyConfig
 
 
@@ -39,14 +42,19 @@ class Latency(BaseModel):
         return self.constant + self.per_token * tokens + self.jitter * draw
 
 
-class Scenario(BaseModel):
+class Scenario(Settings):
     """Everything about an episode except who plays."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    later = frozenset({"channels", "closed"})
 
     arena: ArenaConfig
     topology: TopologyConfig = Named()
     channel: tuple[EffectConfig, ...] = ()
+    """What happens to messages on the public channel."""
+    channels: dict[str, ChannelConfig] = Field(default_factory=dict)
+    """Channels beside the public one. Their members choose, with the first word of a message, where to say it."""
+    closed: tuple[str, ...] = ()
+    """Channels on which everything is lost: the control run without communication."""
     floor: Floor = Floor.SIMULTANEOUS
     latency: Latency = Latency()
     deadline: float | None = Field(default=None, gt=0, description="seconds an agent has for a reply")
@@ -58,16 +66,79 @@ class Scenario(BaseModel):
 
 
 class World:
-    """A scenario come to life. Arenas are reused between episodes: `borrow` one, and `give_back`."""
+    """A scenario come to life. Arenas are reused between episodes: `borrow` one, and `give_back`.
+
+    Raises ArenaError, or ProtocolError for a protocol that does not fit the arena's seats.
+    """
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.arena = scenario.arena.make()
         self.agents = tuple(self.arena.possible_agents)
-        self.topology: Topology = topology.build(scenario.topology, self.agents)
-        self.channel = Channel(scenario.channel)
+        self.channels = self._channels()
         self.anchors = self.arena.anchors()
         self._idle: list[arenas.Arena] = []
+        self._specs: dict[tuple[str, ReplySpec], ReplySpec] = {}
+
+    @property
+    def channel(self) -> Channel:
+        """The public channel."""
+        return self.channels[PUBLIC]
+
+    @property
+    def topology(self) -> Topology:
+        """Who hears whom on the public channel."""
+        over = self.channel.topology
+        assert over is not None  # every channel of a world has one
+        return over
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Every word of the arena, and those that the protocol adds: what an agent may hear or reply."""
+        named = tuple(name for name in self.channels if name != PUBLIC)
+        added = [*((PUBLIC, *named) if named else ()), *(word for c in self.channels.values() for word in c.words)]
+        return tuple(dict.fromkeys([*self.arena.vocabulary, *added]))
+
+    def reply_spec(self, agent: str, spec: ReplySpec) -> ReplySpec:
+        """Return what an agent may reply where the arena asks for `spec`.
+
+        What the arena would have said in public may go out on any channel of the scenario that the agent is in.
+        """
+        if spec.kind != "say" or spec.channels or not self.scenario.channels:
+            return spec
+        known = self._specs.get((agent, spec))
+        if known is None:
+            mine = [name for name in self.scenario.channels if agent in self._members(name)]
+            known = on(spec.places, spec.least, (PUBLIC, *mine)) if mine else spec
+            self._specs[agent, spec] = known
+        return known
+
+    def _members(self, name: str) -> tuple[str, ...]:
+        over = self.channels[name].topology
+        return () if over is None else over.seats
+
+    def _channels(self) -> dict[str, Channel]:
+        """Lay out the public channel, those of the arena's rules and those of the scenario."""
+        scenario, rules = self.scenario, self.arena.channels
+        public = ChannelConfig(topology=scenario.topology, effects=scenario.channel)
+        channels = {PUBLIC: channel.build(PUBLIC, public, self.agents)}
+        for name in dict.fromkeys([*rules, *scenario.channels]):
+            config = scenario.channels.get(name, ChannelConfig())
+            if name == PUBLIC:
+                raise ProtocolError("channel public: its effects stand in scenario.channel, its graph in topology")
+            if name in self.agents:
+                raise ProtocolError(f"channel {name}: a seat has this name, so choose another")
+            config = config if config.members else config.model_copy(update={"members": rules.get(name, ())})
+            channels[topics.name(name)] = channel.build(name, config, self.agents)
+        for name in scenario.closed:
+            if name not in channels:
+                raise ProtocolError(f"there is no channel {name!r} to close; there are {', '.join(channels)}")
+        for agent, specs in self.arena.replies.items():
+            for name in dict.fromkeys(name for spec in specs for name in spec.channels if name != PUBLIC):
+                over = channels[name].topology if name in channels else None
+                if over is None or agent not in over.seats:
+                    raise ProtocolError(f"channel {name}: {agent} speaks there by the arena's rules but is no member")
+        return channels
 
     def borrow(self) -> arenas.Arena:
         """Return an arena that nobody else is using."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from marl.episode import Episode, Trace
-from protocols.envelope import Envelope, Kind
+from protocols.envelope import EVERYONE, Envelope, Kind
 
 Encode = Callable[[str], Sequence[int]]
 BOS: Final = "<bos>"
@@ -25,7 +25,8 @@ PROMPT: Final = ">"
 def render(envelope: Envelope) -> str:
     """Return what an envelope adds to the context of an agent it reached; nothing for those without text."""
     if envelope.kind is Kind.SAY:
-        return f"{envelope.sender} : {envelope.body}"
+        where = "" if envelope.to == EVERYONE else f" {envelope.to}"
+        return f"{envelope.sender}{where} : {envelope.body}"
     return envelope.body if envelope.kind is Kind.VIEW else ""
 
 

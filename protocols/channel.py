@@ -1,137 +1,200 @@
-"""What happens to a message on its way: composable effects, each seeded by coordinates.
+"""A channel: who hears what is said on it, and what happens to a message on its way.
 
-A message is a sequence of symbols (words). When it is *sent*, every effect may shorten it and price it; then, for each
-listener apart, every effect may change, delay or lose it. The log keeps both forms.
+A message is a sequence of symbols (words). When it is *sent*, every effect may shorten, price or rewrite it; then, for
+each listener apart, every effect may change, delay, double or lose it. The log keeps both forms. A channel can say how
+much it lets through.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from protocols import capacity, topology
+from protocols.draws import key
+from protocols.effects import Budget, Eavesdrop, Effect, EffectConfig, Law, Odds
+from protocols.errors import ProtocolError
+from protocols.message import START, Delivery, Message, Sent, Symbols
+from protocols.settings import Settings
+from protocols.topology import Named, Topology, TopologyConfig
 
-from protocols.draws import below, key, uniform
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What a sender puts on the channel."""
-
-    symbols: tuple[str, ...]
-    alphabet: tuple[str, ...] = ()  # the symbols the sender could have used; empty for free text
-    price: float = 0.0  # charged to the sender's reward
+PUBLIC: Final = "public"
+"""The channel on which agents talk unless a reply says otherwise."""
 
 
-class Delivery(NamedTuple):
-    """What arrives at one listener: None for a message that was lost; `delay` in seconds."""
+class ChannelConfig(Settings):
+    """A channel beside the public one: two members for a private one, more for a group."""
 
-    symbols: tuple[str, ...] | None
-    delay: float = 0.0
-
-
-class Effect(BaseModel):
-    """An identity to build on: override `send` (once per message) or `carry` (once per listener)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def send(self, message: Message) -> Message:
-        """Change or price a message as it leaves its sender."""
-        return message
-
-    def carry(self, delivery: Delivery, message: Message, seed: int) -> Delivery:
-        """Change what one listener receives; `delivery.symbols` is not None here."""
-        return delivery
-
-
-class Budget(Effect):
-    """At most `symbols` symbols a message; the rest is cut off."""
-
-    type: Literal["budget"] = "budget"
-    symbols: int = Field(ge=0)
-
-    def send(self, message: Message) -> Message:
-        """Cut the message to length."""
-        return Message(message.symbols[: self.symbols], message.alphabet, message.price)
-
-
-class Price(Effect):
-    """Every symbol sent costs its sender `per_symbol` of reward, and every non-empty message `per_message`."""
-
-    type: Literal["price"] = "price"
-    per_symbol: float = Field(default=0.0, ge=0)
-    per_message: float = Field(default=0.0, ge=0)
-
-    def send(self, message: Message) -> Message:
-        """Add the price of this message."""
-        cost = self.per_symbol * len(message.symbols) + self.per_message * bool(message.symbols)
-        return Message(message.symbols, message.alphabet, message.price + cost)
-
-
-class Loss(Effect):
-    """The whole message is lost with probability `p`, for each listener independently."""
-
-    type: Literal["loss"] = "loss"
-    p: float = Field(ge=0, le=1)
-
-    def carry(self, delivery: Delivery, message: Message, seed: int) -> Delivery:
-        """Lose it or not."""
-        return Delivery(None, delivery.delay) if uniform(seed) < self.p else delivery
-
-
-class Noise(Effect):
-    """Each symbol becomes another one of the alphabet with probability `p` (the q-ary symmetric channel)."""
-
-    type: Literal["noise"] = "noise"
-    p: float = Field(ge=0, le=1)
-
-    def carry(self, delivery: Delivery, message: Message, seed: int) -> Delivery:
-        """Replace symbols; a message of free text has no alphabet and passes unchanged."""
-        alphabet = message.alphabet
-        if len(set(alphabet)) < 2 or delivery.symbols is None:
-            return delivery
-        heard = list(delivery.symbols)
-        for i, symbol in enumerate(heard):
-            if uniform(seed, 2 * i) < self.p:
-                others = [other for other in alphabet if other != symbol]
-                heard[i] = others[below(len(others), seed, 2 * i + 1)]
-        return Delivery(tuple(heard), delivery.delay)
-
-
-class Delay(Effect):
-    """The message arrives `seconds` later, plus up to `jitter` seconds drawn for each listener."""
-
-    type: Literal["delay"] = "delay"
-    seconds: float = Field(ge=0)
-    jitter: float = Field(default=0.0, ge=0)
-
-    def carry(self, delivery: Delivery, message: Message, seed: int) -> Delivery:
-        """Add the delay."""
-        return Delivery(delivery.symbols, delivery.delay + self.seconds + self.jitter * uniform(seed))
-
-
-EffectConfig = Annotated[Budget | Price | Loss | Noise | Delay, Field(discriminator="type")]
+    members: tuple[str, ...] = ()
+    """Who speaks and hears there, in this order; empty for those whom the arena's rules name, or else every seat."""
+    topology: TopologyConfig = Named()
+    effects: tuple[EffectConfig, ...] = ()
 
 
 class Channel:
-    """Effects in the order in which a message meets them; without any, the channel is perfect."""
+    """Effects in the order in which a message meets them (without any it is perfect), over a topology."""
 
-    def __init__(self, effects: Sequence[Effect] = ()) -> None:
+    def __init__(self, effects: Sequence[Effect] = (), over: Topology | None = None, name: str = PUBLIC) -> None:
+        self.name = name
         self.effects = tuple(effects)
+        self.topology = over
+        self._taps = {e.seat: place for place, e in reversed(list(enumerate(self.effects))) if isinstance(e, Eavesdrop)}
 
-    def send(self, symbols: tuple[str, ...], alphabet: tuple[str, ...] = ()) -> Message:
-        """Apply what happens to a message as it leaves."""
-        message = Message(symbols, alphabet)
-        for effect in self.effects:
-            message = effect.send(message)
+    def audience(self, speaker: str, round_: int = 0) -> tuple[str, ...]:
+        """Return for whom a message is meant: whoever the topology lets hear."""
+        return () if self.topology is None else self.topology.audience(speaker, round_)
+
+    def eavesdroppers(self, speaker: str, audience: Sequence[str]) -> tuple[str, ...]:
+        """Return who may overhear a message that is meant for others."""
+        return tuple(seat for seat in self._taps if seat != speaker and seat not in audience)
+
+    def send(self, symbols: Symbols, alphabet: Symbols = (), seed: int = 0, sent: Sent = START) -> Message:
+        """Apply what happens to a message as it leaves; `seed` names the message, the effects add their own place."""
+        message = Message(symbols, alphabet, sent=sent)
+        for place, effect in enumerate(self.effects):
+            message = effect.send(message, key(seed, "send", place))
         return message
 
-    def carry(self, message: Message, seed: int, listener: str) -> Delivery:
-        """Apply what happens on the way to one listener; `seed` names the message, the effects add their own place."""
-        delivery = Delivery(message.symbols)
-        for place, effect in enumerate(self.effects):
-            if delivery.symbols is None:
-                break
-            delivery = effect.carry(delivery, message, key(seed, listener, place))
-        return delivery
+    def carry(self, message: Message, seed: int, listener: str) -> list[Delivery]:
+        """Apply what happens on the way to one listener: one delivery, and one more for each further copy."""
+        return self._carry(message, seed, listener, self.effects)
+
+    def overhear(self, message: Message, seed: int, seat: str) -> list[Delivery]:
+        """Apply what happens on the way to an eavesdropper; nothing if it does not catch this message."""
+        place = self._taps[seat]
+        tap = self.effects[place]
+        assert isinstance(tap, Eavesdrop)
+        caught = tap.overhears(key(seed, seat, place))
+        return self._carry(message, seed, seat, self.effects[:place]) if caught else []
+
+    @staticmethod
+    def _carry(message: Message, seed: int, listener: str, effects: Sequence[Effect]) -> list[Delivery]:
+        copies = [Delivery(message.symbols)]
+        for place, effect in enumerate(effects):
+            for k in range(len(copies)):
+                if copies[k].symbols is not None:
+                    at = key(seed, listener, place, *(("copy", k) if k else ()))
+                    copies[k] = effect.carry(copies[k], message, at)
+                    copies += copies[k : k + 1] * (effect.copies(at) - 1)
+        return copies
+
+    @property
+    def words(self) -> Symbols:
+        """Words that may be heard here though nobody can say them."""
+        written = [word for effect in self.effects for word in getattr(effect, "table", {}).values()]
+        return tuple(dict.fromkeys([*(word for effect in self.effects for word in effect.words), *written]))
+
+    # --- what it lets through --------------------------------------------------------------------------------
+
+    def capacity(self, alphabet: Symbols, inputs: Symbols = (), sent: Sent = START) -> float | None:
+        """Return the bits a symbol can carry to one listener; None where symbols do not travel independently.
+
+        In closed form where every effect is symmetric, else by Blahut-Arimoto.
+
+        Args:
+            alphabet: the symbols that noise may turn into each other.
+            inputs: those that may be sent, if not all of them.
+            sent: the moment, for effects that are not always the same.
+        """
+        q = len(alphabet)
+        if q < 1:
+            return None
+        if not inputs or set(inputs) == set(alphabet):
+            odds = self._odds(q, sent)
+            if odds is not None:
+                return (1 - odds.lost) * (1 - odds.erased) * capacity.symmetric(q, odds.changed)
+        laws = [self._law(symbol, alphabet, sent) for symbol in inputs or alphabet]
+        known = [law for law in laws if law is not None]
+        return capacity.blahut_arimoto(known)[0] if len(known) == len(laws) else None
+
+    def arrives(self, alphabet: Symbols, sent: Sent = START) -> float | None:
+        """Return the probability that a message arrives at one listener, at least once; None if it is not known."""
+        law = self._law(alphabet[0], alphabet, sent) if alphabet else None
+        return None if law is None else 1.0 - law.get((), 0.0)
+
+    def capacity_per_message(
+        self, places: Sequence[Symbols], least: int, alphabet: Symbols, sent: Sent = START
+    ) -> float | None:
+        """Return the bits a message can carry to one listener, its length included; None where that is not known.
+
+        Args:
+            places: the symbols that may stand at each place.
+            least: how many of the places must be filled.
+            alphabet: as for `capacity`.
+            sent: the moment, with what was sent before, for effects that are not always the same.
+        """
+        arrives = self.arrives(alphabet, sent)
+        if arrives is None:
+            return None
+        longest = len(places)
+        for effect in self.effects:
+            if isinstance(effect, Budget):
+                longest = len(effect.send(Message(("",) * longest, sent=sent), 0).symbols)
+        found = {inputs: self.capacity(alphabet, inputs, sent) for inputs in dict.fromkeys(places[:longest])}
+        symbols = [bits for inputs in places[:longest] if (bits := found[inputs]) is not None]
+        lengths = {min(n, longest) for n in range(least, len(places) + 1)}
+        return capacity.of_messages(symbols, sorted(lengths), arrives) if len(symbols) == longest else None
+
+    def _odds(self, q: int, sent: Sent) -> Odds | None:
+        """Return what all effects together do to a symbol, if every one of them is symmetric."""
+        changed = erased = lost = 0.0
+        for effect in self.effects:
+            odds = effect.odds(sent)
+            if odds is None:
+                return None
+            changed = capacity.in_series(q, changed, odds.changed)
+            erased += (1 - erased) * odds.erased
+            lost += (1 - lost) * odds.lost
+        return Odds(changed, erased, lost)
+
+    def _law(self, symbol: str, alphabet: Symbols, sent: Sent) -> Law | None:
+        """Return what becomes of one symbol, all copies together: p(copies | symbol)."""
+        law: Law = {(symbol,): 1.0}
+        for effect in self.effects:
+            after: Law = {}
+            for copies, p in law.items():
+                joint: Law = {(): p}
+                for copy in copies:
+                    outcomes = effect.law(copy, alphabet, sent)
+                    if outcomes is None:
+                        return None
+                    joint = _side_by_side(joint, outcomes)
+                after = _either(after, joint)
+            law = after
+        return law
+
+
+def _side_by_side(first: Law, second: Law) -> Law:
+    """Return the law of two copies, what became of the one before what became of the other."""
+    both: Law = {}
+    for a, p in first.items():
+        for b, chance in second.items():
+            if p * chance > 0:
+                both[a + b] = both.get(a + b, 0.0) + p * chance
+    return both
+
+
+def _either(first: Law, second: Law) -> Law:
+    """Add up what two exclusive cases contribute to a law."""
+    return {outcome: first.get(outcome, 0.0) + second.get(outcome, 0.0) for outcome in {**first, **second}}
+
+
+def build(name: str, config: ChannelConfig, seats: Sequence[str]) -> Channel:
+    """Lay a configured channel over its members; raises ProtocolError for a seat that does not exist.
+
+    Args:
+        name: of the channel.
+        config: its effects, topology and members; members default to all seats.
+        seats: every seat there is.
+    """
+    overhearing = [effect.seat for effect in config.effects if isinstance(effect, Eavesdrop)]
+    for seat in (*config.members, *overhearing):
+        if seat not in seats:
+            raise ProtocolError(f"channel {name}: no seat {seat!r}; the seats are {', '.join(seats)}")
+    if len(set(config.members)) != len(config.members):
+        raise ProtocolError(f"channel {name}: a member is named twice in {', '.join(config.members)}")
+    try:
+        graph = topology.build(config.topology, config.members or seats)
+    except ProtocolError as error:
+        raise ProtocolError(str(error) if name == PUBLIC else f"channel {name}: {error}") from None
+    return Channel(config.effects, graph, name)

@@ -17,6 +17,8 @@ REFEREE: Final = "referee"
 EVERYONE: Final = "*"
 NOBODY: Final = ""
 NO_DATA: Final[Mapping[str, Any]] = MappingProxyType({})
+COPY: Final = 1 << 32
+"""Copy k of a message that a channel doubled has k times this added to its count."""
 
 
 class Kind(StrEnum):
@@ -38,9 +40,9 @@ KINDS: Final = {kind.value: kind for kind in Kind}
 class Envelope(NamedTuple):
     """One message. `(episode, sender, n)` is its identity; `seq` and `time` are the referee's stamp.
 
-    `to` is an agent, everyone (`*`: whoever the topology lets hear) or nobody (the empty string: kept in the log
-    only). `data` holds what programs need beside the text, as JSON values. Within a process an envelope is trusted;
-    what comes from a wire or a file is checked by `from_json` and `checked`.
+    `to` is an agent, everyone (`*`: whoever the topology lets hear), a channel beside the public one, or nobody (the
+    empty string: kept in the log only). `data` holds what programs need beside the text, as JSON values. Within a
+    process an envelope is trusted; what comes from a wire or a file is checked by `from_json` and `checked`.
     """
 
     episode: str
@@ -58,6 +60,16 @@ class Envelope(NamedTuple):
     def id(self) -> str:
         """The identity as one string, for people and for wires that want one."""
         return f"{self.episode}/{self.sender}/{self.n}"
+
+    def as_heard(self, body: str, copy: int = 0) -> Envelope:
+        """Return the message as a listener received it.
+
+        A further copy of it has an identity of its own: an inbox drops what the bus brings twice, not what the channel
+        doubled.
+        """
+        if copy:
+            return self._replace(body=body, n=self.n + copy * COPY)
+        return self if body == self.body else self._replace(body=body)
 
     def to_json(self) -> bytes:
         """Serialise; raises ProtocolError beyond `MAX_BYTES`, and for `data` or text that JSON cannot hold."""

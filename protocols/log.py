@@ -60,10 +60,11 @@ class Log:
             if envelope.sender == agent:
                 replies.append(envelope)
             elif envelope.kind is Kind.SAY:
+                copies = 0
                 for to, time, body in heard:
                     if to == agent and body is not None:
-                        as_heard = envelope if body == envelope.body else envelope._replace(body=body)
-                        received.append((time, seq, as_heard))
+                        received.append((time, seq, envelope.as_heard(body, copies)))
+                        copies += 1
             elif envelope.to in (agent, EVERYONE):
                 received.append((envelope.time, seq, envelope))
         received.sort(key=lambda item: item[:2])

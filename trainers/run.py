@@ -224,7 +224,7 @@ class Run:
 
 def make_trainer(config: RunConfig, world: World) -> Trainer:
     """Build the policies from scratch, the critic, and the algorithm over them."""
-    size, words = config.policy, world.arena.vocabulary
+    size, words = config.policy, world.vocabulary
     names = ["shared"] if config.sharing == "shared" else list(world.agents)
     policies: dict[str, LanguageModel] = {
         name: tiny(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from marl.build import Trained
-    from marl.referee import Do
+    from marl.intervention import Do
     from protocols.log import Log
 
 
@@ -46,7 +46,7 @@ def fork(
     reproduces the original to the byte, which shows that what differs otherwise is the work of the change.
     """
     from marl import build
-    from marl.referee import Do
+    from marl.intervention import Do
     from protocols.log import load
 
     if say is not None and drop:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from marl.episode import Episode, Stop
 from marl.errors import UserError
+from marl.intervention import Do
 from marl.policy import Seats
-from marl.referee import Do
 from marl.rollout import Plan, collect, fork
 from marl.scenario import World
 from marl.study import lexicon

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from marl.episode import Episode
+from marl.intervention import Do
 from marl.policy import Policy
-from marl.referee import Do
 from marl.rollout import collect, fork, replay
 from marl.scenario import World
 from protocols.envelope import Kind
@@ -74,7 +74,7 @@ def test_do_changes_what_listeners_hear_and_nothing_before(name: str, body: str 
         for (other, other_heard), (before, before_heard) in zip(
             again.log.entries[at + 1 :], episode.log.entries[at + 1 :], strict=False
         ):
-            if (other.sender, other.body) != (before.sender, before.body):
+            if (other.sender, other.to, other.body) != (before.sender, before.to, before.body):
                 break
             assert other_heard == before_heard  # the channel draws the same numbers in both futures
 

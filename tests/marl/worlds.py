@@ -95,6 +95,15 @@ def world(name: str = "chat", *, arena: Mapping[str, Any] | None = None, **setti
     return world_of({"arena": {"name": name, **(arena or {})}, **settings})
 
 
+STORMY: Final[list[dict[str, Any]]] = [
+    {"type": "rewrite", "by": "shuffle"},
+    {"type": "budget", "symbols": 5, "messages": 2, "per": "episode"},
+    {"type": "eavesdrop", "seat": "c_0", "p": 0.7},
+    {"type": "duplicate", "p": 0.5},
+    {"type": "erasure", "p": 0.3},
+    {"type": "reorder", "p": 0.5, "seconds": 0.6},
+    {"type": "jam", "windows": [[0.4, 0.9]], "p": 0.5},
+]
 WORLDS: Final[dict[str, dict[str, Any]]] = {
     "lewis": {"name": "lewis"},
     "reference": {"name": "reference", "arena": {"distractors": 2, "values": 3}, "channel": NOISY},
@@ -105,6 +114,18 @@ WORLDS: Final[dict[str, dict[str, Any]]] = {
     "chat, all effects": {"name": "chat", "channel": NOISY, "latency": SLOW},
     "chat, one after another": {"name": "chat", "channel": NOISY, "latency": SLOW, "floor": "rounds"},
     "chat on a ring": {"name": "chat", "arena": {"players": 4}, "topology": {"type": "ring"}, "channel": NOISY},
+    "chat with channels": {
+        "name": "chat",
+        "arena": {"rounds": 3, "least": 0},
+        "channels": {"side": {"members": ["a_0", "b_0"], "effects": STORMY}, "group": {"topology": {"type": "chain"}}},
+        "latency": SLOW,
+    },
+    "chat on a changing graph": {
+        "name": "chat",
+        "arena": {"players": 4, "rounds": 3},
+        "topology": {"type": "changing", "graphs": [{"type": "star"}, {"type": "random", "p": 0.5, "every": 1}]},
+        "channel": STORMY,
+    },
     "chat on a chain": {"name": "chat", "topology": {"type": "chain"}, "latency": SLOW},
     "chat with a deadline": {
         "name": "chat",
@@ -119,7 +140,7 @@ WORLDS: Final[dict[str, dict[str, Any]]] = {
 
 def lm_for(world: World, seed: int = 1, init: float = 0.3, words: Sequence[str] = ()) -> LanguageModel:
     """A model so small that a test may run it a thousand times, with weights so large that it has opinions."""
-    vocabulary = (*world.arena.vocabulary, *words)
+    vocabulary = (*world.vocabulary, *words)
     return tiny(vocabulary, width=16, layers=2, heads=2, context=256, init=init, seed=seed)
 
 

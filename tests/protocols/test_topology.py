@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from protocols.errors import ProtocolError
-from protocols.topology import Edges, Named, TopologyConfig, build
+from protocols.topology import Changing, Edges, Fixed, TopologyConfig, build
 
-CONFIGS: TypeAdapter[Named | Edges] = TypeAdapter(TopologyConfig)
+CONFIGS: TypeAdapter[Fixed | Changing] = TypeAdapter(TopologyConfig)
 SEATS = st.integers(0, 7).map(lambda n: [f"a_{i}" for i in range(n)])
 
 
@@ -51,7 +51,7 @@ def test_an_audience_lies_within_the_graph(seats: list[str], data: st.DataObject
     topology = build(data.draw(shapes | st.just(Edges(edges=tuple(edges)))), seats)
     for agent in seats:
         audience = topology.audience(agent)
-        assert list(audience) == [seat for seat in seats if topology.graph.has_edge(agent, seat)]
+        assert list(audience) == [seat for seat in seats if topology.graph().has_edge(agent, seat)]
         assert agent not in audience
 
 

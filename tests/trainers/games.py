@@ -28,7 +28,7 @@ def trainer(world: World, models: dict[str, LanguageModel], kind: type[Mappo] = 
     made = config(**settings)
     critic = None
     if made.critic != "none":
-        words = world.arena.vocabulary
+        words = world.vocabulary
         critic = Critic(world.agents, words, scope=made.critic, width=16, layers=1, heads=2, context=512, seed=5)
         torch.nn.init.normal_(critic.head.weight, std=0.5, generator=torch.Generator().manual_seed(2))
     names = list(models)

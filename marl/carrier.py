@@ -1,0 +1,108 @@
+"""Carrying messages: which channel one goes out on, what it costs, what each listener hears of it, and when.
+
+One carrier serves one episode. It knows nothing of the arena: what is said comes in as words, and goes out as
+envelopes to whoever hears them, in the order in which they fall due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from arenas.spec import ReplySpec, Words
+from marl.intervention import Do
+from marl.scenario import World
+from protocols.bus import Bus
+from protocols.channel import PUBLIC, Channel
+from protocols.draws import key
+from protocols.envelope import EVERYONE, Envelope
+from protocols.log import Heard, Log
+from protocols.message import Message, Sent, Usage
+
+
+class Outgoing(NamedTuple):
+    """A message as it leaves its sender: the words said, and what the channel made of them."""
+
+    channel: Channel
+    words: Words
+    message: Message
+    seed: int
+    round: int
+
+    @property
+    def to(self) -> str:
+        """What its envelope says it is for: everyone, or the name of a channel beside the public one."""
+        return EVERYONE if self.channel.name == PUBLIC else self.channel.name
+
+
+class Carrier:
+    """The messages of one episode. `told` counts the envelopes each agent was sent, `prices` what each one owes."""
+
+    def __init__(self, world: World, bus: Bus, topics: Mapping[str, str], log: Log, do: Do | None) -> None:
+        self.told = dict.fromkeys(topics, 0)
+        self.prices = dict.fromkeys(topics, 0.0)
+        self._world = world
+        self._bus = bus
+        self._topics = topics
+        self._log = log
+        self._do = do
+        self._due: list[tuple[float, int, int, str, Envelope]] = []  # (time, seq, copy, listener, as heard)
+        self._used: dict[tuple[str, str], tuple[int, Usage, Usage]] = {}  # (channel, sender): round, its use, all use
+
+    @property
+    def next_due(self) -> float | None:
+        """When the next message on its way arrives, in seconds of the episode; None if there is none."""
+        return self._due[0][0] if self._due else None
+
+    async def tell(self, agent: str, envelope: Envelope) -> None:
+        """Put an envelope into an agent's inbox."""
+        self.told[agent] += 1
+        await self._bus.publish(self._topics[agent], envelope)
+
+    async def deliver(self, now: float) -> None:
+        """Hand over every message that is due."""
+        while self._due and self._due[0][0] <= now + 1e-9:
+            _, _, _, listener, as_heard = heappop(self._due)
+            await self.tell(listener, as_heard)
+
+    def send(self, agent: str, spec: ReplySpec, words: Words, seq: int, time: float, round_: int) -> Outgoing:
+        """Put words on their channel as message number `seq` of the log, and charge their sender."""
+        name, symbols = spec.route(words)
+        channel = self._world.channels[name]
+        if not channel.effects:
+            return Outgoing(channel, symbols, Message(symbols, spec.symbols), 0, round_)
+        seed = key(self._log.seed, self._log.episode, "channel", seq)
+        last, turn, episode = self._used.get((name, agent), (round_, Usage(), Usage()))
+        if last != round_:
+            turn = Usage()
+        message = channel.send(symbols, spec.symbols, seed, Sent(time, round_, turn, episode))
+        if used := len(message.symbols):
+            turn, episode = (Usage(each.messages + 1, each.symbols + used) for each in (turn, episode))
+            self._used[name, agent] = (round_, turn, episode)
+        self.prices[agent] += message.price
+        return Outgoing(channel, symbols, message, seed, round_)
+
+    def carry(self, entry: Envelope, out: Outgoing) -> tuple[Heard, ...]:
+        """Send a stamped message on its way, and return what everyone will hear of it."""
+        channel, speaker = out.channel, entry.sender
+        audience = channel.audience(speaker, out.round)
+        arriving = [(seat, each) for seat in audience for each in channel.carry(out.message, out.seed, seat)]
+        for seat in channel.eavesdroppers(speaker, audience):
+            arriving += [(seat, each) for each in channel.overhear(out.message, out.seed, seat)]
+        heard = [self._heard(entry, seat, *delivery) for seat, delivery in arriving]
+        if channel.name in self._world.scenario.closed:
+            heard = [Heard(each.to, each.time, None) for each in heard]
+        if self._do is not None and self._do.seq == entry.seq:
+            heard = [Heard(each.to, each.time, self._do.body) for each in heard]
+        copies: dict[str, int] = {}
+        for listener, time, body in heard:
+            if body is not None:
+                copy = copies[listener] = copies.get(listener, -1) + 1
+                heappush(self._due, (time, entry.seq, copy, listener, entry.as_heard(body, copy)))
+        return tuple(heard)
+
+    @staticmethod
+    def _heard(entry: Envelope, listener: str, symbols: Words | None, delay: float) -> Heard:
+        time = round(entry.time + delay, 9) if delay else entry.time
+        return Heard(listener, time, None if symbols is None else " ".join(symbols))
