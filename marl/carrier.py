@@ -47,6 +47,7 @@ class Carrier:
         self._topics = topics
         self._log = log
         self._do = do
+        self._untouched = do is None and not world.scenario.closed
         self._due: list[tuple[float, int, int, str, Envelope]] = []  # (time, seq, copy, listener, as heard)
         self._used: dict[tuple[str, str], tuple[int, Usage, Usage]] = {}  # (channel, sender): round, its use, all use
 
@@ -87,6 +88,12 @@ class Carrier:
         """Send a stamped message on its way, and return what everyone will hear of it."""
         channel, speaker = out.channel, entry.sender
         audience = channel.audience(speaker, out.round)
+        if not channel.effects and self._untouched:
+            said = " ".join(out.words)
+            as_heard = entry.as_heard(said)
+            for listener in audience:
+                heappush(self._due, (entry.time, entry.seq, 0, listener, as_heard))
+            return tuple([Heard(listener, entry.time, said) for listener in audience])
         arriving = [(seat, each) for seat in audience for each in channel.carry(out.message, out.seed, seat)]
         for seat in channel.eavesdroppers(speaker, audience):
             arriving += [(seat, each) for each in channel.overhear(out.message, out.seed, seat)]
