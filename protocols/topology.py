@@ -146,7 +146,7 @@ def build(config: Fixed | Changing, seats: Sequence[str]) -> Topology:
     if isinstance(config, Edges | GraphML):
         known = _listeners(seats, _named(config, seats))
         return Topology(config.type, seats, lambda round_: known)
-    every: int = getattr(config, "every", 0)
+    again: int = getattr(config, "every", 0)
 
     @lru_cache(maxsize=4)
     def drawn(epoch: int) -> Audiences:
@@ -156,7 +156,7 @@ def build(config: Fixed | Changing, seats: Sequence[str]) -> Topology:
             raise ProtocolError(f"topology: no {config.type} graph over {len(seats)} seats: {error}") from None
 
     first = drawn(0)  # what cannot be drawn is found now
-    return Topology(config.type, seats, (lambda round_: drawn(round_ // every)) if every else lambda round_: first)
+    return Topology(config.type, seats, (lambda round_: drawn(round_ // again)) if again else lambda round_: first)
 
 
 def _listeners(seats: Sequence[str], pairs: Iterable[Pair]) -> Audiences:
