@@ -1,7 +1,8 @@
 """Matrix games: two players choose at once, a table pays both; played once or for `rounds` rounds.
 
 From the second round on each player is shown what both did in the round before, its own action first. Nothing is said,
-so play is coordinated only by what was agreed in training.
+so play is coordinated only by what was agreed in training; with `talk` above 0 both say so many symbols that mean
+nothing and bind nobody before they choose (cheap talk, Farrell & Rabin 1996).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
-from arenas.spec import Words, choose, symbols
+from arenas.spec import ReplySpec, Words, choose, say, symbols
 
 PLAYERS: Final = ("player_0", "player_1")
 Payoffs = Sequence[Sequence[Sequence[float]]]
@@ -80,10 +81,16 @@ class Matrix(Arena):
     cases = 1  # nothing is drawn
 
     def __init__(
-        self, game: str = "climbing", payoffs: Payoffs | None = None, rounds: int = 1, k: float = -100.0
+        self,
+        game: str = "climbing",
+        payoffs: Payoffs | None = None,
+        rounds: int = 1,
+        k: float = -100.0,
+        talk: int = 0,
+        alphabet: int = 4,
     ) -> None:
-        if rounds < 1:
-            raise ArenaError(f"matrix needs rounds >= 1, not {rounds}")
+        if rounds < 1 or talk < 0 or alphabet < 1:
+            raise ArenaError(f"matrix needs rounds >= 1, talk >= 0, alphabet >= 1, not {rounds=}, {talk=}, {alphabet=}")
         if payoffs is None and game not in classics():
             raise ArenaError(f"no matrix game {game!r}: there are {', '.join(classics())}; or give payoffs")
         actions, table = classics(k)[game] if payoffs is None else (symbols("a", len(payoffs)), payoffs)
@@ -93,20 +100,27 @@ class Matrix(Arena):
             self.payoffs = np.empty(0)
         if self.payoffs.ndim != 3 or self.payoffs.shape[2] != 2 or not np.isfinite(self.payoffs).all():
             raise ArenaError("payoffs are rows of equal length of pairs of numbers, such as [[[3, 3], [0, 5]]]")
-        self.rounds = rounds
-        self.tags = (kind(self.payoffs),)
+        self.rounds, self.talk = rounds, talk
+        self.tags = (kind(self.payoffs), *(("communication",) if talk else ()))
         columns = actions if payoffs is None else symbols("a", self.payoffs.shape[1])
         words = ("round", *symbols("t", rounds + 1), "last")
-        super().__init__(dict(zip(PLAYERS, map(choose, (actions, columns)), strict=True)), words)
+        talks = (say(symbols("m", alphabet), talk),) if talk else ()
+        specs = {player: (*talks, choose(own)) for player, own in zip(PLAYERS, (actions, columns), strict=True)}
+        super().__init__(specs, words, view_words=32 + (talk and (talk + 2) * rounds))
 
     def lay(self, case: int) -> None:
         """Begin with the first round."""
         self.round = 0
+        self.talking = self.talk > 0
         self.played: Words = ()
 
     def acting(self) -> tuple[str, ...]:
         """Both at once."""
         return PLAYERS
+
+    def spec(self, agent: str) -> ReplySpec:
+        """First a message, if there is talk; then an action."""
+        return self.replies[agent][0 if self.talking else -1]
 
     def view(self, agent: str) -> str:
         """The number of the round, and what both did in the last one: one's own action first."""
@@ -114,8 +128,12 @@ class Matrix(Arena):
         return " ".join(["round", f"t{self.round}", *(("last", *played) if played else ())])
 
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Pay both what the table says."""
-        cell = tuple(self.replies[player][0].index(replies[player]) for player in PLAYERS)
+        """Pay both what the table says; talk pays nothing."""
+        if self.talking:
+            self.talking = False
+            return Outcome()
+        self.talking = self.talk > 0
+        cell = tuple(self.replies[player][-1].index(replies[player]) for player in PLAYERS)
         self.played = tuple(replies[player][0] for player in PLAYERS)
         self.round += 1
         return Outcome(dict(zip(PLAYERS, self.payoffs[cell].tolist(), strict=True)), done=self.round == self.rounds)
@@ -127,7 +145,7 @@ class Matrix(Arena):
     def anchors(self) -> Anchors:
         """Return the mean and the best cell (mean of both players), and `equilibrium`, times the rounds.
 
-        No message exists, and which cell to play can be agreed in training: so silent = full, the best joint play.
+        Which cell to play can be agreed in training, without a message: so silent = full, the best joint play.
         """
         means = self.payoffs.mean(2) * self.rounds
         value = equilibrium(self.payoffs)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from arenas.core import Arena, Outcome
 from arenas.spec import ReplySpec, Words
+from marl import floors
 from marl.carrier import Carrier
 from marl.episode import Episode, Finish, Sample, Stop, Turn
 from marl.intervention import Do
 from marl.scenario import World
 from protocols import topics
 from protocols.bus import Bus, Subscription
+from protocols.clock import episode_loop
 from protocols.draws import key
 from protocols.envelope import EVERYONE, KINDS, NO_DATA, NOBODY, REFEREE, Envelope, Kind
 from protocols.log import Entry, Log
@@ -25,6 +27,16 @@ from protocols.log import Entry, Log
 
 class ParticipantError(RuntimeError):
     """An agent failed; the message is its error."""
+
+
+class Question(NamedTuple):
+    """What an agent is asked. `free`: it may stay silent unheard; `speaking` and `silence` cost it so much reward."""
+
+    spec: ReplySpec
+    view: str
+    free: bool = False
+    speaking: float = 0.0
+    silence: float = 0.0
 
 
 class Referee:
@@ -40,6 +52,8 @@ class Referee:
         self._began = self._loop.time()  # the log counts from here, so it does not depend on when the episode is played
         self._carrier = Carrier(world, bus, self._to, log, do)
         self._seen = dict.fromkeys(world.agents, 0)  # envelopes an agent had been sent when it was last asked
+        self.stage = 0
+        self._inbox = Subscription()
         self._sent = 0
         self._turns: list[Turn] = []
         self._rewards: list[tuple[float, ...]] = []
@@ -48,8 +62,9 @@ class Referee:
     async def play(self, inbox: Subscription) -> Episode:
         """Play to the end; a failing participant ends the episode with `stop = error`."""
         error = ""
+        self._inbox = inbox
         try:
-            stop = await self._stages(inbox)
+            stop = await self._stages()
         except ParticipantError as failure:
             stop, error = Stop.ERROR, str(failure)
         end = self._stamp(Kind.END, EVERYONE, stop.value)
@@ -66,76 +81,108 @@ class Referee:
             self._drift + inbox.dropped + inbox.duplicates,
         )
 
-    async def _stages(self, inbox: Subscription) -> Stop:
+    async def _stages(self) -> Stop:
         arena = self.arena
         arena.begin(key(self.log.seed, self.log.episode, "deal"), **self.log.deal)
         hidden = arena.hidden()
         self._stamp(Kind.WORLD, NOBODY, hidden)
-        stage = 0
         while True:
-            replies: dict[str, Words | None] = {}
-            for group in self.world.scenario.floor.turns(arena.acting()):
-                replies.update(await self._ask(group, stage, inbox))
-            outcome = arena.advance(replies)
+            outcome = arena.advance(await floors.hold(self))
             self._pay(outcome)
             if outcome.done:
                 return Stop.TRUNCATED if outcome.truncated else Stop.TERMINATED
             if (now_hidden := arena.hidden()) != hidden:
                 hidden = now_hidden
                 self._stamp(Kind.WORLD, NOBODY, hidden)
-            stage += 1
+            self.stage += 1
 
-    async def _ask(self, group: tuple[str, ...], stage: int, inbox: Subscription) -> Mapping[str, Words | None]:
-        """Show each agent of the group its view, and take in their replies."""
-        asks = {agent: self.arena.spec(agent) for agent in group}
-        specs = {agent: self.world.reply_spec(agent, spec) for agent, spec in asks.items()}
-        await self._deliver()
-        asked: dict[int, str] = {}
+    async def ask(self, questions: Mapping[str, Question]) -> dict[str, Words | None]:
+        """Ask several agents at once, and take in their replies in this order; None for one that was not legal."""
+        await self.deliver()
+        asked = {await self.show(agent, question): agent for agent, question in questions.items()}
+        replies = await self._replies(asked)
+        return {agent: await self.accept(agent, each, replies.get(agent)) for agent, each in questions.items()}
+
+    async def show(self, agent: str, question: Question) -> int:
+        """Send an agent a view that asks for a reply, and return its place in the log."""
         deadline = self.world.scenario.deadline
         limit = {} if deadline is None else {"deadline": deadline}
-        for agent in group:
-            view = self._stamp(Kind.VIEW, agent, self.arena.view(agent), {"reply": specs[agent].wire, **limit})
-            asked[view.seq] = agent
-            await self._carrier.tell(agent, view)
-            self._seen[agent] = self._carrier.told[agent]
-        replies = await self._replies(asked, inbox, deadline)
-        legal: dict[str, Words | None] = {}
-        for agent in group:
-            words = await self._accept(agent, specs[agent], replies.get(agent), stage)
-            spec = specs[agent]  # the arena does not hear on which of the scenario's channels a thing was said
-            legal[agent] = words if words is None or spec is asks[agent] else spec.route(words)[1]
-        return legal
+        view = self._stamp(Kind.VIEW, agent, question.view, {"reply": question.spec.wire, **limit})
+        await self._carrier.tell(agent, view)
+        self._seen[agent] = self._carrier.told[agent]
+        return view.seq
 
-    async def _replies(self, asked: dict[int, str], inbox: Subscription, deadline: float | None) -> dict[str, Envelope]:
+    def news(self, agent: str) -> bool:
+        """Say whether an agent was sent anything since it was last asked."""
+        return self._carrier.told[agent] > self._seen[agent]
+
+    async def _replies(self, asked: Mapping[int, str]) -> dict[str, Envelope]:
         """Wait for one reply of each agent asked, carrying messages that fall due meanwhile."""
         replies: dict[str, Envelope] = {}
-        until = None if deadline is None else round(self._now() + deadline, 9)
+        until = self.patience()
         while len(replies) < len(asked):
-            due = self._carrier.next_due
-            if until is None and due is None:
-                envelope = await inbox.get()
-            else:
-                wake = min(t for t in (until, due) if t is not None)
-                try:
-                    # A reply at the very instant of the deadline still counts.
-                    async with asyncio.timeout_at(self._began + wake + 1e-6):
-                        envelope = await inbox.get()
-                except TimeoutError:
-                    await self._deliver()
-                    if until is not None and self._now() >= until:
-                        break
-                    continue
-            agent = asked.get(-1 if envelope.reply_to is None else envelope.reply_to)
-            if envelope.kind is Kind.END:
-                raise ParticipantError(f"{envelope.sender}: {envelope.body}")
-            if agent is None or agent != envelope.sender or agent in replies:
-                self._drift += 1
-                continue
-            replies[agent] = envelope
+            envelope = await self._next(until)
+            if envelope is not None:
+                self._take(envelope, asked, replies)
+            elif until is not None and self.now() >= until:
+                break
         return replies
 
-    async def _accept(self, agent: str, spec: ReplySpec, reply: Envelope | None, stage: int) -> Words | None:
+    async def instant(self, asked: Mapping[int, str], until: Mapping[int, float | None]) -> dict[str, Envelope | None]:
+        """Wait for the next replies: all that come at one instant, so that their order among each other is no matter.
+
+        None stands for an agent whose time is up. Nothing at all comes back if messages fell due first.
+        """
+        replies: dict[str, Envelope] = {}
+        envelope = await self._next(min((u for u in until.values() if u is not None), default=None))
+        if envelope is None:
+            return {asked[seq]: None for seq, u in until.items() if u is not None and self.now() >= u}
+        self._take(envelope, asked, replies)
+        await episode_loop().settled()
+        while len(self._inbox):
+            self._take(await self._inbox.get(), asked, replies)
+        return {**replies}
+
+    async def _next(self, until: float | None) -> Envelope | None:
+        """Wait for an envelope; None if messages fell due first, which are then delivered, or the time was up."""
+        due = self._carrier.next_due
+        if until is None and due is None:
+            return await self._inbox.get()
+        wake = min(t for t in (until, due) if t is not None)
+        try:
+            # A reply at the very instant of the deadline still counts.
+            async with asyncio.timeout_at(self._began + wake + 1e-6):
+                return await self._inbox.get()
+        except TimeoutError:
+            await self.deliver()
+            return None
+
+    def _take(self, envelope: Envelope, asked: Mapping[int, str], replies: dict[str, Envelope]) -> None:
+        agent = asked.get(-1 if envelope.reply_to is None else envelope.reply_to)
+        if envelope.kind is Kind.END:
+            raise ParticipantError(f"{envelope.sender}: {envelope.body}")
+        if agent is None or agent != envelope.sender or agent in replies:
+            self._drift += 1
+        else:
+            replies[agent] = envelope
+
+    def patience(self) -> float | None:
+        """Return until when who is asked now may reply; None where there is no deadline."""
+        deadline = self.world.scenario.deadline
+        return None if deadline is None else round(self.now() + deadline, 9)
+
+    async def wait(self) -> bool:
+        """Wait until messages on their way have arrived; False if there are none."""
+        due = self._carrier.next_due
+        if due is None:
+            return False
+        await asyncio.sleep(max(due - self.now(), 0.0))
+        await self.deliver()
+        return True
+
+    async def accept(self, agent: str, question: Question, reply: Envelope | None) -> Words | None:
         """Stamp a reply, carry it if it was said, and record the turn; None if it was not a legal reply."""
+        spec = question.spec
         data: dict[str, Any] = {"missing": True, "seen": self._seen[agent]}
         if reply is None:
             words, sample = None, Sample("", finish=Finish.MISSING)
@@ -155,42 +202,38 @@ class Referee:
             if words is None:
                 data["legal"] = False
         kind = KINDS[spec.kind]
-        if kind is Kind.SAY and words is not None and spec.route(words)[0]:
-            entry = await self._say(agent, spec, sample.text, words, data, reply, stage)
+        if fee := question.speaking if words else question.silence:
+            data["price"] = fee
+            self._carrier.prices[agent] += fee
+        if kind is Kind.SAY and words is not None and (words or not question.free) and spec.route(words)[0]:
+            entry = await self._say(agent, spec, sample.text, words, data, reply)
         else:
             # The arena shows moves, not the bus; and where silence is a choice nobody hears it.
             entry = self._stamp(kind, NOBODY, sample.text, data, agent, reply)
         effect = spec.default if words is None else words
-        self._turns.append(Turn(agent, entry.seq, stage, spec, effect, words is not None, sample))
+        self._turns.append(Turn(agent, entry.seq, self.stage, spec, effect, words is not None, sample))
         return words
 
     async def _say(
-        self,
-        agent: str,
-        spec: ReplySpec,
-        text: str,
-        words: Words,
-        data: dict[str, Any],
-        reply: Envelope | None,
-        stage: int,
+        self, agent: str, spec: ReplySpec, text: str, words: Words, data: dict[str, Any], reply: Envelope | None
     ) -> Envelope:
         """Put a message on its channel: price it, stamp it with what each listener will hear, and send it off."""
         carrier, entries = self._carrier, self.log.entries
-        out = carrier.send(agent, spec, words, len(entries), self._now(), stage)
+        out = carrier.send(agent, spec, words, len(entries), self.now(), self.stage)
         if out.message.price:
-            data["price"] = out.message.price
+            data["price"] = data.get("price", 0.0) + out.message.price
         body = " ".join(out.words) if len(spec.channels) > 1 else text  # what is said does not hold where
         entry = self._stamp(Kind.SAY, out.to, body, data, agent, reply)
         entries[entry.seq] = Entry(entry, carrier.carry(entry, out))
-        await self._deliver()
+        await self.deliver()
         return entry
 
-    async def _deliver(self) -> None:
+    async def deliver(self) -> None:
         """Hand over every message that is due."""
         if self._carrier.next_due is not None:
-            await self._carrier.deliver(self._now())
+            await self._carrier.deliver(self.now())
 
-    def _now(self) -> float:
+    def now(self) -> float:
         """Return the time since the episode began, in seconds."""
         return round(self._loop.time() - self._began, 9)
 
@@ -222,7 +265,7 @@ class Referee:
             n = reply.n if reply is not None else 0
         answered = None if reply is None else reply.reply_to
         envelope = Envelope(
-            self.log.episode, sender, n, kind, to, len(entries), self._now(), body, data or NO_DATA, answered
+            self.log.episode, sender, n, kind, to, len(entries), self.now(), body, data or NO_DATA, answered
         )
         entries.append(Entry(envelope))
         return envelope

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +13,7 @@ from arenas.spec import ReplySpec, on
 from protocols import Channel, Floor, ProtocolError, Topology, channel, topics
 from protocols.channel import PUBLIC, ChannelConfig
 from protocols.effects import EffectConfig
+from protocols.floor import FloorConfig, Moderator
 from protocols.settings import Settings
 from protocols.topology import Named, TopologyConfig
 
@@ -55,7 +57,7 @@ class Scenario(Settings):
     """Channels beside the public one. Their members choose, with the first word of a message, where to say it."""
     closed: tuple[str, ...] = ()
     """Channels on which everything is lost: the control run without communication."""
-    floor: Floor = Floor.SIMULTANEOUS
+    floor: FloorConfig = Floor.SIMULTANEOUS
     latency: Latency = Latency()
     deadline: float | None = Field(default=None, gt=0, description="seconds an agent has for a reply")
 
@@ -76,6 +78,9 @@ class World:
         self.arena = scenario.arena.make()
         self.agents = tuple(self.arena.possible_agents)
         self.channels = self._channels()
+        floor = scenario.floor
+        if isinstance(floor, Moderator) and floor.seat and floor.seat not in self.agents:
+            raise ProtocolError(f"floor: no seat {floor.seat!r}; the seats are {', '.join(self.agents)}")
         self.anchors = self.arena.anchors()
         self._idle: list[arenas.Arena] = []
         self._specs: dict[tuple[str, ReplySpec], ReplySpec] = {}
@@ -97,7 +102,8 @@ class World:
         """Every word of the arena, and those that the protocol adds: what an agent may hear or reply."""
         named = tuple(name for name in self.channels if name != PUBLIC)
         added = [*((PUBLIC, *named) if named else ()), *(word for c in self.channels.values() for word in c.words)]
-        return tuple(dict.fromkeys([*self.arena.vocabulary, *added]))
+        asked = () if isinstance(self.scenario.floor, Floor) else self.scenario.floor.words
+        return tuple(dict.fromkeys([*self.arena.vocabulary, *added, *asked]))
 
     def reply_spec(self, agent: str, spec: ReplySpec) -> ReplySpec:
         """Return what an agent may reply where the arena asks for `spec`.
@@ -111,6 +117,15 @@ class World:
             mine = [name for name in self.scenario.channels if agent in self._members(name)]
             known = on(spec.places, spec.least, (PUBLIC, *mine)) if mine else spec
             self._specs[agent, spec] = known
+        return known
+
+    def or_silent(self, spec: ReplySpec) -> ReplySpec:
+        """Return a spec that allows silence too."""
+        if spec.least == 0:
+            return spec
+        known = self._specs.get(("", spec))
+        if known is None:
+            known = self._specs["", spec] = replace(spec, least=0)
         return known
 
     def _members(self, name: str) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ class _IdleSelector(selectors.DefaultSelector):
         self.now = 0.0
         self.held = 0
         self.hooks: list[IdleHook] = []
+        self.settling: list[asyncio.Future[None]] = []
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is not None and timeout <= 0:
@@ -46,12 +47,18 @@ class _IdleSelector(selectors.DefaultSelector):
             worked |= hook()
         if worked:
             return super().select(0)
-        if not self.virtual:
+        if not self.virtual and not self.settling:
             return super().select(timeout)
         if self.held:
             return super().select(None)
         if events := super().select(0):
             return events
+        if self.settling:
+            while self.settling:
+                future = self.settling.pop()
+                if not future.done():
+                    future.set_result(None)
+            return []
         if timeout is None:
             raise DeadlockError("every agent waits and nothing is scheduled: a reply, a deadline or an end is missing")
         self.now = round(self.now + timeout, 9)  # whole nanoseconds, so that equal times compare equal
@@ -103,6 +110,12 @@ class EpisodeLoop(asyncio.SelectorEventLoop):
     def on_idle(self, hook: IdleHook) -> None:
         """Call `hook` whenever nothing is runnable; it returns whether it made something runnable."""
         self._idle.hooks.append(hook)
+
+    async def settled(self) -> None:
+        """Wait until all that can happen at this instant has happened: nothing is runnable, and no hook has work."""
+        future = self.create_future()
+        self._idle.settling.append(future)
+        await future
 
     @contextmanager
     def holding(self) -> Iterator[None]:

@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from protocols.draws import below, key
+from protocols.settings import Settings
+
+CALL: Final = "floor"
+"""What a moderator, or a bidder, is shown: the floor is open, and to whom."""
+DONE: Final = "done"
+"""What a moderator replies when nobody else is to speak."""
 
 
 class Floor(StrEnum):
@@ -16,3 +27,81 @@ class Floor(StrEnum):
         if self is Floor.ROUNDS:
             return tuple((agent,) for agent in acting)
         return (acting,) if acting else ()
+
+
+class Moderator(Settings):
+    """One speaker after another: the one that `seat` calls, or in an order that is drawn anew for each stage.
+
+    The seat is asked whom to call among those who have not spoken, until it replies `done`; who was not called does not
+    speak in this stage. Only messages are moderated: moves are made at once.
+    """
+
+    words: ClassVar[tuple[str, ...]] = (CALL, DONE)
+    type: Literal["moderator"] = "moderator"
+    seat: str = ""
+
+    def order(self, acting: tuple[str, ...], seed: int, episode: str, stage: int) -> tuple[str, ...]:
+        """Return the drawn order of a stage (Fisher-Yates)."""
+        drawn, place = list(acting), key(seed, episode, "floor", stage)
+        for i in range(len(drawn) - 1, 0, -1):
+            j = below(i + 1, place, i)
+            drawn[i], drawn[j] = drawn[j], drawn[i]
+        return tuple(drawn)
+
+
+class Free(Settings):
+    """Anyone may speak at any time: an agent is asked when a stage begins and whenever it has heard something new.
+
+    It may stay silent, which nobody hears. A stage ends when nobody has anything new to hear; after `limit` messages
+    nobody is asked again. `speaking` and `silence` are what each reply costs.
+
+    With `bids` above 0 there is one speaker at a time: all bid bid0 (not at all) to so much, the highest bid gets the
+    floor and pays `speaking` for each step of it, and so on until nobody bids. Equal bids are drawn for.
+    """
+
+    type: Literal["free"] = "free"
+    limit: int = Field(default=16, ge=1)
+    speaking: float = Field(default=0.0, ge=0)
+    silence: float = Field(default=0.0, ge=0)
+    bids: int = Field(default=0, ge=0, le=64)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Words that bidders hear and say."""
+        return (CALL, *self.levels) if self.bids else ()
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The bids, from none to the highest."""
+        return tuple(f"bid{level}" for level in range(self.bids + 1))
+
+    @staticmethod
+    def winner(bids: dict[str, int], seed: int, episode: str, stage: int, turn: int) -> str | None:
+        """Return who bid most, None if nobody bid at all."""
+        top = max(bids.values(), default=0)
+        best = [agent for agent, bid in bids.items() if bid == top]
+        return best[below(len(best), key(seed, episode, "bid", stage, turn))] if top > 0 else None
+
+
+NAMES: Final = (*(floor.value for floor in Floor), "moderator", "free")
+
+
+def _kind(given: Any) -> str:
+    return given.type if isinstance(given, Moderator | Free) else given["type"] if isinstance(given, dict) else "name"
+
+
+def _named(given: Any) -> Any:
+    """Take a name for the floor of that name with its defaults; raises ValueError for one that there is not."""
+    name = given.get("type") if isinstance(given, dict) else getattr(given, "type", given)
+    if name not in NAMES:
+        raise ValueError(f"Input should be {', '.join(map(repr, NAMES[:-1]))} or {NAMES[-1]!r}, not {name!r}")
+    if isinstance(given, dict) and name in tuple(Floor):
+        return name
+    return {"type": name} if isinstance(given, str) and name in ("moderator", "free") else given
+
+
+FloorConfig = Annotated[
+    Annotated[Floor, Tag("name")] | Annotated[Moderator, Tag("moderator")] | Annotated[Free, Tag("free")],
+    Discriminator(_kind),
+    BeforeValidator(_named),
+]

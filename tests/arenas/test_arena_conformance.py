@@ -27,6 +27,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("matrix", {}),
     ("matrix", {"game": "prisoners_dilemma", "rounds": 5}),
     ("matrix", {"game": "penalty", "k": -5, "rounds": 2}),
+    ("matrix", {"game": "stag_hunt", "rounds": 3, "talk": 2, "alphabet": 3}),
     ("matrix", {"payoffs": [[[1, 2], [0, 0.5], [3, -1]], [[4, 0], [2, 2], [1, 1]]], "rounds": 3}),
 ]
 

@@ -30,7 +30,7 @@ from arenas import ArenaError
         ("reconstruction", {"held_out": 0.5, "attributes": 1}, "needs 2 attributes .* attributes=1"),
         ("reconstruction", {"held_out": 0.5, "attributes": 7}, "at most 1048576 objects"),
         ("matrix", {"game": "chess"}, "no matrix game 'chess': there are prisoners_dilemma, .*; or give payoffs"),
-        ("matrix", {"rounds": 0}, "matrix needs rounds >= 1, not 0"),
+        ("matrix", {"rounds": 0}, "matrix needs rounds >= 1, talk >= 0, alphabet >= 1, not rounds=0"),
         ("matrix", {"payoffs": []}, "rows of equal length of pairs"),
         ("matrix", {"payoffs": [[1, 2], [3, 4]]}, "rows of equal length of pairs"),
         ("matrix", {"payoffs": [[[1, 2]], [[1, 2], [3, 4]]]}, "rows of equal length of pairs"),

@@ -55,7 +55,7 @@ def test_many_forks_of_one_log_do_not_hear_each_other() -> None:
 @everywhere
 @pytest.mark.parametrize("body", ["m3", None])
 def test_do_changes_what_listeners_hear_and_nothing_before(name: str, body: str | None) -> None:
-    if "matrix" in name:
+    if "matrix" in name and "talk" not in name:
         return  # nothing is said there
     here = world(**WORLDS[name])
     seats = seated(here)

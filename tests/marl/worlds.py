@@ -126,6 +126,22 @@ WORLDS: Final[dict[str, dict[str, Any]]] = {
         "topology": {"type": "changing", "graphs": [{"type": "star"}, {"type": "random", "p": 0.5, "every": 1}]},
         "channel": STORMY,
     },
+    "chat, one calls": {"name": "chat", "floor": {"type": "moderator", "seat": "b_0"}, "latency": SLOW},
+    "chat in a drawn order": {"name": "chat", "floor": "moderator", "channel": NOISY},
+    "chat, whoever likes": {
+        "name": "chat",
+        "floor": {"type": "free", "limit": 6, "speaking": 0.125, "silence": 0.0625},
+        "channel": NOISY,
+        "latency": SLOW,
+        "deadline": 1.1,
+    },
+    "chat, bids and channels": {
+        "name": "chat",
+        "floor": {"type": "free", "limit": 4, "speaking": 0.25, "bids": 2},
+        "channels": {"side": {"members": ["a_0", "b_0"]}},
+        "latency": SLOW,
+    },
+    "matrix, free talk": {"name": "matrix", "arena": {"talk": 1, "rounds": 2}, "floor": "free"},
     "chat on a chain": {"name": "chat", "topology": {"type": "chain"}, "latency": SLOW},
     "chat with a deadline": {
         "name": "chat",

@@ -1,0 +1,130 @@
+"""A stage of the arena on its floor: who is asked when, and what the arena gets in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from arenas.spec import Words, choose
+from protocols.floor import CALL, DONE, Floor, Free, Moderator
+
+if TYPE_CHECKING:
+    from marl.referee import Question, Referee
+
+Replies = dict[str, Words | None]
+
+
+async def hold(referee: Referee) -> Replies:
+    """Ask everyone who acts in this stage as the floor has it, and return a reply of each; None if it gave none."""
+    floor = referee.world.scenario.floor
+    acting = referee.arena.acting()
+    if isinstance(floor, Floor):
+        groups = floor.turns(acting)
+    elif any(referee.arena.spec(agent).kind != "say" for agent in acting):
+        groups = Floor.SIMULTANEOUS.turns(acting)
+    elif isinstance(floor, Free):
+        return await (_auctions(referee, floor, acting) if floor.bids else _free(referee, floor, acting))
+    elif floor.seat:
+        return await _moderated(referee, floor, acting)
+    else:
+        drawn = floor.order(acting, referee.log.seed, referee.log.episode, referee.stage)
+        groups = tuple((agent,) for agent in drawn)
+    replies: Replies = {}
+    for group in groups:
+        replies |= await _round(referee, group)
+    return replies
+
+
+async def _round(referee: Referee, group: Sequence[str]) -> Replies:
+    """Ask a group at once."""
+    questions = {agent: _question(referee, agent) for agent in group}
+    replies = await referee.ask(questions)
+    return {agent: _for_arena(referee, agent, words) for agent, words in replies.items()}
+
+
+def _question(referee: Referee, agent: str) -> Question:
+    from marl.referee import Question
+
+    spec = referee.world.reply_spec(agent, referee.arena.spec(agent))
+    return Question(spec, referee.arena.view(agent))
+
+
+def _for_arena(referee: Referee, agent: str, words: Words | None) -> Words | None:
+    """Return a reply as the arena asked for it: it does not hear on which of the scenario's channels it was said."""
+    own = referee.arena.spec(agent)
+    spec = referee.world.reply_spec(agent, own)
+    return words if words is None or spec is own else spec.route(words)[1]
+
+
+async def _moderated(referee: Referee, floor: Moderator, acting: tuple[str, ...]) -> Replies:
+    """Let the moderator call one speaker after another."""
+    from marl.referee import Question
+
+    replies: Replies = dict.fromkeys(acting)
+    waiting = list(acting)
+    while waiting:
+        call = Question(choose((*waiting, DONE)), " ".join([CALL, *waiting]))
+        called = (await referee.ask({floor.seat: call}))[floor.seat] or call.spec.default
+        if called == (DONE,):
+            break
+        replies |= await _round(referee, called)
+        waiting.remove(called[0])
+    return replies
+
+
+def _freely(referee: Referee, floor: Free, agent: str) -> Question:
+    """Return the question that an agent is asked on a free floor: it may also stay silent."""
+    question = _question(referee, agent)
+    spec = referee.world.or_silent(question.spec)
+    return question._replace(spec=spec, free=True, speaking=floor.speaking, silence=floor.silence)
+
+
+async def _free(referee: Referee, floor: Free, acting: tuple[str, ...]) -> Replies:
+    """Ask whoever has heard something new, until nobody has; the arena gets the last thing each one said."""
+    replies: Replies = dict.fromkeys(acting)
+    questions = {agent: _freely(referee, floor, agent) for agent in acting}
+    asked: dict[int, str] = {}
+    until: dict[int, float | None] = {}
+    said = 0
+    await referee.deliver()
+    curious: Sequence[str] = acting
+    while True:
+        for agent in curious:
+            place = await referee.show(agent, questions[agent])
+            asked[place], until[place] = agent, referee.patience()
+        if asked:
+            came = await referee.instant(asked, until)
+        elif said < floor.limit and await referee.wait():
+            came = {}
+        else:
+            return replies
+        places = {agent: place for place, agent in asked.items()}
+        for agent in (agent for agent in acting if agent in came):
+            del asked[places[agent]], until[places[agent]]
+            words = await referee.accept(agent, questions[agent], came[agent])
+            if words:
+                replies[agent] = _for_arena(referee, agent, words)
+                said += 1
+        await referee.deliver()
+        waiting = set(asked.values())
+        curious = [a for a in acting if a not in waiting and referee.news(a)] if said < floor.limit else []
+
+
+async def _auctions(referee: Referee, floor: Free, acting: tuple[str, ...]) -> Replies:
+    """Let all bid for the floor again and again, until nobody does; who wins it may speak."""
+    from marl.referee import Question
+
+    replies: Replies = dict.fromkeys(acting)
+    bid = Question(choose(floor.levels), CALL)
+    seed, episode = referee.log.seed, referee.log.episode
+    for turn in range(floor.limit):
+        given = await referee.ask(dict.fromkeys(acting, bid))
+        bids = {agent: floor.levels.index(words[0]) for agent, words in given.items() if words}
+        winner = floor.winner(bids, seed, episode, referee.stage, turn)
+        if winner is None:
+            break
+        question = _freely(referee, floor, winner)._replace(speaking=bids[winner] * floor.speaking)
+        words = (await referee.ask({winner: question}))[winner]
+        if words:
+            replies[winner] = _for_arena(referee, winner, words)
+    return replies
