@@ -39,7 +39,10 @@ def values(critic: Critic, episode: Episode) -> NDArray[np.float64]:
 def other(words: str, vocabulary: tuple[str, ...], agents: tuple[str, ...]) -> str:
     """As many words, none of them the same."""
     plain = [word for word in vocabulary if word not in (":", *agents)]
-    return " ".join(plain[(plain.index(word) + 1) % len(plain)] for word in words.split())
+    sets = [plain if word in plain else list(agents) for word in words.split()]
+    return " ".join(
+        among[(among.index(word) + 1) % len(among)] for word, among in zip(words.split(), sets, strict=True)
+    )
 
 
 def altered(here: World, episode: Episode, chosen: Any) -> Episode:
