@@ -24,7 +24,7 @@ from protocols import topics
 from protocols.bus import Bus, MemoryBus
 from protocols.clock import ClockName, run
 from protocols.envelope import EVERYONE, NOBODY, Envelope, Kind
-from protocols.log import Log
+from protocols.log import REPLIES, Log
 
 RUN: Final = "local"
 YOUNG: Final = 100_000
@@ -136,7 +136,10 @@ def _text(log: Log, reply: Envelope) -> str:
 
 
 def _recorded(log: Log, seat: str, before: int, live: Policy) -> Recorded:
-    replies = [envelope for envelope in log.replies(seat) if envelope.seq < before]
+    """Seat the replies given before an entry, and those then being formed: they were asked for before its own."""
+    at = log.entries[before].envelope if before < len(log.entries) else None
+    asked = at.reply_to if at is not None and at.kind in REPLIES and at.reply_to is not None else 0
+    replies = [e for e in log.replies(seat) if e.seq < before or (e.reply_to or before) < asked]
     samples = [
         None
         if reply.data.get("missing")

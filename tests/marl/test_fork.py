@@ -59,7 +59,9 @@ def test_do_changes_what_listeners_hear_and_nothing_before(name: str, body: str 
         return  # nothing is said there
     here = world(**WORLDS[name])
     seats = seated(here)
-    for episode in played(here, seats, 3):
+    spoken = [episode for episode in played(here, seats, 8) if any(entry.heard for entry in episode.log.entries)][:3]
+    assert spoken
+    for episode in spoken:
         at = first_message(episode)
         again = one(here, fork(episode.log, at, seats, do=Do(at, body)))
         assert entries(again.log, at) == entries(episode.log, at)
@@ -74,7 +76,7 @@ def test_do_changes_what_listeners_hear_and_nothing_before(name: str, body: str 
         for (other, other_heard), (before, before_heard) in zip(
             again.log.entries[at + 1 :], episode.log.entries[at + 1 :], strict=False
         ):
-            if (other.sender, other.to, other.body) != (before.sender, before.to, before.body):
+            if (other.sender, other.to, other.body, other.time) != (before.sender, before.to, before.body, before.time):
                 break
             assert other_heard == before_heard  # the channel draws the same numbers in both futures
 
@@ -100,8 +102,11 @@ def test_salt_changes_what_comes_after_and_nothing_before(name: str) -> None:
     (episode,) = played(here, seats, 1)
     middle = episode.turns[len(episode.turns) // 2].seq
     again = collect(here, [fork(episode.log, middle, seats, salt=salt) for salt in range(1, 25)])
+    # On a free floor a reply that is drawn anew may come sooner: what stood before it was asked for stays.
+    start = episode.log.entries[middle].envelope.reply_to if "likes" in name or "free" in name else middle
+    assert start
     for other in again:
-        assert entries(other.log, middle) == entries(episode.log, middle)
+        assert entries(other.log, start) == entries(episode.log, start)
     assert len(set(raw(again))) > 1
     assert raw(collect(here, [fork(episode.log, middle, seats, salt=salt) for salt in range(1, 25)])) == raw(again)
 
