@@ -26,10 +26,7 @@ def main(out: Path = Path("runs/02_train_lewis"), updates: int = 200) -> None:
             "scenario": {"arena": {"name": "lewis", "n": 4, "k": 4}},
             "out": out,
             "updates": updates,
-            "episodes": 128,
             "stop_at": 1.0,
-            "policy": {"init": 0.2},
-            "algorithm": {"lr": 1e-3, "critic_lr": 3e-3, "entropy": {"random": 0.2, "settled": 0.2}},
         }
     )
     folder = RunDir(config.out)

@@ -62,10 +62,9 @@ def main(out: Path = Path("runs/03_your_own_arena"), updates: int = 150) -> None
     """Check the arena, make it known by name, and train three agents in it."""
     check_arena(Adder)
     arenas.ARENAS["adder"] = Adder
-    settings = {"scenario": {"arena": {"name": "adder"}}, "updates": updates, "episodes": 128, "stop_at": 1.0}
+    settings = {"scenario": {"arena": {"name": "adder"}}, "updates": updates, "stop_at": 1.0}
     RunDir(out).clear()  # an earlier run
-    algorithm = {"lr": 1e-3, "entropy": {"random": 0.1, "settled": 0.1}}
-    config = RunConfig.model_validate(settings | {"out": out, "algorithm": algorithm})
+    config = RunConfig.model_validate(settings | {"out": out})
     summary = run(config, lambda p: print(f"update {p.update}: score {p.score:.2f}"))
     print(f"communication gain {summary['evaluation']['train']['communication_gain']:.2f}")
 

@@ -28,7 +28,7 @@ class TinyPolicy(BaseModel):
     layers: int = Field(default=2, ge=1)
     heads: int = Field(default=4, ge=1)
     context: int = Field(default=256, ge=8, description="the most tokens of a transcript")
-    init: float = Field(default=0.1, gt=0, description="standard deviation of the initial weights")
+    init: float = Field(default=0.15, gt=0, description="standard deviation of the initial weights")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

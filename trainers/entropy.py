@@ -1,15 +1,16 @@
-"""The weight of the entropy bonus: the more settled replies are, the more a further loss of entropy costs.
+"""The weight of the entropy bonus, token by token: the more settled a choice is, the more a further loss costs.
 
-    c = random + (settled - random) (1 - H / H_max)
+    c_t = random + (settled - random) (1 - H_t / H_max)
 
-With random = 0 the bonus is the gradient of (settled H_max / 2) (1 - H / H_max)^2, a penalty on lost entropy. Nothing
-holds agents at the uniform start, where replies depend on nothing yet and any fixed weight of use later may keep it so;
-and a code that lumps meanings together is shaken until it falls apart, which a small fixed weight does not do.
+With random = 0 the bonus c_t H_t has the gradient of -(settled H_max / 2) (1 - H_t / H_max)^2, a penalty on lost
+entropy. Where replies depend on nothing yet, no bonus holds them there, as any fixed weight of use later may; and a
+code that lumps meanings together is shaken until it falls apart, which a small fixed weight does not do.
 """
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 
 class EntropyConfig(BaseModel):
@@ -17,9 +18,9 @@ class EntropyConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    random: float = Field(default=0.0, ge=0, description="weight while replies are as random as their specs allow")
-    settled: float = Field(default=0.25, ge=0, description="weight once they are always the same")
+    random: float = Field(default=0.0, ge=0, description="weight where a choice is as random as its spec allows")
+    settled: float = Field(default=0.25, ge=0, description="weight where it is always the same")
 
-    def weight(self, share: float) -> float:
-        """Return c where the mean entropy per token is `share` of the largest possible one."""
-        return self.random + (self.settled - self.random) * (1 - share)
+    def weight(self, entropy: Tensor, most: Tensor) -> Tensor:
+        """Return c [N] for tokens of `entropy` [N] nats, where `most` [N] > 0 would be uniform choice."""
+        return self.random + (self.settled - self.random) * (1 - entropy / most)

@@ -65,7 +65,6 @@ class Mappo(Trainer):
     ) -> None:
         super().__init__(policies, seats, critic, seed)
         self.config = config
-        self.randomness = dict.fromkeys(policies, 1.0)  # H / H_max in the last update
         for name, lm in self.policies.items():
             self.optimizer(name, lm.model, config.lr)
         if critic is not None:
@@ -75,7 +74,7 @@ class Mappo(Trainer):
         """One joint update from whole episodes.
 
         A_k   = credit(V over the log)                   credit.py, for every decision k of every agent
-        L_pi  = -1/N sum_t min(rho_t A_k(t), clip(rho_t) A_k(t)) - c/N sum_t H_t            entropy.py, for c
+        L_pi  = -1/N sum_t min(rho_t A_k(t), clip(rho_t) A_k(t)) - 1/N sum_t c_t H_t        entropy.py, for c_t
         L_V   = 1/(2P) sum_p (V_p - target_p)^2
         """
         cfg = self.config
@@ -112,33 +111,22 @@ class Mappo(Trainer):
         cfg, lm = self.config, self.policies[name]
         lm.train()
         n = max(batch.tokens, 1)
-        weight = cfg.entropy.weight(self.randomness[name])
-        most_entropy = 0.0
-        total: dict[str, float] = dict.fromkeys(("loss", "entropy", "kl", "clipped"), 0.0)
+        total: dict[str, float] = dict.fromkeys(("loss", "entropy", "entropy_weight", "kl", "clipped"), 0.0)
         for first in range(0, len(batch.ids), cfg.micro_batch):
             micro = batch.rows(torch.arange(first, min(first + cfg.micro_batch, len(batch.ids)), device=lm.device))
             at = micro.trained
             logp, entropy = lm.score(micro.ids, at, micro.mask_rows[at])
             policy = ppo_clip(logp, micro.logp_old[at], micro.advantage[at], cfg.clip_low, cfg.clip_high)
-            loss = (policy.loss - weight * entropy.sum()) / n
+            weight = cfg.entropy.weight(entropy.detach(), lm.masks[micro.mask_rows[at]].sum(-1).log())
+            loss = (policy.loss - (weight * entropy).sum()) / n
             loss.backward()  # type: ignore[no-untyped-call]
             total["loss"] += float(loss.detach())
             total["entropy"] += float(entropy.detach().sum()) / n
-            most_entropy += float(lm.masks[micro.mask_rows[at]].sum(-1).log().sum()) / n
+            total["entropy_weight"] += float(weight.sum()) / n
             total["kl"] += float((policy.ratio - 1 - policy.ratio.log()).sum()) / n  # k3, Schulman 2020
             total["clipped"] += float(policy.clipped) / n
         total["grad"] = self.step(name, lm.model, cfg.max_grad_norm)
-        total["entropy_weight"] = weight
-        self.randomness[name] = total["entropy"] / most_entropy if most_entropy > 0 else 1.0
         return {f"policy/{name}/{what}": value for what, value in total.items()}
-
-    def extra(self) -> dict[str, Any]:
-        """Return how random replies were, which sets the weight of their entropy."""
-        return {"randomness": self.randomness}
-
-    def take_extra(self, state: dict[str, Any]) -> None:
-        """Take up the randomness of a checkpoint."""
-        self.randomness = {name: float(state["randomness"][name]) for name in self.policies}
 
     def critic_step(self, critic: Critic, reading: Reading, values: Tensor, target: NDArray[np.float64]) -> Metrics:
         """One optimizer step of the critic for the joint minibatch, whose values it has just predicted."""

@@ -141,7 +141,7 @@ class Game:
 def agree(found: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> None:
     for name, exact in truth.items():
         assert float(exact.norm()) > 1e-3
-        assert float((found[name] - exact).norm() / exact.norm()) < 5e-5, name
+        assert float((found[name] - exact).norm() / exact.norm()) < 1e-4, name  # fp32: terms cancel to a gradient a hundred times smaller
 
 
 PLAYED: Final = (

@@ -24,11 +24,10 @@ def test_a_code_for_three_states_emerges(tmp_path: Path, sharing: str) -> None:
         "policy": {"width": 32, "layers": 1, "heads": 2, "init": 0.2},
         "algorithm": {
             "lr": 1e-3,
-            "critic_lr": 3e-3,
+            "critic_lr": 1e-3,
             "critic_width": 32,
             "critic_layers": 1,
             "critic_heads": 2,
-            "entropy": {"random": 0.2, "settled": 0.2},
         },
     }
     summary = run(RunConfig.model_validate(config))

@@ -80,7 +80,8 @@ def test_where_targets_do_not_vary_there_is_nothing_to_explain() -> None:
     assert explained_variance(torch.tensor([1.0, 9.0]), torch.tensor([2.0, 2.0])) == 0.0
 
 
-def test_the_entropy_weight_grows_as_replies_settle() -> None:
-    config = EntropyConfig(random=0.1, settled=0.3)
-    assert [config.weight(share) for share in (1.0, 0.5, 0.0)] == pytest.approx([0.1, 0.2, 0.3])
-    assert EntropyConfig(random=0.2, settled=0.2).weight(0.7) == pytest.approx(0.2)
+def test_the_entropy_weight_grows_as_a_choice_settles() -> None:
+    most = torch.tensor([2.0, 1.0, 3.0])
+    found = EntropyConfig(random=0.1, settled=0.3).weight(torch.tensor([2.0, 0.5, 0.0]), most)
+    torch.testing.assert_close(found, torch.tensor([0.1, 0.2, 0.3]))
+    assert EntropyConfig(random=0.2, settled=0.2).weight(most / 3, most).tolist() == pytest.approx([0.2] * 3)

@@ -190,14 +190,19 @@ def test_the_loss_is_divided_by_the_number_of_trained_tokens_once() -> None:
     torch.testing.assert_close(whole, together, atol=1e-6, rtol=1e-5)
 
 
-def test_the_entropy_bonus_is_the_mean_over_tokens() -> None:
+@pytest.mark.parametrize("fixed", [True, False])
+def test_the_entropy_bonus_is_a_mean_over_tokens(fixed: bool) -> None:
+    """A fixed weight times the entropy, or the square of how much of it is lost."""
     here, models, episodes = chatted()
     lm = models["p0"]
-    settings = {**PLAIN, "normalise": True, "entropy": {"random": 0.25, "settled": 0.25}}
+    settings = {**PLAIN, "normalise": True, "entropy": {"random": 0.25 * fixed, "settled": 0.25}}
     flat = [replace(episode, rewards=tuple((0.0,) * 3 for _ in episode.rewards)) for episode in episodes]
     found = noted(here, models, flat, **settings).noted["p0"][0]
     batch = whole_batch(lm, here, flat)
-    (-0.25 * lm.score(batch.ids, batch.trained, batch.mask_rows[batch.trained]).entropy.mean()).backward()  # type: ignore[no-untyped-call]
+    rows = batch.mask_rows[batch.trained]
+    entropy, most = lm.score(batch.ids, batch.trained, rows).entropy, lm.masks[rows].sum(-1).log()
+    loss = -0.25 * entropy if fixed else 0.25 * most / 2 * (1 - entropy / most) ** 2
+    loss.mean().backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(found, gradient(lm), atol=1e-6, rtol=1e-5)
 
 
