@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from arenas import ReplySpec
 from marl import conversation
-from marl.intervention import Do
+from marl.intervention import Replace
 from marl.policy import Scripted
 from marl.rollout import Plan, collect, fork, replay
 from marl.scenario import Scenario, World
@@ -47,7 +47,7 @@ def main() -> None:
     print("Replayed from the log alone, byte for byte the same:", again.log.to_bytes() == episode.log.to_bytes())
 
     message = next(reply for reply in episode.log.replies("sender_0"))
-    (other,) = collect(world, [fork(episode.log, message.seq, seats, do=Do(message.seq, "m0"))])
+    (other,) = collect(world, [fork(episode.log, message.seq, seats, do=Replace(seq=message.seq, body="m0"))])
     show("The same episode, but the receiver hears m0:", other.log)
     print(f"score {episode.score:g} -> {other.score:g}")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from marl import build
 from marl.conversation import score
-from marl.intervention import Do
+from marl.intervention import Replace
 from marl.rollout import collect, fork, replay
 from marl.study import causal, lexicon
 from protocols.log import load
@@ -36,7 +36,7 @@ def main(folder: Path = Path("runs/quickstart")) -> None:
     print(f"\nreplayed from the log alone: {same} of {len(logs)} episodes are the same to the byte")
 
     first, last = found[0], found[-1]
-    swap = Do(first.seq, " ".join(last.message))
+    swap = Replace(seq=first.seq, body=" ".join(last.message))
     (forked,) = collect(run.world, [fork(first.log, first.seq, run.seats, do=swap)])
     answers = {listener: lexicon.reply(forked.log, listener, 0) for listener in first.answers}
     print(f"{first.log.episode} with the message of {last.log.episode}: {first.answers} -> {answers}")

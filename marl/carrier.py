@@ -6,12 +6,13 @@ envelopes to whoever hears them, in the order in which they fall due.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
 
 from arenas.spec import ReplySpec, Words
-from marl.intervention import Do
+from marl.intervention import Close, Inject, Intervention, OnMessages, Said
 from marl.scenario import World
 from protocols.bus import Bus
 from protocols.channel import PUBLIC, Channel
@@ -37,17 +38,30 @@ class Outgoing(NamedTuple):
 
 
 class Carrier:
-    """The messages of one episode. `told` counts the envelopes each agent was sent, `prices` what each one owes."""
+    """The messages of one episode. `told` counts the envelopes each agent was sent, `prices` what each one owes.
 
-    def __init__(self, world: World, bus: Bus, topics: Mapping[str, str], log: Log, do: Do | None) -> None:
+    Messages go through the interventions of the scenario, then through those of the episode (`do`).
+    """
+
+    def __init__(
+        self, world: World, bus: Bus, topics: Mapping[str, str], log: Log, do: Sequence[Intervention] = ()
+    ) -> None:
         self.told = dict.fromkeys(topics, 0)
         self.prices = dict.fromkeys(topics, 0.0)
         self._world = world
         self._bus = bus
         self._topics = topics
         self._log = log
-        self._do = do
-        self._untouched = do is None and not world.scenario.closed
+        closed = [Close(channel=name) for name in world.scenario.closed]
+        acting = {"closed": closed, "scenario": world.scenario.interventions, "do": do}
+        self._changing = [
+            (each, key(log.seed, log.episode, "intervention", whose, place))
+            for whose, group in acting.items()
+            for place, each in enumerate(group)
+            if isinstance(each, OnMessages)
+        ]
+        self._injections = [each for group in acting.values() for each in group if isinstance(each, Inject)]
+        self._said: Counter[tuple[str, str]] = Counter()  # (channel, sender) -> messages
         self._due: list[tuple[float, int, int, str, Envelope]] = []  # (time, seq, copy, listener, as heard)
         self._used: dict[tuple[str, str], tuple[int, Usage, Usage]] = {}  # (channel, sender): round, its use, all use
 
@@ -88,7 +102,7 @@ class Carrier:
         """Send a stamped message on its way, and return what everyone will hear of it."""
         channel, speaker = out.channel, entry.sender
         audience = channel.audience(speaker, out.round)
-        if not channel.effects and self._untouched:
+        if not channel.effects and not self._changing:
             said = " ".join(out.words)
             as_heard = entry.as_heard(said)
             for listener in audience:
@@ -98,15 +112,42 @@ class Carrier:
         for seat in channel.eavesdroppers(speaker, audience):
             arriving += [(seat, each) for each in channel.overhear(out.message, out.seed, seat)]
         heard = [self._heard(entry, seat, *delivery) for seat, delivery in arriving]
-        if channel.name in self._world.scenario.closed:
-            heard = [Heard(each.to, each.time, None) for each in heard]
-        if self._do is not None and self._do.seq == entry.seq:
-            heard = [Heard(each.to, each.time, self._do.body) for each in heard]
+        return self._send_off(entry, self._changed(heard, entry, out))
+
+    def _changed(self, heard: list[Heard], entry: Envelope, out: Outgoing) -> list[Heard]:
+        """Apply the interventions that are for this message."""
+        place = self._said[out.channel.name, entry.sender]
+        self._said[out.channel.name, entry.sender] += 1
+        said = Said(entry.seq, entry.sender, out.channel.name, out.round, place, out.message.alphabet)
+        for intervention, seed in self._changing:
+            if intervention.concerns(said):
+                heard = [intervention.instead(each, said, seed) for each in heard]
+        return heard
+
+    def injections(self, seq: int, round_: int | None = None) -> list[Inject]:
+        """Return, once, what is to be heard as entry `seq` of the log, or as a round begins."""
+        if not self._injections:
+            return []
+        now: list[Inject] = []
+        later: list[Inject] = []
+        for each in self._injections:
+            due = each.round == round_ if each.seq is None else each.seq <= seq
+            (now if due else later).append(each)
+        self._injections = later
+        return now
+
+    def inject(self, entry: Envelope, injection: Inject, round_: int) -> tuple[Heard, ...]:
+        """Let a stamped message that nobody said be heard as someone's, at once."""
+        channel = self._world.channels[injection.channel]
+        audience = injection.to or channel.audience(injection.sender, round_)
+        return self._send_off(entry, [Heard(seat, entry.time, entry.body, injection.sender) for seat in audience])
+
+    def _send_off(self, entry: Envelope, heard: Sequence[Heard]) -> tuple[Heard, ...]:
         copies: dict[str, int] = {}
-        for listener, time, body in heard:
+        for listener, time, body, sender in heard:
             if body is not None:
                 copy = copies[listener] = copies.get(listener, -1) + 1
-                heappush(self._due, (time, entry.seq, copy, listener, entry.as_heard(body, copy)))
+                heappush(self._due, (time, entry.seq, copy, listener, entry.as_heard(body, copy, sender)))
         return tuple(heard)
 
     @staticmethod

@@ -70,17 +70,31 @@ def train(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Settings to change, such as updates=100.", show_default=False),
     ] = None,
+    close: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CHANNEL",
+            help="Lose everything said on this channel, such as public; in the folder OUT-closed-CHANNEL unless out= "
+            "is given.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away the run that is in the folder.")] = False,
 ) -> None:
     """Train agents in an arena; an interrupted run goes on where it was.
 
     Given an arena, every setting has a default and the run is kept in runs/ARENA. The folder then holds the
-    configuration, the metrics (also for TensorBoard), logs of episodes, checkpoints, and a report.
+    configuration, the metrics (also for TensorBoard), logs of episodes, checkpoints, and a report. With --close it is
+    the control run: what do the same agents reach without that channel?
     """
     given = _settings(source)
     with ERR.status("loading PyTorch"):
         from trainers.run import Run, RunConfig
-    config = check(RunConfig, override(given, settings or []), source)
+    wanted = override(given, settings or [])
+    config = check(RunConfig, wanted, source)
+    if close:
+        own = not any(text.partition("=")[0] == "out" for text in settings or [])
+        config = check(RunConfig, _closing(wanted, close, config.out, own), source)
     folder = RunDir(config.out)
     if overwrite:
         folder.clear()
@@ -99,7 +113,7 @@ def train(
     note(
         f"{summary['arena']}: {summary['updates']} updates, {summary['episodes']} episodes, {seconds:.0f} s of training"
     )
-    OUT.print(scores(summary["evaluation"], "this run"))
+    OUT.print(scores(summary["evaluation"], ", ".join(["this run", *(f"{name} closed" for name in summary["closed"])])))
     _report(folder)
 
 
@@ -114,6 +128,16 @@ def _settings(source: str) -> dict[str, Any]:
         return read_toml(folder.config) | {"out": source}  # the folder may have been moved
     make(source)  # raises ArenaError, with a likely name, before anything slow is loaded
     return {"scenario": {"arena": {"name": source}}, "out": f"runs/{source}"}
+
+
+def _closing(wanted: Mapping[str, Any], channels: Sequence[str], out: Path, own: bool) -> dict[str, Any]:
+    """Return settings with these channels closed too, and a folder of its `own` for what is then another run."""
+    scenario = wanted["scenario"]
+    closed = list(scenario.get("closed", ()))
+    new = [name for name in dict.fromkeys(channels) if name not in closed]
+    if new and own:
+        out = out.with_name("-".join([out.name, "closed", *new]))
+    return {**wanted, "scenario": {**scenario, "closed": [*closed, *new]}, "out": str(out)}
 
 
 def _prepare(folder: RunDir, wanted: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from protocols.envelope import Envelope, Kind
+from protocols.envelope import REFEREE, Envelope, Kind
 from protocols.log import Heard, Log
 
 SILENCE = "(nothing)"
@@ -64,6 +64,8 @@ def lines(log: Log) -> Iterator[Line]:
 
 def _reply(seq: int, envelope: Envelope) -> Line:
     data = envelope.data
+    if envelope.sender == REFEREE:
+        return Line(seq, envelope.kind, "nobody", "says", envelope.body or SILENCE)
     if data.get("missing"):
         return Line(seq, envelope.kind, envelope.sender, "misses the deadline", "", "the default reply counts")
     notes = [] if data.get("legal", True) else ["not a legal reply: the default one counts"]
@@ -75,10 +77,11 @@ def _reply(seq: int, envelope: Envelope) -> Line:
 
 def _differing(seq: int, envelope: Envelope, heard: tuple[Heard, ...]) -> Iterator[Line]:
     """Yield what listeners heard where it is not what was said, or not when it was said."""
-    for listener, time, body in heard:
+    for listener, time, body, sender in heard:
         late = round(time - envelope.time, 9)
         if body is None:
             yield Line(seq, envelope.kind, listener, "hears nothing", "", "it was lost")
-        elif body != envelope.body or late:
-            note = f"{late:g} s later" if late else ""
-            yield Line(seq, envelope.kind, listener, "hears", body or SILENCE, note)
+        elif body != envelope.body or late or sender:
+            notes = [f"as if {sender} said it"] if sender else []
+            notes += [f"{late:g} s later"] if late else []
+            yield Line(seq, envelope.kind, listener, "hears", body or SILENCE, ", ".join(notes))

@@ -19,7 +19,7 @@ from marl.episode import Episode, Stop
 from marl.errors import UserError
 from marl.lm import level, seeded, shape
 from marl.transcript import BOS, PAD
-from protocols.envelope import EVERYONE, NOBODY, Envelope, Kind
+from protocols.envelope import EVERYONE, NOBODY, REFEREE, Envelope, Kind
 from protocols.log import REPLIES
 
 Scope = Literal["central", "own"]
@@ -131,6 +131,7 @@ class Critic(nn.Module):
             if envelope.sender == agent:
                 own[envelope.seq] = len(ids) - 1
             who = envelope.to if envelope.kind is Kind.VIEW else envelope.sender if envelope.kind in REPLIES else ""
+            who = "" if who == REFEREE else who  # nobody said it
             if envelope.kind is Kind.SAY and envelope.to not in (EVERYONE, NOBODY):
                 who += f" {envelope.to}"
             ids += self.encode(f"{mark} {who} {envelope.body}{text}")
@@ -159,7 +160,8 @@ class Critic(nn.Module):
 def _everything(episode: Episode) -> Iterator[tuple[Envelope, str]]:
     """Yield every entry of the log, with what listeners heard where that differs from what was said."""
     for envelope, heard in episode.log.entries:
-        text = "".join(f" {HEARD} {h.to} {h.body or ''}" for h in heard if h.body != envelope.body)
+        changed = [h for h in heard if h.body != envelope.body or h.sender]
+        text = "".join(f" {HEARD} {h.to} {h.sender} {h.body or ''}" for h in changed)
         yield envelope, text
 
 

@@ -7,15 +7,15 @@ order (messages that are due, then replies in seat order), so an episode does no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from arenas.core import Arena, Outcome
-from arenas.spec import ReplySpec, Words
+from arenas.spec import PUBLIC, ReplySpec, Words
 from marl import floors
 from marl.carrier import Carrier
 from marl.episode import Episode, Finish, Sample, Stop, Turn
-from marl.intervention import Do
+from marl.intervention import Intervention
 from marl.scenario import World
 from protocols import topics
 from protocols.bus import Bus, Subscription
@@ -42,7 +42,9 @@ class Question(NamedTuple):
 class Referee:
     """One episode of a world, over a bus. `log` comes in with its header and no entries."""
 
-    def __init__(self, world: World, arena: Arena, bus: Bus, run: str, log: Log, do: Do | None = None) -> None:
+    def __init__(
+        self, world: World, arena: Arena, bus: Bus, run: str, log: Log, do: Sequence[Intervention] = ()
+    ) -> None:
         self.world = world
         self.arena = arena
         self.log = log
@@ -87,6 +89,7 @@ class Referee:
         hidden = arena.hidden()
         self._stamp(Kind.WORLD, NOBODY, hidden)
         while True:
+            await self._interject(self.stage)
             outcome = arena.advance(await floors.hold(self))
             self._pay(outcome)
             if outcome.done:
@@ -105,6 +108,7 @@ class Referee:
 
     async def show(self, agent: str, question: Question) -> int:
         """Send an agent a view that asks for a reply, and return its place in the log."""
+        await self._interject()
         deadline = self.world.scenario.deadline
         limit = {} if deadline is None else {"deadline": deadline}
         view = self._stamp(Kind.VIEW, agent, question.view, {"reply": question.spec.wire, **limit})
@@ -182,6 +186,7 @@ class Referee:
 
     async def accept(self, agent: str, question: Question, reply: Envelope | None) -> Words | None:
         """Stamp a reply, carry it if it was said, and record the turn; None if it was not a legal reply."""
+        await self._interject()
         spec = question.spec
         data: dict[str, Any] = {"missing": True, "seen": self._seen[agent]}
         if reply is None:
@@ -227,6 +232,15 @@ class Referee:
         entries[entry.seq] = Entry(entry, carrier.carry(entry, out))
         await self.deliver()
         return entry
+
+    async def _interject(self, round_: int | None = None) -> None:
+        """Let be heard what nobody said, where an intervention puts it: here, or as a round begins."""
+        entries = self.log.entries
+        for injection in self._carrier.injections(len(entries), round_):
+            to = EVERYONE if injection.channel == PUBLIC else injection.channel
+            entry = self._stamp(Kind.SAY, to, injection.body)
+            entries[entry.seq] = Entry(entry, self._carrier.inject(entry, injection, self.stage))
+            await self.deliver()
 
     async def deliver(self) -> None:
         """Hand over every message that is due."""

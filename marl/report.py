@@ -100,6 +100,7 @@ def gather(folder: RunDir) -> dict[str, Any]:
         "arena": world.arena.name,
         "rules": _rules(settings["scenario"]["arena"]),
         "seats": world.agents,
+        "closed": world.scenario.closed,
         "finished": folder.finished,
         "last": metrics[-1],
         "seed": settings.get("seed"),

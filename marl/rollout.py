@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -16,7 +16,7 @@ from typing import Any, Final
 from arenas.spec import PUBLIC, from_wire
 from marl.agent import Agent
 from marl.episode import Episode, Sample
-from marl.intervention import Do
+from marl.intervention import Intervention, read
 from marl.policy import OVER, Policy, Recorded, Seats
 from marl.referee import Referee
 from marl.scenario import World
@@ -40,7 +40,7 @@ class Plan:
     seed: int
     deal: dict[str, Any] = field(default_factory=dict)
     greedy: bool = False
-    do: Do | None = None
+    do: Sequence[Intervention] = ()
     salt: int = 0
 
 
@@ -53,8 +53,10 @@ async def play(world: World, bus: Bus, plan: Plan, run: str = RUN) -> Episode:
         {seat: policy.name for seat, policy in plan.seats.items()},
         plan.deal,
         plan.greedy,
-        None if plan.do is None else plan.do._asdict(),
+        [intervention.model_dump(mode="json") for intervention in plan.do],
     )
+    for intervention in plan.do:
+        intervention.check(world)
     arena = world.borrow()
     pattern = topics.sent_by(run, plan.episode)
     inbox = await bus.subscribe(pattern)
@@ -150,25 +152,26 @@ def _recorded(log: Log, seat: str, before: int, live: Policy) -> Recorded:
 
 
 def replay(
-    log: Log, live: Seats | None = None, *, upto: int | None = None, do: Do | None = None, salt: int = 0
+    log: Log, live: Seats | None = None, *, upto: int | None = None, do: Sequence[Intervention] = (), salt: int = 0
 ) -> Plan:
     """Plan to play a logged episode again: recorded replies before entry `upto` (default: all), live seats after it.
 
-    With `do`, the listeners of one message hear something else; with another `salt`, the live part draws other numbers.
+    The interventions of the log act again, and after them those of `do`. With another `salt`, the live part draws other
+    numbers. Raises ProtocolError for a log whose interventions cannot be repeated.
     """
     seats = {
         seat: _recorded(log, seat, len(log.entries) if upto is None else upto, (live or {}).get(seat, OVER))
         for seat in log.seats
     }
-    if do is None and log.do is not None:
-        do = Do(**log.do)
-    return Plan(log.episode, seats, log.seed, log.deal, log.greedy, do, salt)
+    return Plan(log.episode, seats, log.seed, log.deal, log.greedy, (*read(log), *do), salt)
 
 
-def fork(log: Log, at: int, live: Seats, *, do: Do | None = None, salt: int = 0) -> Plan:
+def fork(log: Log, at: int, live: Seats, *, do: Sequence[Intervention] | Intervention = (), salt: int = 0) -> Plan:
     """Plan another future of a logged episode from entry `at` on.
 
     Without `do` the reply at `at` is drawn anew: the same one with the same salt and weights. With `do` the reply
-    stands and its listeners hear `do.body` instead.
+    stands, and what its listeners hear changes; an intervention that names no entry is for messages from `at` on.
+    Raises UserError for an intervention on what is no message of the log, or stands before `at`.
     """
-    return replay(log, live, upto=at if do is None else at + 1, do=do, salt=salt)
+    do = tuple(each.placed(log, at) for each in ((do,) if isinstance(do, Intervention) else do))
+    return replay(log, live, upto=at + 1 if do else at, do=do, salt=salt)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import arenas
 from arenas.spec import ReplySpec, on
+from marl.intervention import InterventionConfig
 from protocols import Channel, Floor, ProtocolError, Topology, channel, topics
 from protocols.channel import PUBLIC, ChannelConfig
 from protocols.effects import EffectConfig
@@ -47,7 +48,7 @@ class Latency(BaseModel):
 class Scenario(Settings):
     """Everything about an episode except who plays."""
 
-    later = frozenset({"channels", "closed"})
+    later = frozenset({"channels", "closed", "interventions"})
 
     arena: ArenaConfig
     topology: TopologyConfig = Named()
@@ -57,6 +58,8 @@ class Scenario(Settings):
     """Channels beside the public one. Their members choose, with the first word of a message, where to say it."""
     closed: tuple[str, ...] = ()
     """Channels on which everything is lost: the control run without communication."""
+    interventions: tuple[InterventionConfig, ...] = ()
+    """What listeners hear that was not said."""
     floor: FloorConfig = Floor.SIMULTANEOUS
     latency: Latency = Latency()
     deadline: float | None = Field(default=None, gt=0, description="seconds an agent has for a reply")
@@ -84,6 +87,9 @@ class World:
         self.anchors = self.arena.anchors()
         self._idle: list[arenas.Arena] = []
         self._specs: dict[tuple[str, ReplySpec], ReplySpec] = {}
+        self._symbols: dict[str | None, tuple[str, ...]] = {}
+        for intervention in scenario.interventions:
+            intervention.check(self)
 
     @property
     def channel(self) -> Channel:
@@ -104,6 +110,17 @@ class World:
         added = [*((PUBLIC, *named) if named else ()), *(word for c in self.channels.values() for word in c.words)]
         asked = () if isinstance(self.scenario.floor, Floor) else self.scenario.floor.words
         return tuple(dict.fromkeys([*self.arena.vocabulary, *added, *asked]))
+
+    def symbols(self, agent: str | None) -> tuple[str, ...]:
+        """Return the words of which messages of an agent (None: of any) can consist when they are heard."""
+        known = self._symbols.get(agent)
+        if known is None:
+            replies = self.arena.replies
+            specs = [spec for seat in (replies if agent is None else (agent,)) for spec in replies[seat]]
+            said = [word for spec in specs if spec.kind == "say" for word in spec.symbols]
+            added = [word for channel in self.channels.values() for word in channel.words]
+            known = self._symbols[agent] = tuple(dict.fromkeys([*said, *added]))
+        return known
 
     def reply_spec(self, agent: str, spec: ReplySpec) -> ReplySpec:
         """Return what an agent may reply where the arena asks for `spec`.

@@ -19,6 +19,8 @@ NOBODY: Final = ""
 NO_DATA: Final[Mapping[str, Any]] = MappingProxyType({})
 COPY: Final = 1 << 32
 """Copy k of a message that a channel doubled has k times this added to its count."""
+BORROWED: Final = 1 << 48
+"""A message that is heard as another sender's has this plus its place in the log for its count."""
 
 
 class Kind(StrEnum):
@@ -61,12 +63,14 @@ class Envelope(NamedTuple):
         """The identity as one string, for people and for wires that want one."""
         return f"{self.episode}/{self.sender}/{self.n}"
 
-    def as_heard(self, body: str, copy: int = 0) -> Envelope:
-        """Return the message as a listener received it.
+    def as_heard(self, body: str, copy: int = 0, sender: str = "") -> Envelope:
+        """Return the message as a listener received it, from `sender` if it seemed to come from another one.
 
-        A further copy of it has an identity of its own: an inbox drops what the bus brings twice, not what the channel
-        doubled.
+        A further copy of it has an identity of its own, and so has one under another name: an inbox drops what the bus
+        brings twice, not what the channel doubled or what two were made to say.
         """
+        if sender:
+            return self._replace(body=body, sender=sender, n=BORROWED + self.seq + copy * COPY)
         if copy:
             return self._replace(body=body, n=self.n + copy * COPY)
         return self if body == self.body else self._replace(body=body)

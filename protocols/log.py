@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from protocols.envelope import EVERYONE, SCHEMA, Envelope, Kind
+from protocols.envelope import EVERYONE, REFEREE, SCHEMA, Envelope, Kind
 from protocols.errors import ProtocolError
 
 REPLIES: Final = (Kind.SAY, Kind.MOVE)
@@ -25,11 +25,15 @@ _HEADER_FIELDS: Final = {"episode", "seed", "seats", "deal", "greedy", "do"}
 
 
 class Heard(NamedTuple):
-    """What one listener received of a message, and when (seconds); None if it was lost."""
+    """What one listener received of a message, and when (seconds); None if it was lost.
+
+    `sender` is whose message it seemed to be, if that was not who said it.
+    """
 
     to: str
     time: float
     body: str | None
+    sender: str = ""
 
 
 class Entry(NamedTuple):
@@ -49,7 +53,7 @@ class Log:
     seats: dict[str, str]  # seat -> the policy that sat there
     deal: dict[str, Any] = field(default_factory=dict)  # the arena's reset options
     greedy: bool = False  # replies were the most probable ones, not drawn
-    do: dict[str, Any] | None = None  # the intervention, if this episode is a fork that changed a message
+    do: list[dict[str, Any]] = field(default_factory=list)  # interventions beside those of the scenario
     entries: list[Entry] = field(default_factory=list)
 
     def view(self, agent: str) -> list[Envelope]:
@@ -61,9 +65,9 @@ class Log:
                 replies.append(envelope)
             elif envelope.kind is Kind.SAY:
                 copies = 0
-                for to, time, body in heard:
+                for to, time, body, sender in heard:
                     if to == agent and body is not None:
-                        received.append((time, seq, envelope.as_heard(body, copies)))
+                        received.append((time, seq, envelope.as_heard(body, copies, sender)))
                         copies += 1
             elif envelope.to in (agent, EVERYONE):
                 received.append((envelope.time, seq, envelope))
@@ -82,9 +86,9 @@ class Log:
         return replace(self, entries=self.entries[:seq])
 
     def replies(self, agent: str | None = None) -> Iterator[Envelope]:
-        """Yield what the agents (or one of them) said and moved, in order."""
+        """Yield what the agents (or one of them) said and moved, in order; not what was put into their mouths."""
         for envelope, _ in self.entries:
-            if envelope.kind in REPLIES and agent in (None, envelope.sender):
+            if envelope.kind in REPLIES and agent in (None, envelope.sender) and envelope.sender != REFEREE:
                 yield envelope
 
     def to_bytes(self) -> bytes:
@@ -94,7 +98,7 @@ class Log:
             header["deal"] = self.deal
         if self.greedy:
             header["greedy"] = True
-        if self.do is not None:
+        if self.do:
             header["do"] = self.do
         return "".join(_line(item) for item in (header, *map(_entry_to_dict, self.entries))).encode()
 
@@ -117,8 +121,8 @@ def _entry_to_dict(entry: Entry) -> dict[str, Any]:
     if envelope.reply_to is not None:
         item["reply_to"] = envelope.reply_to
     if heard:
-        plain = all(h.body == envelope.body and h.time == envelope.time for h in heard)
-        item["heard"] = [h.to for h in heard] if plain else [list(h) for h in heard]
+        plain = all(h.body == envelope.body and h.time == envelope.time and not h.sender for h in heard)
+        item["heard"] = [h.to for h in heard] if plain else [list(h if h.sender else h[:3]) for h in heard]
     return item
 
 
@@ -129,10 +133,21 @@ def _entry_from_dict(item: dict[str, Any], episode: str, seq: int) -> Entry:
     return Entry(
         envelope,
         tuple(
-            Heard(h, envelope.time, envelope.body) if isinstance(h, str) else Heard(str(h[0]), float(h[1]), h[2])
+            Heard(h, envelope.time, envelope.body)
+            if isinstance(h, str)
+            else Heard(str(h[0]), float(h[1]), h[2], *map(str, h[3:4]))
             for h in heard
         ),
     )
+
+
+def _header(item: dict[str, Any], scenario: dict[str, Any]) -> Log:
+    """Read an episode's header. One fork used to change one message, `{"seq": 4, "body": "m1"}`, null for nothing."""
+    fields = {k: v for k, v in item.items() if k in _HEADER_FIELDS}
+    if isinstance(do := fields.get("do"), dict):
+        instead = {"p": 1.0} if do["body"] is None else {"body": do["body"]}
+        fields["do"] = [{"type": "drop" if do["body"] is None else "replace", "seq": do["seq"], **instead}]
+    return Log(scenario=scenario, **fields)
 
 
 def dump(logs: Iterable[Log]) -> bytes:
@@ -191,7 +206,7 @@ def load(path: Path) -> Iterator[Log]:
                         yield log
                     if scenario is None:
                         raise ProtocolError(f"{path} is not a log file: its first line names no schema")
-                    log = Log(scenario=scenario, **{k: v for k, v in item.items() if k in _HEADER_FIELDS})
+                    log = _header(item, scenario)
         if log is not None:
             yield log
     except ProtocolError:

@@ -181,6 +181,7 @@ class Run:
             self.evaluate()
         summary = {
             "arena": self.world.arena.name,
+            "closed": list(self.config.scenario.closed),
             "seed": self.config.seed,
             "updates": self.trainer.version,
             "episodes": self.trainer.version * self.config.episodes,

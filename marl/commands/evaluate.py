@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from marl.commands.console import ERR, OUT, note, scores
 from marl.errors import UserError
+
+if TYPE_CHECKING:
+    from marl.build import Trained
+    from marl.episode import Episode
 
 
 def evaluate(
@@ -19,20 +25,30 @@ def evaluate(
         int, typer.Option(min=1, help="Episodes for an arena whose deals cannot be counted; otherwise each deal once.")
     ] = 256,
     seed: Annotated[int | None, typer.Option(help="Seed of the episodes; the run's own unless given.")] = None,
+    close: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CHANNEL", help="Everything said on this channel is lost.", show_default=False),
+    ] = None,
+    drop: Annotated[
+        float, typer.Option(metavar="P", min=0, max=1, help="Each message is lost with probability P.")
+    ] = 0,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="What is heard was said in another episode, drawn anew and anew.")
+    ] = False,
 ) -> None:
     """Play the newest checkpoint of a run, every reply the most probable one, and compare its score with the anchors.
 
     The score of an episode is the mean of its agents' returns. Success is the share of episodes that reach the
-    optimum, and the communication gain (score - silent) / (optimum - silent).
+    optimum, and the communication gain (score - silent) / (optimum - silent). --close, --drop and --shuffle show what
+    is left of the score when messages are lost, or tell nothing.
     """
     from marl import build
-    from marl.evaluate import run as play
     from marl.evaluate import summarise
 
     with ERR.status("loading the policies"):
         trained = build.trained(run)
     with ERR.status("playing"):
-        played = play(trained.world, trained.seats, trained.seed if seed is None else seed, episodes)
+        played = _played(trained, trained.seed if seed is None else seed, episodes, close or [], drop, shuffle)
     result = summarise(trained.world, played)
     if result["errors"]:
         failed = next(episode for episode in played if episode.error)
@@ -42,4 +58,24 @@ def evaluate(
         return
     arena = trained.world.arena.name
     note(f"{run}: {arena} after {trained.version} updates, {len(played)} greedy episodes")
-    OUT.print(scores(result, "this run"))
+    closed = dict.fromkeys([*trained.world.scenario.closed, *(close or [])])
+    who = ["this run", *(f"{channel} closed" for channel in closed)]
+    who += ([f"messages dropped with probability {drop:g}"] if drop else []) + (
+        ["messages shuffled"] if shuffle else []
+    )
+    OUT.print(scores(result, ", ".join(who)))
+
+
+def _played(
+    trained: Trained, seed: int, episodes: int, close: Sequence[str], drop: float, shuffle: bool
+) -> list[Episode]:
+    """Play the evaluation episodes with these interventions."""
+    from marl.evaluate import plans
+    from marl.intervention import Close, Drop, Intervention
+    from marl.rollout import collect
+    from marl.study import ablation
+
+    do: list[Intervention] = [Close(channel=channel) for channel in close]
+    do += [Drop(p=drop)] if drop else []
+    planned = [replace(plan, do=tuple(do)) for plan in plans(trained.world, trained.seats, seed, episodes)]
+    return ablation.shuffled(trained.world, planned, seed) if shuffle else collect(trained.world, planned)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from marl.build import Trained
-    from marl.intervention import Do
+    from marl.intervention import Intervention
     from protocols.log import Log
 
 
@@ -36,29 +36,37 @@ def fork(
         str | None, typer.Option(metavar="MESSAGE", help='What the listeners hear instead, such as "m1 m2".')
     ] = None,
     drop: Annotated[bool, typer.Option("--drop", help="The listeners hear nothing.")] = False,
+    seat: Annotated[
+        str | None, typer.Option("--as", metavar="SEAT", help="They believe it to come from this seat.")
+    ] = None,
+    inject: Annotated[
+        str | None, typer.Option(metavar="MESSAGE", help="They hear, just before --at, what nobody said; needs --as.")
+    ] = None,
+    close: Annotated[
+        str | None, typer.Option(metavar="CHANNEL", help="All that is said there from --at on is lost.")
+    ] = None,
     resample: Annotated[
         int, typer.Option(metavar="N", min=0, help="Draw N futures from the changed place on, instead of one greedy.")
     ] = 0,
 ) -> None:
     """Play a logged episode again up to a message, change what its listeners hear, and let the policies go on.
 
-    Original and fork stand side by side; what differs is marked. Without --say, --drop or --resample the fork
-    reproduces the original to the byte, which shows that what differs otherwise is the work of the change.
+    Original and fork stand side by side; what differs is marked. Without any change the fork reproduces the original to
+    the byte, which shows that what differs otherwise is the work of the change.
     """
     from marl import build
-    from marl.intervention import Do
     from protocols.log import load
 
-    if say is not None and drop:
-        raise UserError("--say and --drop exclude each other: the listeners hear another message, or nothing")
+    _compatible(say, drop, seat, inject, close)
     folder = build.run_dir(run)
     if not folder.eval_log.is_file():
         raise UserError(f"{run} has no log of an evaluation yet")
     log = next((log for log in load(folder.eval_log) if episode in (None, log.episode)), None)
     if log is None:
         raise UserError(f"{folder.eval_log} holds no episode {episode!r}; it has eval-train-0 and so on")
-    seq = _place(log, at, change=say is not None or drop)
-    do = Do(seq, None if drop else _message(log, seq, say)) if drop or say is not None else None
+    kind = "entries" if inject is not None else "messages" if drop or (say, seat) != (None, None) else "replies"
+    seq = _place(log, at, kind)
+    do = _change(log, seq, say, drop, seat, inject, close)
     with ERR.status("loading the policies"):
         trained = build.trained(run)
     if resample:
@@ -67,29 +75,62 @@ def fork(
         _compared(trained, log, seq, do)
 
 
-def _place(log: Log, at: int | None, *, change: bool) -> int:
-    """Return the entry to change: a message if its words are to change, else any reply."""
+def _compatible(say: str | None, drop: bool, seat: str | None, inject: str | None, close: str | None) -> None:
+    """Raise UserError for changes that do not go together."""
+    if say is not None and drop:
+        raise UserError("--say and --drop exclude each other: the listeners hear another message, or nothing")
+    if inject is not None and (say is not None or drop):
+        raise UserError("--inject goes with neither --say nor --drop: the message that was said stays as it is")
+    if inject is not None and seat is None:
+        raise UserError("--inject needs --as SEAT: whose message it seems to be")
+
+
+def _place(log: Log, at: int | None, kind: str) -> int:
+    """Return the entry to change: a message, any reply; or, to come before it, a reply or the view it answers."""
     from protocols.envelope import Kind
     from protocols.log import REPLIES
 
-    said = [seq for seq, (envelope, _) in enumerate(log.entries) if envelope.kind is Kind.SAY]
-    replies = [seq for seq, (envelope, _) in enumerate(log.entries) if envelope.kind in REPLIES]
-    possible = said if change else replies
+    said = [envelope.seq for envelope in log.replies() if envelope.kind is Kind.SAY]
+    replies = [envelope.seq for envelope in log.replies()]
+    asked = [seq for seq, (envelope, _) in enumerate(log.entries) if envelope.kind in (*REPLIES, Kind.VIEW)]
+    possible = {"messages": said, "replies": replies, "entries": asked}[kind]
     if not possible:
         raise UserError(f"nothing is said in episode {log.episode}, so there is no message to change")
+    if at is None and kind == "entries":  # whoever is asked after the first message hears this one as well
+        return next((seq for seq in asked if seq not in replies and seq > (said or [-1])[0]), asked[0])
     if at is None:
         return (said or replies)[0]
     if at not in possible:
-        what = "messages" if change else "replies"
+        what = "views and replies" if kind == "entries" else kind
         raise UserError(f"--at {at}: the {what} of {log.episode} are entries {', '.join(map(str, possible))}")
     return at
 
 
-def _message(log: Log, seq: int, say: str | None) -> str:
+def _change(
+    log: Log, seq: int, say: str | None, drop: bool, seat: str | None, inject: str | None, close: str | None
+) -> list[Intervention]:
+    """Return what the options stand for."""
+    from marl.intervention import Close, Drop, Inject, Replace, Swap
+
+    do: list[Intervention] = []
+    if drop:
+        do.append(Drop(seq=seq))
+    if say is not None:
+        do.append(Replace(seq=seq, body=_message(log, seq, say)))
+    if inject is not None and seat is not None:
+        do.append(Inject(seq=seq, sender=seat, body=" ".join(inject.split())))
+    elif seat is not None:
+        do.append(Swap(seq=seq, seat=seat))
+    if close is not None:
+        do.append(Close(channel=close))
+    return do
+
+
+def _message(log: Log, seq: int, say: str) -> str:
     """Return the message to be heard; raises UserError for words the speaker does not have."""
     from arenas.spec import from_wire
 
-    words = (say or "").split()
+    words = say.split()
     asked = log.entries[seq].envelope.reply_to
     if asked is not None:
         spec = from_wire(log.entries[asked].envelope.data["reply"])
@@ -99,7 +140,7 @@ def _message(log: Log, seq: int, say: str | None) -> str:
     return " ".join(words)
 
 
-def _play(trained: Trained, log: Log, seq: int, do: Do | None, salts: Sequence[int]) -> list[Log]:
+def _play(trained: Trained, log: Log, seq: int, do: Sequence[Intervention], salts: Sequence[int]) -> list[Log]:
     from marl import rollout
 
     plans = [rollout.fork(log, seq, trained.seats, do=do, salt=salt) for salt in salts]
@@ -111,13 +152,13 @@ def _play(trained: Trained, log: Log, seq: int, do: Do | None, salts: Sequence[i
     return [episode.log for episode in episodes]
 
 
-def _compared(trained: Trained, log: Log, seq: int, do: Do | None) -> None:
+def _compared(trained: Trained, log: Log, seq: int, do: Sequence[Intervention]) -> None:
     """Print the original and one fork side by side."""
     (forked,) = _play(trained, log, seq, do, [0])
     OUT.print(_side_by_side(log, forked))
     before, after = conversation.score(log), conversation.score(forked)
     answer(f"score {before:g} -> {after:g}")
-    if do is None:
+    if not do:
         same = forked.to_bytes() == log.to_bytes()
         answer(
             "nothing was changed, and the fork is the original to the byte"
@@ -155,11 +196,9 @@ def _words(line: conversation.Line) -> str:
     return f"{line.text or line.act}  ({line.note})" if line.note else line.text
 
 
-def _resampled(trained: Trained, log: Log, seq: int, do: Do | None, count: int) -> None:
+def _resampled(trained: Trained, log: Log, seq: int, do: Sequence[Intervention], count: int) -> None:
     """Print what followed in each of several futures."""
     from rich.table import Table
-
-    from protocols.log import REPLIES
 
     futures = _play(trained, log, seq, do, range(1, count + 1))
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
@@ -168,8 +207,8 @@ def _resampled(trained: Trained, log: Log, seq: int, do: Do | None, count: int) 
     for name, future in [("original", log), *((str(i), future) for i, future in enumerate(futures, 1))]:
         replies = [
             f"{envelope.sender}: {envelope.body}"
-            for envelope, _ in future.entries[seq:]
-            if envelope.kind in REPLIES and (do is None or envelope.seq > seq)
+            for envelope in future.replies()
+            if envelope.seq >= seq and (not do or envelope.seq > seq)
         ]
         table.add_row(name, ", ".join(replies), number(conversation.score(future)))
     OUT.print(table)

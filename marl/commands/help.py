@@ -25,8 +25,13 @@ EXAMPLES: Final[dict[str | None, Sequence[tuple[str, str]]]] = {
         ("marl train lewis scenario.arena.n=6 scenario.arena.k=6 out=runs/six", ""),
         ("marl train mine.toml algorithm.lr=3e-4 updates=500", ""),
         ("marl train runs/lewis", "go on with an interrupted run"),
+        ("marl train lewis --close public", "the control run without communication"),
     ),
-    "eval": (("marl eval runs/lewis", ""), ("marl eval runs/lewis --json", "")),
+    "eval": (
+        ("marl eval runs/lewis", ""),
+        ("marl eval runs/lewis --json", ""),
+        ("marl eval runs/lewis --shuffle", "does it listen?"),
+    ),
     "play": (
         ("marl play lewis", ""),
         ("marl play runs/lewis --episodes 3 --log games.jsonl", ""),
@@ -38,6 +43,7 @@ EXAMPLES: Final[dict[str | None, Sequence[tuple[str, str]]]] = {
     "fork": (
         ("marl fork runs/lewis --say m2", "the receiver hears m2 instead"),
         ("marl fork runs/lewis --episode eval-train-3 --drop", "it hears nothing"),
+        ("marl fork runs/lewis --inject m1 --as sender_0", "it hears m1 too, which nobody said"),
         ("marl fork runs/lewis --resample 8", "eight other futures"),
     ),
     "report": (("marl report runs/lewis", ""),),

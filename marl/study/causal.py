@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from marl.episode import Episode, Stop
 from marl.errors import UserError
-from marl.intervention import Do
+from marl.intervention import Drop, Replace
 from marl.policy import Seats
 from marl.rollout import Plan, collect, fork
 from marl.scenario import World
@@ -99,8 +99,8 @@ class _Trials:
         self.utterance = utterance
         bodies = [*(" ".join(m) for m in pool), None, " ".join(utterance.message)]
         self.plans: list[Plan] = [
-            replace(fork(utterance.log, utterance.seq, seats, do=Do(utterance.seq, body)), greedy=True)
-            for body in bodies
+            replace(fork(utterance.log, utterance.seq, seats, do=do), greedy=True)
+            for do in (Drop(seq=utterance.seq) if b is None else Replace(seq=utterance.seq, body=b) for b in bodies)
         ]
         self.own = [body == bodies[-1] for body in bodies[:-2]]
         self.episodes: list[Episode] = []

@@ -17,7 +17,7 @@ from marl import conversation
 from marl.study import information
 from marl.study.information import Null, permutation_null
 from marl.study.structure import Topography, positional_disentanglement
-from protocols.envelope import Kind
+from protocols.envelope import REFEREE, Kind
 from protocols.log import REPLIES, Log
 
 Words = tuple[str, ...]
@@ -72,7 +72,9 @@ def utterances(logs: Iterable[Log]) -> list[Utterance]:
     for log in logs:
         said: Counter[str] = Counter()
         for seq, (envelope, _) in enumerate(log.entries):
-            if envelope.kind is not Kind.SAY or envelope.data.get("missing") or not envelope.data.get("legal", True):
+            if envelope.kind is not Kind.SAY or envelope.sender == REFEREE:
+                continue  # no message, or one that nobody said
+            if envelope.data.get("missing") or not envelope.data.get("legal", True):
                 continue
             answers = {a: reply(log, a, n) or "" for a, n in answering(log, seq).items()}
             meaning = conversation.shown(log, envelope)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from marl.episode import Episode
-from marl.intervention import Do
+from marl.intervention import Drop, Intervention, Replace
 from marl.policy import Policy
 from marl.rollout import collect, fork, replay
 from marl.scenario import World
@@ -19,6 +19,10 @@ everywhere = pytest.mark.parametrize("name", WORLDS)
 def entries(log: Log, before: int) -> bytes:
     """The log up to an entry, without its header."""
     return log.prefix(before).to_bytes().partition(b"\n")[2]
+
+
+def instead(seq: int, body: str | None) -> Intervention:
+    return Drop(seq=seq) if body is None else Replace(seq=seq, body=body)
 
 
 def first_message(episode: Episode, listeners: int = 1) -> int:
@@ -46,7 +50,7 @@ def test_many_forks_of_one_log_do_not_hear_each_other() -> None:
     seats = seated(here)
     (episode,) = played(here, seats, 1)
     at = first_message(episode)
-    plans = [fork(episode.log, at, seats, do=do) for do in (None, Do(at, "m3 m3"), Do(at, None))]
+    plans = [fork(episode.log, at, seats, do=do) for do in ((), instead(at, "m3 m3"), instead(at, None))]
     together = collect(here, plans)
     assert raw(together) == raw([one(here, plan) for plan in plans])
     assert [again.drift for again in together] == [0, 0, 0]
@@ -63,7 +67,7 @@ def test_do_changes_what_listeners_hear_and_nothing_before(name: str, body: str 
     assert spoken
     for episode in spoken:
         at = first_message(episode)
-        again = one(here, fork(episode.log, at, seats, do=Do(at, body)))
+        again = one(here, fork(episode.log, at, seats, do=instead(at, body)))
         assert entries(again.log, at) == entries(episode.log, at)
         (sent, heard), (sent_then, heard_then) = again.log.entries[at], episode.log.entries[at]
         assert sent == sent_then
@@ -89,7 +93,7 @@ def test_who_moves_at_once_does_not_react_to_a_changed_message() -> None:
     for episode in played(here, seats, 8):
         at = first_message(episode)
         for word in ("m0", "m1", "m2", "m3", None):
-            again = one(here, fork(episode.log, at, seats, do=Do(at, word)))
+            again = one(here, fork(episode.log, at, seats, do=instead(at, word)))
             assert [t.words for t in again.turns[:speakers]] == [t.words for t in episode.turns[:speakers]]
             changed += [t.words for t in again.turns] != [t.words for t in episode.turns]
     assert changed, "no listener ever reacts, so this test shows nothing"
@@ -116,9 +120,9 @@ def test_the_log_of_a_fork_says_so_and_can_be_replayed_and_forked_again() -> Non
     seats = seated(here)
     (episode,) = played(here, seats, 1)
     at = first_message(episode, 2)
-    again = one(here, fork(episode.log, at, seats, do=Do(at, "m0 m0"), salt=3))
-    assert again.log.do == {"seq": at, "body": "m0 m0"}
-    assert episode.log.do is None
+    again = one(here, fork(episode.log, at, seats, do=instead(at, "m0 m0"), salt=3))
+    assert again.log.do == [{"type": "replace", "seq": at, "body": "m0 m0"}]
+    assert episode.log.do == []
     assert raw([one(here, replay(again.log))]) == raw([again])
     last = again.turns[-1].seq
     assert raw([one(here, fork(again.log, last, seats, salt=3))]) == raw([again])

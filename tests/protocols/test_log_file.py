@@ -28,7 +28,7 @@ JSON = st.recursive(
 )
 DATA = st.dictionaries(TEXT, JSON, max_size=2)
 TIME = st.floats(0, 1e6).map(abs)  # 0.0 and -0.0 are one time
-HEARD = st.builds(Heard, to=TEXT, time=TIME, body=st.none() | TEXT)
+HEARD = st.builds(Heard, to=TEXT, time=TIME, body=st.none() | TEXT, sender=st.just("") | TEXT)
 
 
 @st.composite
@@ -59,7 +59,7 @@ def logs(draw: st.DrawFn) -> Log:
         seats=draw(st.dictionaries(TEXT, TEXT, max_size=2)),
         deal=draw(DATA),
         greedy=draw(st.booleans()),
-        do=draw(st.none() | DATA),
+        do=draw(st.lists(DATA, max_size=2)),
         entries=[draw(entries(episode, seq)) for seq in range(draw(st.integers(0, 4)))],
     )
 
