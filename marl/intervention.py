@@ -62,11 +62,10 @@ class Intervention(Settings):
 
     def _words(self, world: World, sender: str | None, words: Iterable[str]) -> None:
         known = world.symbols(sender)
-        for word in words:
-            if word not in known:
-                who = f"{sender} says" if sender else "is said"
-                have = ", ".join(known) or "nothing"
-                raise ProtocolError(f"{self.type}: the word {word!r} is none that {who}; there are {have}")
+        if foreign := [word for word in words if word not in known]:
+            who = f"{sender} does not say" if sender else "nobody says"
+            others = f"; there are {', '.join(known)}" if known else " or anything else"
+            raise ProtocolError(f"{self.type}: {who} {foreign[0]!r}{others}")
 
 
 class OnMessages(Intervention):
@@ -303,5 +302,7 @@ def read(log: Log) -> tuple[Intervention, ...]:
     try:
         return _MANY.validate_python(log.do) if log.do else ()
     except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        first = error.errors()[0]
+        where = f"{first['loc'][-1]}: " if first["type"] == "missing" else ""
+        reason = where + first["msg"].removeprefix("Value error, ")
         raise ProtocolError(f"the interventions of episode {log.episode}: {reason}") from None
