@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from typer.main import get_command
 
 import arenas
 from arenas.testing import check_arena
 from marl.cli import app
+from marl.intervention import InterventionConfig
 from marl.policy import Scripted
 from marl.rollout import Plan, collect
 from marl.scenario import Scenario, World
@@ -178,6 +180,14 @@ def test_every_setting_is_listed_with_its_default(model: type[BaseModel], prefix
             assert listed[prefix + setting][0] == str(default).lower()
         elif isinstance(default, str | Path):
             assert listed[prefix + setting][0] == f'"{default}"'
+
+
+def test_every_intervention_is_listed_with_settings_that_it_has() -> None:
+    listed = [tomllib.loads(f"it = {first}")["it"] for first in rows("docs/concepts.md") if first.startswith("{type")]
+    kinds = {kind.model_fields["type"].default: kind for kind in get_args(get_args(InterventionConfig)[0])}
+    assert sorted(each["type"] for each in listed) == sorted(kinds)
+    for each in listed:
+        assert isinstance(TypeAdapter(InterventionConfig).validate_python(each), kinds[each["type"]])
 
 
 def test_the_arenas_are_listed_with_their_parameters_and_anchors() -> None:

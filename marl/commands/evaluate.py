@@ -60,9 +60,7 @@ def evaluate(
     note(f"{run}: {arena} after {trained.version} updates, {len(played)} greedy episodes")
     closed = dict.fromkeys([*trained.world.scenario.closed, *(close or [])])
     who = ["this run", *(f"{channel} closed" for channel in closed)]
-    who += ([f"messages dropped with probability {drop:g}"] if drop else []) + (
-        ["messages shuffled"] if shuffle else []
-    )
+    who += ([f"dropped with p = {drop:g}"] if drop else []) + (["shuffled"] if shuffle else [])
     OUT.print(scores(result, ", ".join(who)))
 
 

@@ -124,6 +124,27 @@ def test_eval_repeats_the_evaluation_of_training(run: Path) -> None:
     assert "4 greedy episodes" in shown.err
 
 
+def test_eval_shows_what_is_left_when_messages_are_lost_or_tell_nothing(make_run: Callable[..., Path]) -> None:
+    run = make_run("reconstruction", "scenario.arena.values=3", "updates=2")
+    whole = json.loads(marl("eval", run, "--json").out)["train"]
+    for option in (["--close", "public"], ["--drop", "1"], ["--drop", "0.5"], ["--shuffle"]):
+        figures = json.loads(marl("eval", run, "--json", *option).out)["train"]
+        assert figures["episodes"] == (1026 if option == ["--shuffle"] else whole["episodes"])
+    closed, dropped = (
+        json.loads(marl("eval", run, "--json", *o).out) for o in (["--close", "public"], ["--drop", "1"])
+    )
+    assert closed == dropped
+    assert json.loads(marl("eval", run, "--json", "--drop", "0").out)["train"] == whole
+    for option, said in ((["--close", "public"], "public closed"), (["--drop", "0.5"], "dropped with p = 0.5")):
+        assert f"this run, {said} " in marl("eval", run, *option).out
+    assert "this run, shuffled " in marl("eval", run, "--shuffle").out
+    assert marl("eval", run, "--close", "side") == (
+        2,
+        "",
+        "error: close: there is no channel 'side'; there are public\n",
+    )
+
+
 def test_eval_of_shared_policies_and_held_out_deals(make_run: Callable[..., Path]) -> None:
     run = make_run("reconstruction", "sharing=shared", "scenario.arena.values=3", "scenario.arena.held_out=0.3")
     assert "this run, held out deals" in marl("eval", run).out

@@ -236,12 +236,36 @@ def test_a_fork_shows_what_another_message_would_have_done(run: Path) -> None:
     assert marl("fork", run, "--resample", "3", "--say", other).code == 0
 
 
+def test_a_fork_injects_and_closes(run: Path) -> None:
+    injected = marl("fork", run, "--inject", "m3", "--as", "sender_0").out
+    (said,) = [line for line in injected.splitlines() if "nobody" in line]
+    (heard,) = [line for line in injected.splitlines() if "(as if" in line]
+    assert all(line.startswith("≠") and "m3" in line for line in (said, heard))
+    assert "hears nothing" in marl("fork", run, "--close", "public").out
+    assert "hears nothing" not in marl("fork", run, "--close", "public", "--at", "4").out  # it was heard before
+    assert marl("fork", run, "--as", "receiver_0", "--say", "m1", "--resample", "2").code == 0
+
+
+def test_a_message_under_another_name(make_run: Callable[..., Path], tmp_path: Path) -> None:
+    run = make_run("matrix", "scenario.arena.talk=1", "scenario.floor=rounds")
+    shown = marl("fork", run, "--as", "player_0", "--at", "2").out
+    assert "≠" not in shown  # it is player_0's own
+    assert "as if" not in marl("fork", run, "--as", "player_1").out  # who bears the name is not fooled
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--say", "m9"], "sender_0 has no word 'm9'; it says 1 of: m0 m1 m2 m3"),
         (["--say", "m1", "--drop"], "--say and --drop exclude each other"),
         (["--at", "77"], "--at 77: the replies of eval-train-0 are entries 2, 4"),
+        (["--inject", "m1"], "--inject needs --as SEAT"),
+        (["--inject", "m1", "--as", "sender_0", "--drop"], "--inject goes with neither --say nor --drop"),
+        (["--inject", "m7", "--as", "sender_0"], "inject: sender_0 does not say 'm7'; there are m0, m1, m2, m3"),
+        (["--inject", "m1", "--as", "bob"], "inject: no seat 'bob'; the seats are sender_0, receiver_0"),
+        (["--inject", "m1", "--as", "sender_0", "--at", "0"], "--at 0: the views and replies of eval-train-0 are"),
+        (["--as", "bob"], "swap: no seat 'bob'; the seats are sender_0, receiver_0"),
+        (["--close", "side"], "close: there is no channel 'side'; there are public"),
         (["--at", "4", "--drop"], "--at 4: the messages of eval-train-0 are entries 2"),
         (["--episode", "e"], "holds no episode 'e'"),
     ],

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from protocols.log import load
 from tests.marl.conftest import TINY, marl
 
 EXPECTED = {"config.toml", "metrics.jsonl", "summary.json", "report.html", "checkpoints", "logs", "tensorboard"}
@@ -122,9 +124,41 @@ def test_ctrl_c_ends_after_the_update_and_says_how_to_go_on(tmp_path: Path) -> N
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == reached
 
 
+def test_the_control_run_of_a_run_closes_a_channel_in_a_folder_of_its_own(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, "mine")
+    result = marl("train", "mine", "--close", "public")
+    assert result.code == 0
+    assert "this run, public closed" in result.out
+    control = tmp_path / "mine-closed-public"
+    old, new = (tomllib.loads((folder / "config.toml").read_text()) for folder in (run, control))
+    assert new["scenario"].pop("closed") == ["public"]
+    assert (new.pop("out"), old.pop("out")) == ("mine-closed-public", str(run))
+    assert new == old  # nothing else is different
+    summary = json.loads((control / "summary.json").read_text())
+    assert summary["closed"] == ["public"]
+    assert summary["evaluation"]["train"]["score"] == summary["evaluation"]["anchors"]["silent"]
+    assert "Control run without communication on public" in (control / "report.html").read_text()
+    assert "Control run" not in (run / "report.html").read_text()
+    assert json.loads((run / "summary.json").read_text())["closed"] == []
+    for name in ("logs/train.jsonl.gz", "logs/eval.jsonl.gz"):
+        logs = list(load(control / name))
+        assert {h.body for each in logs for entry in each.entries for h in entry.heard} == {None}
+    assert marl("replay", control, "--verify").code == 0
+    # The folder itself goes on with it, and closing the same channel twice is closing it once.
+    assert "finished run" in marl("train", control, "--close", "public").err
+    assert marl("train", control, "--close", "public", "--overwrite").code == 0
+    assert marl("train", "lewis", "--close", "public", f"out={tmp_path / 'there'}", *TINY).code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", "mine-closed-public", "there"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["lewis", "--close", "side"], "there is no channel 'side' to close; there are public"),
+        (["lewis", "scenario.closed=3", "--close", "side"], "lewis: scenario.closed: Input should be a valid tuple"),
         (["lewsi"], "no arena 'lewsi': did you mean lewis?"),
         (["nowhere.toml"], "nowhere.toml: No such file or directory"),
         (["lewis", "algorithm.lrr=3"], "lewis: there is no setting algorithm.lrr; did you mean lr?"),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from marl.critic import Critic, table
 from marl.episode import Episode, Stop
 from marl.errors import UserError
+from marl.rollout import collect, replay
 from marl.scenario import World
 from protocols.envelope import Kind
 from protocols.log import Entry, Heard
@@ -75,6 +76,24 @@ def test_a_value_depends_on_nothing_that_came_later(name: str, scope: str) -> No
             said = episode.log.entries[turn.seq].envelope.body
             if slot + 1 < len(episode.turns) and scope == "central" and said:
                 assert not np.allclose(after[slot + 1], before[slot + 1], atol=1e-4)
+
+
+@pytest.mark.parametrize("do", ["swap", "inject", "drop"])
+@scopes
+def test_the_critic_sees_what_listeners_were_told_and_not_before_they_were(do: str, scope: str) -> None:
+    settings = {
+        "swap": {"type": "swap", "round": 2, "sender": "a_0", "seat": "b_0"},
+        "inject": {"type": "inject", "round": 2, "sender": "a_0", "body": "m0"},
+        "drop": {"type": "drop", "round": 2},
+    }
+    here, (plain,) = sample("chat")
+    (told,) = collect(world(**WORLDS["chat"], interventions=[settings[do]]), [replay(plain.log)])
+    critic = critic_for(here, scope)
+    before, after = values(critic, plain), values(critic, told)
+    first = next(slot for slot, turn in enumerate(plain.turns) if turn.stage == 2)
+    np.testing.assert_allclose(after[:first], before[:first], atol=1e-6)
+    for agent in (0, 2) if do == "drop" else (2,):  # b_0 is not fooled about its own name
+        assert not np.allclose(after[-2, agent], before[-2, agent], atol=1e-5)
 
 
 @everywhere

@@ -57,6 +57,25 @@ def test_a_trace_is_what_the_live_transcript_held(name: str) -> None:
     assert next(live, None) is None
 
 
+@pytest.mark.parametrize("name", [name for name in WORLDS if "chat" in name])
+def test_a_trace_is_what_the_live_transcript_held_when_listeners_were_told_something_else(name: str) -> None:
+    do = [
+        {"type": "swap", "seat": "c_0"},
+        {"type": "drop", "p": 0.3},
+        {"type": "rewrite", "table": {"m0": "m1"}},
+        {"type": "inject", "sender": "a_0", "body": "m3 m2", "round": 1},
+    ]
+    spy, episodes = watched({**WORLDS[name], "interventions": do})
+    live = iter(spy.opened)
+    for episode in episodes:
+        assert episode.drift == 0
+        for agent in episode.agents:
+            rebuilt = trace(episode, agent, spy.lm.encode)
+            assert rebuilt.ids == tuple(next(live).ids[: len(rebuilt.ids)])
+    assert any(h.sender == "a_0" for e in episodes for entry in e.log.entries for h in entry.heard)
+    assert any(h.sender == "c_0" for e in episodes for entry in e.log.entries for h in entry.heard)
+
+
 @everywhere
 def test_a_transcript_only_grows(name: str) -> None:
     spy, _ = watched(WORLDS[name])
