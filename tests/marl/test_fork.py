@@ -9,7 +9,7 @@ from marl.intervention import Drop, Intervention, Replace
 from marl.policy import Policy
 from marl.rollout import collect, fork, replay
 from marl.scenario import World
-from protocols.envelope import Kind
+from protocols.envelope import REFEREE, Kind
 from protocols.log import Log
 from tests.marl.worlds import WORLDS, lm_for, one, played, raw, seated, world
 
@@ -30,7 +30,9 @@ def first_message(episode: Episode, listeners: int = 1) -> int:
     return next(
         envelope.seq
         for envelope, heard in episode.log.entries
-        if envelope.kind is Kind.SAY and sum(h.body is not None for h in heard) >= listeners
+        if envelope.kind is Kind.SAY
+        and envelope.sender != REFEREE
+        and sum(h.body is not None for h in heard) >= listeners
     )
 
 

@@ -104,6 +104,13 @@ STORMY: Final[list[dict[str, Any]]] = [
     {"type": "reorder", "p": 0.5, "seconds": 0.6},
     {"type": "jam", "windows": [[0.4, 0.9]], "p": 0.5},
 ]
+TOLD: Final[list[dict[str, Any]]] = [
+    {"type": "swap", "sender": "a_0", "seat": "c_0"},
+    {"type": "rewrite", "table": {"m0": "m1"}, "channel": "public"},
+    {"type": "drop", "p": 0.25},
+    {"type": "inject", "sender": "b_0", "body": "m3 m2", "round": 2},
+    {"type": "close", "channel": "side", "round": 4},
+]
 WORLDS: Final[dict[str, dict[str, Any]]] = {
     "lewis": {"name": "lewis"},
     "reference": {"name": "reference", "arena": {"distractors": 2, "values": 3}, "channel": NOISY},
@@ -139,6 +146,15 @@ WORLDS: Final[dict[str, dict[str, Any]]] = {
         "name": "chat",
         "floor": {"type": "free", "limit": 4, "speaking": 0.25, "bids": 2},
         "channels": {"side": {"members": ["a_0", "b_0"]}},
+        "latency": SLOW,
+    },
+    "chat, told otherwise": {
+        "name": "chat",
+        "arena": {"rounds": 3},
+        "floor": {"type": "free", "limit": 6},
+        "channels": {"side": {"members": ["a_0", "b_0"]}},
+        "interventions": TOLD,
+        "channel": NOISY,
         "latency": SLOW,
     },
     "matrix, free talk": {"name": "matrix", "arena": {"talk": 1, "rounds": 2}, "floor": "free"},
