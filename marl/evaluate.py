@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from marl.episode import Episode, Stop
 from marl.policy import Seats
 from marl.rollout import Plan, collect
 from marl.scenario import World
+from marl.study import traffic
 from protocols.draws import key
 
 MOST_CASES: Final = 4096
@@ -40,7 +41,7 @@ def run(world: World, seats: Seats, seed: int, episodes: int = SAMPLE, concurren
 
 
 def summarise(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
-    """Return score, its standard error, success rate and communication gain, per split; with the anchors.
+    """Return score, its standard error, success rate and communication gain, per split; with anchors and traffic.
 
     The score of an episode is the mean over agents of their returns; it succeeds when it reaches the optimum.
     """
@@ -49,8 +50,8 @@ def summarise(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
         "anchors": {name: getattr(anchors, name) for name in ("random", "silent", "full", "equilibrium")},
         "errors": sum(episode.stop is Stop.ERROR for episode in episodes),
     }
-    splits = sorted({episode.log.deal.get("split", "train") for episode in episodes}, key=lambda s: (s != "train", s))
-    for split in splits:
+    names = sorted({episode.log.deal.get("split", "train") for episode in episodes}, key=lambda s: (s != "train", s))
+    for split in names:
         scores = np.array([e.score for e in episodes if e.log.deal.get("split", "train") == split])
         mean = float(scores.mean())
         result[split] = {
@@ -60,4 +61,10 @@ def summarise(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
             "success": float((scores >= anchors.full - 1e-9).mean()),
             "communication_gain": anchors.communication_gain(mean),
         }
+    result["traffic"] = traffic.count(world, episodes).figures()
     return result
+
+
+def splits(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what `summarise` found for each split, without what it says beside them."""
+    return {name: figures for name, figures in result.items() if name not in ("anchors", "errors", "traffic")}

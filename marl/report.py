@@ -12,10 +12,11 @@ from marl import build, conversation, evaluate
 from marl.config import read_toml
 from marl.errors import UserError
 from marl.figures import Chart, curves
+from marl.network import Flow, picture
 from marl.rollout import collect, replay
 from marl.rundir import RunDir
 from marl.scenario import World
-from marl.study import lexicon
+from marl.study import lexicon, traffic
 from marl.study.causal import Influence, influence
 from marl.study.lexicon import Language, Row, Utterance, Words
 from protocols import log
@@ -25,6 +26,8 @@ from protocols.log import Log
 ANCHORS: Final = {"random": "random", "silent": "without talk", "equilibrium": "equilibrium", "full": "optimum"}
 CONVERSATIONS: Final = 4
 MOST_ROWS: Final = 256
+MOST_EDGES: Final = 24
+"""Edges of a channel in its table: the busiest."""
 
 
 class Cell(NamedTuple):
@@ -64,6 +67,15 @@ class Code:
     """The score of an episode that went as well as it can: the optimum, or under prices and noise the best there is."""
 
 
+class Talk(NamedTuple):
+    """What went over a channel, ready to be shown."""
+
+    channel: str
+    account: traffic.Account
+    chart: Chart
+    busiest: list[tuple[str, str, traffic.Tally]]
+
+
 def write(folder: RunDir) -> None:
     """Write the report of a run, finished or not; raises UserError when there is nothing to report yet."""
     from jinja2 import Environment, StrictUndefined
@@ -94,7 +106,8 @@ def gather(folder: RunDir) -> dict[str, Any]:
         raise UserError(f"{folder.path} has not come to its first evaluation: there is nothing to report yet")
     logs = list(log.load(folder.eval_log))
     # A replay from the log alone: the figures are those of the log, whatever the weights are by now.
-    result = evaluate.summarise(world, collect(world, [replay(each) for each in logs]))
+    episodes = collect(world, [replay(each) for each in logs])
+    result = evaluate.summarise(world, episodes)
     influences, remark = _influences(folder, world, logs)
     return {
         "arena": world.arena.name,
@@ -106,8 +119,10 @@ def gather(folder: RunDir) -> dict[str, Any]:
         "seed": settings.get("seed"),
         "result": result,
         "anchors": {label: result["anchors"][name] for name, label in ANCHORS.items()},
-        "splits": {split: figures for split, figures in result.items() if split not in ("anchors", "errors")},
+        "splits": evaluate.splits(result),
         "charts": _charts(world, metrics),
+        "talks": _talks(world, traffic.count(world, episodes)),
+        "silences": result["traffic"]["silences"],
         "perfect": not world.channel.effects,
         "codes": [_code(world, *item) for item in lexicon.by_speaker(lexicon.utterances(logs)).items()],
         "habits": {seat: _habits(seat, logs) for seat in world.agents},
@@ -172,6 +187,24 @@ def _charts(world: World, metrics: Sequence[dict[str, Any]]) -> list[Chart]:
             )
         )
     return charts
+
+
+def _talks(world: World, found: traffic.Traffic) -> list[Talk]:
+    """Draw who talked to whom, channel by channel in the scenario's order."""
+    talks = []
+    for name in (name for name in world.channels if name in found.channels):
+        account = found.channels[name]
+        over = world.channels[name].topology
+        flows = {
+            edge: Flow(tally.messages or tally.overheard, tally.disturbed or 0.0, not tally.messages)
+            for edge, tally in account.edges.items()
+        }
+        seats = dict.fromkeys([*(over.seats if over else ()), *(seat for edge in flows for seat in edge)])
+        ordered = sorted(account.edges.items(), key=lambda item: (-item[1].messages, item[0]))
+        caption = "An arrow is as wide as it has messages, and as red as they were lost or altered on the way."
+        chart = picture(caption, [seat for seat in world.agents if seat in seats], flows)
+        talks.append(Talk(name, account, chart, [(*edge, tally) for edge, tally in ordered[:MOST_EDGES]]))
+    return talks
 
 
 def _code(world: World, who: tuple[str, int], found: list[Utterance]) -> Code:

@@ -29,6 +29,7 @@ from marl.rollout import Plan, collect
 from marl.rundir import RunDir
 from marl.scenario import Scenario, World
 from marl.server import PolicyServer
+from marl.study import traffic
 from protocols.draws import key
 from trainers.actors import Actors, HostConfig
 from trainers.mappo import Mappo, MappoConfig
@@ -134,6 +135,7 @@ class Run:
             self.actors.publish(trainer.version)
         learned = time.perf_counter()
         self.dir.append_logs(episode.log for episode in episodes[: config.log_episodes])
+        said = traffic.count(self.world, episodes)
         self.seconds += time.perf_counter() - began
         tokens = sum(len(turn.sample.tokens) for episode in episodes for turn in episode.turns)
         score = sum(episode.score for episode in episodes) / len(episodes)
@@ -144,6 +146,7 @@ class Run:
             **metrics,
             "rollout/illegal": sum(not turn.legal for episode in episodes for turn in episode.turns) / len(episodes),
             "rollout/drift": float(sum(episode.drift for episode in episodes)),
+            **said.metrics(),
             "time/collect": played - began,
             "time/update": learned - played,
             "time/tokens_per_second": tokens / (played - began),
@@ -156,9 +159,7 @@ class Run:
         self.dir.write_eval(episode.log for episode in episodes)
         self.result = evaluate.summarise(self.world, episodes)
         flat: dict[str, float] = {}
-        for split, figures in self.result.items():
-            if split in ("anchors", "errors"):
-                continue
+        for split, figures in evaluate.splits(self.result).items():
             prefix = "eval" if split == "train" else f"eval/{split}"
             flat |= {f"{prefix}/{k}": v for k, v in figures.items() if k != "episodes" and v is not None}
         return flat

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from marl import conversation
+from marl.evaluate import splits
 from protocols.envelope import Kind
 from protocols.log import Log
 
@@ -82,9 +83,7 @@ def scores(result: Mapping[str, Any], who: str) -> Table:
         anchor = result["anchors"].get(name)
         if anchor is not None:
             rows.append((anchor, place, [label, number(anchor), "", ""], "dim"))
-    for split, figures in result.items():
-        if split in ("anchors", "errors"):
-            continue
+    for split, figures in splits(result).items():
         error = figures["standard_error"]
         score = number(figures["score"]) + (f" ± {error:.3f}" if error else "")
         cells = [score, percent(figures["success"]), number(figures["communication_gain"], 2)]

@@ -72,7 +72,8 @@ def test_splits_are_told_apart_and_errors_counted() -> None:
     episodes = evaluate.run(here, random_seats(here), 1)
     episodes[0] = replace(episodes[0], stop=Stop.ERROR)
     summary = evaluate.summarise(here, episodes)
-    assert list(summary) == ["anchors", "errors", "train", "held_out"]
+    assert list(summary) == ["anchors", "errors", "train", "held_out", "traffic"]
+    assert list(evaluate.splits(summary)) == ["train", "held_out"]
     assert summary["errors"] == 1
     for split in ("train", "held_out"):
         scores = [e.score for e in episodes if e.log.deal["split"] == split]
