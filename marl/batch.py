@@ -12,7 +12,7 @@ from torch import Tensor
 
 from marl.episode import Episode
 from marl.lm import LanguageModel
-from marl.transcript import trace
+from marl.transcript import traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +61,20 @@ def collate(
         advantage: [E, K] by episode and turn; a turn with nan is not trained.
         oldest: turns sampled by an older version of the weights than this are not trained.
     """
-    traces = [
-        (e, trace(episode, agent, lm.encode))
+    found = [
+        (e, t)
         for e, episode in enumerate(episodes)
-        for agent in episode.agents
-        if agent in seats
+        for t in traces(episode, [agent for agent in episode.agents if agent in seats], lm.encode)
+        if t.spans
     ]
-    traces = [(e, t) for e, t in traces if t.spans]
-    size, width = len(traces), max((len(t.ids) for _, t in traces), default=1)
+    size, width = len(found), max((len(t.ids) for _, t in found), default=1)
     ids = np.zeros((size, width), np.int64)
     trained = np.zeros((size, width), bool)
     logp = np.zeros((size, width), np.float32)
     adv = np.zeros((size, width), np.float32)
     rows = np.zeros((size, width), np.int64)
     choice = [n > 1 for n in _options(lm, episodes, seats)]
-    for b, (e, t) in enumerate(traces):
+    for b, (e, t) in enumerate(found):
         ids[b, : len(t.ids)] = t.ids
         for start, stop, index in t.spans:
             turn = episodes[e].turns[index]
@@ -87,7 +86,7 @@ def collate(
             trained[b, start:stop] = [choice[row] for row in grammar]
             logp[b, start:stop] = turn.sample.logprobs
             adv[b, start:stop] = credit
-    episode = np.array([e for e, _ in traces], np.int64)
+    episode = np.array([e for e, _ in found], np.int64)
     return Batch(*(torch.from_numpy(a).to(lm.device) for a in (ids, trained, logp, adv, rows, episode)))
 
 

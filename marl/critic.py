@@ -100,8 +100,9 @@ class Critic(nn.Module):
                 ]
                 rows.append(ids)
                 continue
+            views = episode.log.views(self.agents)
             for i, agent in enumerate(self.agents):
-                ids, at = self._sequence(((envelope, "") for envelope in episode.log.view(agent)), episode, agent)
+                ids, at = self._sequence(((envelope, "") for envelope in views[agent]), episode, agent)
                 points += [(len(rows), at[slot], i, e, slot) for slot in range(len(at))]
                 rows.append(ids)
         longest = max(map(len, rows))

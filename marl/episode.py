@@ -77,7 +77,10 @@ class Episode:
     @property
     def returns(self) -> tuple[float, ...]:
         """Return of each agent, undiscounted."""
-        return tuple(sum(column) for column in zip(*self.rewards, strict=True)) or (0.0,) * len(self.agents)
+        # Within a stage nothing is paid, in one row for all of its turns: a thousand agents have a thousand of them.
+        nothing = {id(row) for row in {id(row): row for row in self.rewards}.values() if not any(row)}
+        paid = [row for row in self.rewards if id(row) not in nothing]
+        return tuple(sum(column) for column in zip(*paid, strict=True)) or (0.0,) * len(self.agents)
 
     @property
     def score(self) -> float:

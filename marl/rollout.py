@@ -21,7 +21,7 @@ from marl.policy import OVER, Policy, Recorded, Seats
 from marl.referee import Referee
 from marl.scenario import World
 from protocols import topics
-from protocols.bus import Bus, MemoryBus
+from protocols.bus import CAPACITY, Bus, MemoryBus
 from protocols.clock import ClockName, run
 from protocols.envelope import EVERYONE, NOBODY, Envelope, Kind
 from protocols.log import REPLIES, Log
@@ -59,14 +59,15 @@ async def play(world: World, bus: Bus, plan: Plan, run: str = RUN) -> Episode:
         intervention.check(world)
     arena = world.borrow()
     pattern = topics.sent_by(run, plan.episode)
-    inbox = await bus.subscribe(pattern)
+    room = max(CAPACITY, 4 * len(plan.seats))  # all may speak in one instant, and some channels double messages
+    inbox = await bus.subscribe(pattern, room)
     referee = Referee(world, arena, bus, run, log, plan.do)
     loop = asyncio.get_running_loop()
     tasks = []
     inboxes = {}
     for seat, policy in plan.seats.items():
         topic = topics.to(run, plan.episode, seat)
-        inboxes[topic] = await bus.subscribe(topic)
+        inboxes[topic] = await bus.subscribe(topic, room)
         agent = Agent(seat, policy, bus, run, plan.episode, plan.seed, world.scenario.latency, plan.greedy, plan.salt)
         tasks.append(loop.create_task(agent.act(inboxes[topic]), name=f"{plan.episode}/{seat}"))
     try:

@@ -9,7 +9,7 @@ agent sampled stays in it as the ids that were drawn, never as re-tokenised text
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from marl.episode import Episode, Trace
@@ -69,10 +69,20 @@ class Transcript:
 
 def trace(episode: Episode, agent: str, encode: Encode) -> Trace:
     """Rebuild from the log the ids an agent's policy saw and drew: the same as its live transcript."""
+    return traces(episode, (agent,), encode)[0]
+
+
+def traces(episode: Episode, agents: Sequence[str], encode: Encode) -> list[Trace]:
+    """Rebuild the traces of several agents; the log is read once for all of them."""
+    tokens = {turn.seq: (i, turn.sample.tokens) for i, turn in enumerate(episode.turns)}
+    views = episode.log.views(agents)
+    return [_trace(agent, views[agent], tokens, encode) for agent in agents]
+
+
+def _trace(agent: str, view: Sequence[Envelope], own: Mapping[int, tuple[int, Sequence[int]]], encode: Encode) -> Trace:
     transcript = Transcript(encode)
-    own = {turn.seq: (i, turn.sample.tokens) for i, turn in enumerate(episode.turns) if turn.agent == agent}
     spans: list[tuple[int, int, int]] = []
-    for envelope in episode.log.view(agent):
+    for envelope in view:
         if envelope.sender != agent:
             transcript.hear(envelope)
             continue

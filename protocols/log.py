@@ -58,28 +58,31 @@ class Log:
 
     def view(self, agent: str) -> list[Envelope]:
         """Return what `agent` perceived, in order and as received, its own replies where it began to form them."""
-        received: list[tuple[float, int, Envelope]] = []
-        replies: list[Envelope] = []
+        return self.views((agent,))[agent]
+
+    def views(self, agents: Iterable[str]) -> dict[str, list[Envelope]]:
+        """Return the views of several agents; the log is read once for all of them."""
+        received: dict[str, list[_Received]] = {agent: [] for agent in agents}
+        replies: dict[str, list[Envelope]] = {agent: [] for agent in received}
         for seq, (envelope, heard) in enumerate(self.entries):
-            if envelope.sender == agent:
-                replies.append(envelope)
-            elif envelope.kind is Kind.SAY:
-                copies = 0
+            own = replies.get(envelope.sender)
+            if own is not None:
+                own.append(envelope)
+            if envelope.kind is Kind.SAY:
                 for to, time, body, sender in heard:
-                    if to == agent and body is not None:
-                        received.append((time, seq, envelope.as_heard(body, copies, sender)))
-                        copies += 1
-            elif envelope.to in (agent, EVERYONE):
-                received.append((envelope.time, seq, envelope))
-        received.sort(key=lambda item: item[:2])
-        view: list[Envelope] = []
-        taken = 0
-        for reply in replies:
-            seen = int(reply.data.get("seen", 0))
-            view += [item[2] for item in received[taken:seen]]
-            taken = max(taken, seen)
-            view.append(reply)
-        return view + [item[2] for item in received[taken:]]
+                    queue = received.get(to)
+                    if queue is not None and body is not None and to != envelope.sender:
+                        copy = 0
+                        while copy < len(queue) and queue[-1 - copy][1] == seq:
+                            copy += 1
+                        queue.append((time, seq, envelope.as_heard(body, copy, sender)))
+            elif envelope.to == EVERYONE:
+                for agent, queue in received.items():
+                    if agent != envelope.sender:
+                        queue.append((envelope.time, seq, envelope))
+            elif (queue := received.get(envelope.to)) is not None and envelope.to != envelope.sender:
+                queue.append((envelope.time, seq, envelope))
+        return {agent: _interleaved(received[agent], replies[agent]) for agent in received}
 
     def prefix(self, seq: int) -> Log:
         """Return the log up to and without entry `seq`."""
@@ -101,6 +104,23 @@ class Log:
         if self.do:
             header["do"] = self.do
         return "".join(_line(item) for item in (header, *map(_entry_to_dict, self.entries))).encode()
+
+
+_Received = tuple[float, int, Envelope]
+"""When an envelope reached an agent, its place in the log, and what it was then."""
+
+
+def _interleaved(received: list[_Received], replies: list[Envelope]) -> list[Envelope]:
+    """Put an agent's replies among what it received, each where the agent began to form it."""
+    received.sort(key=lambda item: item[:2])
+    view: list[Envelope] = []
+    taken = 0
+    for reply in replies:
+        seen = int(reply.data.get("seen", 0))
+        view += [item[2] for item in received[taken:seen]]
+        taken = max(taken, seen)
+        view.append(reply)
+    return view + [item[2] for item in received[taken:]]
 
 
 def _line(item: dict[str, Any]) -> str:

@@ -47,16 +47,25 @@ class Row(NamedTuple):
 
 def answering(log: Log, seq: int) -> dict[str, int]:
     """Return for each listener that heard message `seq` which of its replies came first after it: its number."""
-    found: dict[str, int] = {}
-    for listener in (h.to for h in log.entries[seq].heard if h.body is not None):
-        count, heard = 0, False
-        for envelope in log.view(listener):
-            heard = heard or envelope.seq == seq
-            if envelope.sender == listener and envelope.kind in REPLIES:
-                if heard:
-                    found[listener] = count
-                    break
-                count += 1
+    return _answering(log).get(seq, {})
+
+
+def _answering(log: Log) -> dict[int, dict[str, int]]:
+    """Return the same for every message that was answered, by its place in the log."""
+    found: dict[int, dict[str, int]] = {}
+    for listener, view in log.views(log.seats).items():
+        waiting: list[int] = []
+        replies = 0
+        for envelope in view:
+            if envelope.kind not in REPLIES:
+                continue
+            if envelope.sender != listener:
+                waiting.append(envelope.seq)
+                continue
+            for seq in waiting:
+                found.setdefault(seq, {})[listener] = replies
+            waiting = []
+            replies += 1
     return found
 
 
@@ -71,12 +80,14 @@ def utterances(logs: Iterable[Log]) -> list[Utterance]:
     found = []
     for log in logs:
         said: Counter[str] = Counter()
+        numbers = _answering(log)
+        replies = {seat: [envelope.body for envelope in log.replies(seat)] for seat in log.seats}
         for seq, (envelope, _) in enumerate(log.entries):
             if envelope.kind is not Kind.SAY or envelope.sender == REFEREE:
                 continue  # no message, or one that nobody said
             if envelope.data.get("missing") or not envelope.data.get("legal", True):
                 continue
-            answers = {a: reply(log, a, n) or "" for a, n in answering(log, seq).items()}
+            answers = {a: replies[a][n] for a, n in numbers.get(seq, {}).items()}
             meaning = conversation.shown(log, envelope)
             message = tuple(envelope.body.split())
             found.append(Utterance(log, seq, envelope.sender, said[envelope.sender], meaning, message, answers))
