@@ -159,6 +159,10 @@ class Seat:
             self._host = ""
             self._welcome.clear()
         if envelope.kind is Kind.JOIN and not ours:
+            seats = envelope.data.get("seats")
+            if isinstance(seats, list) and not self.seated and self.name not in seats:
+                known = ", ".join(map(str, seats))
+                raise UserError(f"the run {self.run} has no free seat {self.name!r}; elsewhere can be taken: {known}")
             self._welcome.clear()  # who answers is the host, not who says so
             await self.bus.announce(self._home, self._presence(Kind.JOIN))
         return False

@@ -52,7 +52,8 @@ def trust(address: Address) -> ssl.SSLContext | None:
     try:
         return ssl.create_default_context(cafile=address.cafile)
     except OSError as error:
-        raise ProtocolError(f"{address.cafile}: no certificate authority can be read from it ({error})") from None
+        why = getattr(error, "reason", None) or error.strerror or str(error)
+        raise ProtocolError(f"{address.cafile}: no certificate authority can be read from it ({why})") from None
 
 
 def sentence(address: Address, error: Exception, code: int) -> str:
@@ -65,7 +66,15 @@ def sentence(address: Address, error: Exception, code: int) -> str:
     reason = str(error)
     if "CERTIFICATE" in reason or "certificate" in reason:
         why = reason.partition("certificate verify failed: ")[2].partition(" (_ssl")[0] or reason
-        return f"the certificate of {address.shown} is not trusted ({why}): name its authority with ?cafile=PATH"
+        if "mismatch" in why:
+            return f"the certificate of {address.shown} is not for {address.host}: connect to the name it is for"
+        mend = "name its authority with ?cafile=PATH"
+        if address.cafile:
+            mend = f"its authority is not in {address.cafile}"
+        return f"the certificate of {address.shown} is not trusted ({why}): {mend}"
     reason = reason.partition("] ")[2] or reason
     how = "answers over TLS" if address.tls else "answers"
-    return f"no broker {how} at {address.shown} ({reason}): start one with `marl broker`, or check host and port"
+    hint = "start one with `marl broker`, or check host and port"
+    if not address.tls and "timed out" in reason:
+        hint += "; over TLS it is mqtts://"
+    return f"no broker {how} at {address.shown} ({reason}): {hint}"

@@ -46,6 +46,8 @@ def agent(
     When the broker or the host goes away, the agent waits for it to come back. An agent that was killed can be started
     again with the same words: the host tells it the episode so far.
     """
+    if twice := [name for place, name in enumerate(seat) if name in seat[:place]]:
+        raise UserError(f"--seat {twice[0]} is given twice: an agent sits on a seat once")
     tokens = dict(zip(seat, token or [], strict=False))
     if token and len(token) != len(seat):
         raise UserError(f"--token: {len(token)} tokens for {len(seat)} seats; give one for each, in the same order")

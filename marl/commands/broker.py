@@ -43,9 +43,8 @@ def broker(
 
     if (cert is None) != (key is None):
         raise UserError("--cert and --key belong together: give both")
-    for path in (cert, key):
-        if path is not None and not path.is_file():
-            raise UserError(f"{path} does not exist: give the certificate and the key as PEM files")
+    if cert is not None and key is not None:
+        _matching(cert, key)
     access = Access()
     users: dict[str, str] = {}
     if acl is not None:
@@ -63,6 +62,20 @@ def broker(
             threading.Event().wait()
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+
+
+def _matching(cert: Path, key: Path) -> None:
+    """See whether a certificate and a key can be read and belong together; raises UserError."""
+    import ssl
+
+    for path in (cert, key):
+        if not path.is_file():
+            raise UserError(f"{path} does not exist: give the certificate and the key as PEM files")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: b"")
+    except OSError as error:
+        why = getattr(error, "reason", None) or error.strerror or "not PEM, or locked with a password"
+        raise UserError(f"{cert} and {key} are not a certificate and its key ({why}): give both as PEM files") from None
 
 
 def _check(url: str) -> None:

@@ -172,6 +172,8 @@ def _filled(world: World, run: Path | None, wanted: list[str]) -> dict[str, Poli
                 f"--seat {text}: write SEAT=random or SEAT=trained:RUN, with a seat out of {', '.join(world.agents)}; "
                 "people take theirs with marl join"
             )
+        if name in here:
+            raise UserError(f"--seat {text}: {name} is filled already, and a seat has one agent: give it once")
         here[name] = policy_of(name, policy, world, run, loaded)
     return here
 

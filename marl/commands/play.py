@@ -115,6 +115,8 @@ def _seats(world: World, run: Path | None, wanted: Sequence[str]) -> dict[str, P
             raise UserError(f"--seat looks like {world.agents[0]}=human, not {text!r}")
         if name not in chosen:
             raise UserError(f"--seat {text}: no seat {name!r}; the seats are {', '.join(world.agents)}")
+        if sum(other.partition("=")[0] == name for other in wanted) > 1:
+            raise UserError(f"--seat {text}: {name} is given twice, and a seat has one agent: give it once")
         chosen[name] = policy
     loaded: dict[Path, dict[str, Policy]] = {}
     return {name: policy_of(name, policy, world, run, loaded) for name, policy in chosen.items()}
