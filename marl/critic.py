@@ -6,7 +6,9 @@ view alone (then it is as blind as the actor: IPPO). A decision's value is read 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -138,9 +140,10 @@ class Critic(nn.Module):
             ids += self.encode(f"{mark} {who} {envelope.body}{text}")
             ends.append((envelope.seq, len(ids) - 1))
         at = []
+        latest = list(accumulate((seq for seq, _ in ends), max))
         for turn in episode.turns:
             place = own.get(turn.seq)
-            at.append(_before(turn.seq, ends) if place is None else place)
+            at.append(_before(turn.seq, ends, latest) if place is None else place)
         if episode.stop is Stop.TERMINATED:  # nothing follows, so there is no value to be had and nothing more to read
             ids = ids[: max(at) + 1]
         else:
@@ -166,17 +169,13 @@ def _everything(episode: Episode) -> Iterator[tuple[Envelope, str]]:
         yield envelope, text
 
 
-def _before(seq: int, ends: Sequence[tuple[int, int]]) -> int:
-    """Return the last token of what stands before all entries from `seq` on.
+def _before(seq: int, ends: Sequence[tuple[int, int]], latest: Sequence[int]) -> int:
+    """Return the last token of what stands before all entries from `seq` on; `latest` is the newest one until each.
 
     In an agent's own view what came late may stand behind a reply of its own that is newer.
     """
-    place = 0
-    for entry, end in ends:
-        if entry >= seq:
-            break
-        place = end
-    return place
+    place = bisect_left(latest, seq)
+    return ends[place - 1][1] if place else 0
 
 
 def table(reading: Reading, values: Tensor, episodes: int, slots: int, agents: int) -> NDArray[np.float64]:
