@@ -33,7 +33,7 @@ from protocols.envelope import Kind
 from trainers.run import Run, RunConfig
 
 EPISODES: Final = 16_384
-SETTINGS: Final[dict[str, Any]] = {  # those of tests/trainers/test_learning.py
+SETTINGS: Final[dict[str, Any]] = {  # those of tests/trainers/test_learning.py, but for the entropy's default weight
     "episodes": 128,
     "threads": 1,
     "log_episodes": 0,
@@ -44,7 +44,6 @@ SETTINGS: Final[dict[str, Any]] = {  # those of tests/trainers/test_learning.py
         "critic_width": 32,
         "critic_layers": 1,
         "critic_heads": 2,
-        "entropy": {"weight": 0.2, "gain": 0.0},
     },
 }
 
@@ -172,7 +171,7 @@ def main() -> None:
         for seed in range(1, options.seeds + 1):
             rows.append(measure(options, noise, seed))
             print(json.dumps({"benchmark": "capacity", **rows[-1]}, default=float), flush=True)
-    draw(rows, options.out / "capacity.png")
+            draw(rows, options.out / "capacity.png")  # what there is so far
 
 
 if __name__ == "__main__":
