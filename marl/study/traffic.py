@@ -67,7 +67,7 @@ class Tally:
         """Count what one listener received of one message."""
         self.receptions += 1
         arrived = intact = 0
-        for _, at, body in copies:
+        for _, at, body, _ in copies:
             if body is not None:
                 arrived += 1
                 intact += body == said
@@ -202,7 +202,7 @@ class _Books:
             if edge is None:
                 edge = account.edges[speaker, listener] = Tally()
             if listener in uninvited:
-                edge.overheard += any(body is not None for _, _, body in copies)
+                edge.overheard += any(each.body is not None for each in copies)
             else:
                 _add(edge, symbols, bits, capacity, price / meant)
                 edge.received(said, envelope.time, end, copies)

@@ -62,8 +62,8 @@ def slow_view(log: Log, agent: str) -> list[Envelope]:
         if envelope.sender == agent:
             replies.append(envelope)
         elif envelope.kind is Kind.SAY:
-            bodies = [(time, body) for to, time, body in heard if to == agent and body is not None]
-            received += [(time, seq, envelope.as_heard(body, copy)) for copy, (time, body) in enumerate(bodies)]
+            mine = [each for each in heard if each.to == agent and each.body is not None]
+            received += [(h.time, seq, envelope.as_heard(str(h.body), n, h.sender)) for n, h in enumerate(mine)]
         elif envelope.to in (agent, EVERYONE):
             received.append((envelope.time, seq, envelope))
     received.sort(key=lambda item: item[:2])

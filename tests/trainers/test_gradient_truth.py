@@ -141,7 +141,8 @@ class Game:
 def agree(found: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> None:
     for name, exact in truth.items():
         assert float(exact.norm()) > 1e-3
-        assert float((found[name] - exact).norm() / exact.norm()) < 1e-4, name  # fp32: terms cancel to a gradient a hundred times smaller
+        # In fp32: the terms cancel to a gradient a hundred times smaller.
+        assert float((found[name] - exact).norm() / exact.norm()) < 1e-4, name
 
 
 PLAYED: Final = (
