@@ -142,6 +142,6 @@ def test_a_conversation_tells_every_reply_and_the_score(name: str) -> None:
             (envelope.seq, h.to)
             for envelope, heard in episode.log.entries
             for h in heard
-            if h.body != envelope.body or h.time != envelope.time
+            if h.body != envelope.body or h.time != envelope.time or h.sender
         ]
         assert [(line.seq, line.who) for line in lines if line.act.startswith("hears")] == differing
