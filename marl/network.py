@@ -74,6 +74,7 @@ def layout(seats: Sequence[str], edges: Mapping[Edge, object]) -> dict[str, Plac
     graph.add_nodes_from(seats)
     graph.add_edges_from(edges)
     branching = max((degree for _, degree in graph.degree), default=0) > 2
+    found: Mapping[str, Any]
     if len(seats) <= SMALL and branching and nx.is_tree(graph):
         found = nx.kamada_kawai_layout(graph)
     else:
