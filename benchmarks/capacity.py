@@ -10,7 +10,7 @@ permutation null, and a standard error. None may exceed the channel's own capaci
 
 the latter for a code without synonyms. It prints JSON lines, and draws them into OUT/capacity.png:
 
-    python benchmarks/capacity.py [--n 3] [--updates 300] [--levels 0 0.1 0.3] [--seeds 1] [--out runs/capacity]
+    python benchmarks/capacity.py [--n 4] [--updates 80] [--levels 0 0.1 0.3] [--seeds 1] [--out runs/capacity]
 """
 
 from __future__ import annotations
@@ -33,18 +33,10 @@ from protocols.envelope import Kind
 from trainers.run import Run, RunConfig
 
 EPISODES: Final = 16_384
-SETTINGS: Final[dict[str, Any]] = {  # those of tests/trainers/test_learning.py, but for the entropy's default weight
-    "episodes": 128,
+SETTINGS: Final[dict[str, Any]] = {  # those of examples/02_train_lewis.py
     "threads": 1,
     "log_episodes": 0,
-    "policy": {"width": 32, "layers": 1, "heads": 2, "init": 0.2},
-    "algorithm": {
-        "lr": 1e-3,
-        "critic_lr": 3e-3,
-        "critic_width": 32,
-        "critic_layers": 1,
-        "critic_heads": 2,
-    },
+    "algorithm": {"entropy": {"settled": 0.7}},
 }
 
 
@@ -158,8 +150,8 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def main() -> None:
     """Train, measure, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=3, help="states, and symbols")
-    parser.add_argument("--updates", type=int, default=300)
+    parser.add_argument("--n", type=int, default=4, help="states, and symbols")
+    parser.add_argument("--updates", type=int, default=80)
     parser.add_argument("--levels", type=float, nargs="+", help="noise levels; default 0 to (n - 1) / n")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/capacity"))

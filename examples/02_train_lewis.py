@@ -27,6 +27,7 @@ def main(out: Path = Path("runs/02_train_lewis"), updates: int = 200) -> None:
             "out": out,
             "updates": updates,
             "stop_at": 1.0,
+            "algorithm": {"entropy": {"settled": 0.7}},  # four symbols for four states: a code is easily stuck half-way
         }
     )
     folder = RunDir(config.out)
