@@ -270,6 +270,8 @@ INTERRUPTED = """
 import asyncio, signal, sys, threading
 from protocols.clock import run
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
+
 async def main(how):
     try:
         if how == "waiting":
