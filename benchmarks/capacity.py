@@ -110,7 +110,7 @@ def measure(options: argparse.Namespace, noise: float, seed: int) -> dict[str, A
         "capacity": capacity,
         "accuracy": float(np.mean([episode.score for episode in episodes])),
         "optimum": max(1 - noise, 1 / options.n),
-        "below": all(each["bits"] <= capacity + 3 * each["error"] + 1e-9 for each in found.values()),
+        "below": all(each["bits"] <= capacity + 3 * each["error"] + each["chance"] + 1e-9 for each in found.values()),
         **found,
     }
 
