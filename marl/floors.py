@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from arenas.spec import Words, choose
+from arenas.spec import ReplySpec, Words, choose
 from protocols.floor import CALL, DONE, Floor, Free, Moderator
 
 if TYPE_CHECKING:
-    from marl.referee import Question, Referee
+    from marl.referee import Referee
 
 Replies = dict[str, Words | None]
+
+
+class Question(NamedTuple):
+    """What an agent is asked. `free`: it may stay silent unheard; `speaking` and `silence` cost it so much reward."""
+
+    spec: ReplySpec
+    view: str
+    free: bool = False
+    speaking: float = 0.0
+    silence: float = 0.0
 
 
 async def hold(referee: Referee) -> Replies:
@@ -43,8 +53,6 @@ async def _round(referee: Referee, group: Sequence[str]) -> Replies:
 
 
 def _question(referee: Referee, agent: str) -> Question:
-    from marl.referee import Question
-
     spec = referee.world.reply_spec(agent, referee.arena.spec(agent))
     return Question(spec, referee.arena.view(agent))
 
@@ -58,8 +66,6 @@ def _for_arena(referee: Referee, agent: str, words: Words | None) -> Words | Non
 
 async def _moderated(referee: Referee, floor: Moderator, acting: tuple[str, ...]) -> Replies:
     """Let the moderator call one speaker after another."""
-    from marl.referee import Question
-
     replies: Replies = dict.fromkeys(acting)
     waiting = list(acting)
     while waiting:
@@ -112,8 +118,6 @@ async def _free(referee: Referee, floor: Free, acting: tuple[str, ...]) -> Repli
 
 async def _auctions(referee: Referee, floor: Free, acting: tuple[str, ...]) -> Replies:
     """Let all bid for the floor again and again, until nobody does; who wins it may speak."""
-    from marl.referee import Question
-
     replies: Replies = dict.fromkeys(acting)
     bid = Question(choose(floor.levels), CALL)
     seed, episode = referee.log.seed, referee.log.episode

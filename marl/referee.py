@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from arenas.core import Arena, Outcome
 from arenas.spec import PUBLIC, ReplySpec, Words
 from marl import floors
 from marl.carrier import Carrier
 from marl.episode import Episode, Finish, Sample, Stop, Turn
+from marl.floors import Question
 from marl.intervention import Intervention
 from marl.scenario import World
 from protocols import topics
@@ -27,16 +28,6 @@ from protocols.log import Entry, Log
 
 class ParticipantError(RuntimeError):
     """An agent failed; the message is its error."""
-
-
-class Question(NamedTuple):
-    """What an agent is asked. `free`: it may stay silent unheard; `speaking` and `silence` cost it so much reward."""
-
-    spec: ReplySpec
-    view: str
-    free: bool = False
-    speaking: float = 0.0
-    silence: float = 0.0
 
 
 class Referee:
