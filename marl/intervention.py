@@ -8,6 +8,7 @@ intervention makes heard is heard as it stands, at the time at which the message
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, NamedTuple, Self
@@ -92,9 +93,9 @@ class OnMessages(Intervention):
             and (self.round is None or self.round == said.round)
         )
 
+    @abstractmethod
     def instead(self, heard: Heard, said: Said, seed: int) -> Heard:
         """Return what a listener hears instead; `seed` names this intervention in this episode."""
-        raise NotImplementedError
 
     def check(self, world: World) -> None:
         """Raise ProtocolError for a seat or a channel that the world does not have."""

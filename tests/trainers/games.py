@@ -19,8 +19,8 @@ def config(**settings: Any) -> MappoConfig:
     return MappoConfig.model_validate({"entropy": {"random": 0.0, "settled": 0.0}, **settings})
 
 
-def policies(world: World, count: int = 1, init: float = 0.3) -> dict[str, LanguageModel]:
-    return {f"p{i}": lm_for(world, seed=i + 1, init=init) for i in range(count)}
+def policies(world: World, count: int = 1, init: float = 0.3, seed: int = 1) -> dict[str, LanguageModel]:
+    return {f"p{i}": lm_for(world, seed=seed + i, init=init) for i in range(count)}
 
 
 def trainer(world: World, models: dict[str, LanguageModel], kind: type[Mappo] = Mappo, **settings: Any) -> Mappo:

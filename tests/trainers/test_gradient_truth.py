@@ -75,7 +75,7 @@ class Game:
         self.world: World = world(**GAMES[name])
         agents = self.world.agents
         count = 1 if sharing == "shared" else 2
-        self.policies = policies(self.world, count, init=0.15)
+        self.policies = policies(self.world, count, init=0.15, seed=2)
         self.seats = {agent: f"p{i % count}" for i, agent in enumerate(agents)}
         self.outcomes: dict[tuple[str, ...], Episode] = {}
         for episode in played(self.world, seated(self.world, *self.policies.values()), 1000):
@@ -141,8 +141,7 @@ class Game:
 def agree(found: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> None:
     for name, exact in truth.items():
         assert float(exact.norm()) > 1e-3
-        # In fp32: the terms cancel to a gradient a hundred times smaller.
-        assert float((found[name] - exact).norm() / exact.norm()) < 1e-4, name
+        assert float((found[name] - exact).norm() / exact.norm()) < 5e-5, name
 
 
 PLAYED: Final = (
