@@ -11,10 +11,11 @@ from __future__ import annotations
 import string
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 from gymnasium import spaces
@@ -23,6 +24,9 @@ from pettingzoo import AECEnv
 
 from arenas.errors import ArenaError
 from arenas.spec import PUBLIC, ReplySpec, Words
+
+if TYPE_CHECKING:
+    from arenas.scripted import Script
 
 MAX_ACTIONS: Final = 1 << 20
 _TEXT: Final = string.ascii_letters + string.digits + string.punctuation + " \n"
@@ -42,13 +46,15 @@ class Anchors:
     """Known scores. The score of an episode is its return (sum over the episode), averaged over the agents.
 
     `random`: uniformly random replies. `silent`: the best known without communication. `full`: the optimum, with full
-    information or perfect communication. `equilibrium`: where rational play ends, if that is one score.
+    information or perfect communication. `equilibrium`: where rational play ends, if that is one score. `values`: what
+    each seat, in seat order, gets there; the value of the game to each if it is of constant sum.
     """
 
     random: float
     silent: float
     full: float
     equilibrium: float | None = None
+    values: tuple[float, ...] | None = None
 
     def communication_gain(self, score: float) -> float | None:
         """(R - silent) / (full - silent): 0 is silence, 1 the optimum; None where talk can gain nothing."""
@@ -141,6 +147,13 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
     def anchors(self) -> Anchors:
         """Return the known scores of this arena with these parameters."""
 
+    def scripts(self) -> Mapping[str, Script]:
+        """Return scripted ways to play all seats, by name: one named like an anchor attains it, `best` comes near full.
+
+        `silent`: uses no message. `full`: the optimum. `equilibrium`: none of the seats gains by leaving it.
+        """
+        return {}
+
     # --- what the referee uses -------------------------------------------------------------------------------
 
     @property
@@ -158,6 +171,10 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
             self.lay(case)
         else:
             raise ArenaError(f"{self.name} has deals 0 to {self.cases - 1}, so not {case}")
+
+    def copy(self) -> Self:
+        """Return the arena at this point of the episode; cheap, as rules bind new values and never change old ones."""
+        return copy(self)
 
     def advance(self, replies: Mapping[str, Words | None]) -> Outcome:
         """Resolve the stage; None stands for a reply that was missing or illegal and becomes the spec's default."""

@@ -24,13 +24,16 @@ class ReplySpec:
     """A reply has one word of `steps[j]` at place j, and at least `least` words.
 
     `kind` is "say" for what goes out on a channel and "move" for what the rules need. What is said goes out on the one
-    of `channels`, without any on the public one; if there are several, they are the first word's options.
+    of `channels`, without any on the public one; if there are several, they are the first word's options. Where talk is
+    `free`, any text of at most so many characters may be said, and `steps` are what agents with a small vocabulary and
+    PettingZoo's numbered actions choose from.
     """
 
     steps: tuple[Words, ...]
     kind: Literal["say", "move"] = "move"
     least: int = -1
     channels: Words = ()
+    free: int = 0
 
     def __post_init__(self) -> None:
         if self.least < 0:
@@ -43,6 +46,8 @@ class ReplySpec:
             raise ArenaError(f"a reply spec is of kind say or move, not {self.kind!r}")
         if self.channels and self.kind != "say":
             raise ArenaError("a move goes out on no channel: leave channels out, or make it a say")
+        if self.free < 0 or (self.free and self.kind != "say"):
+            raise ArenaError("only talk is free: free is the most characters of a say, and 0 in a move")
         if len(self.channels) > 1 and self.steps[:1] != (self.channels,):
             raise ArenaError("a spec of several channels names them as the first word's options: build it with say")
 
@@ -104,6 +109,8 @@ class ReplySpec:
     def parse(self, text: str) -> Words | None:
         """Read a reply; None when it is outside the spec. Nothing is guessed."""
         words = tuple(text.split())
+        if self.free:
+            return words if self._says(text, words) else None
         if not self.least <= len(words) <= len(self.steps):
             return None
         for word, step in zip(words, self.steps, strict=False):
@@ -111,16 +118,23 @@ class ReplySpec:
                 return None
         return words
 
+    def _says(self, text: str, words: Words) -> bool:
+        named = len(self.channels) < 2 or not words or words[0] in self.channels
+        return len(text) <= self.free and text.isprintable() and named and (bool(words) or self.least == 0)
+
     @cached_property
     def wire(self) -> dict[str, Any]:
         """The spec as JSON values, for agents in other processes."""
         same = len(set(self.steps)) == 1
         steps: dict[str, Any] = {"words": self.steps[0], "places": len(self.steps)} if same else {"steps": self.steps}
         least = {} if self.least == len(self.steps) else {"least": self.least}
-        return steps | {"kind": self.kind} | least | ({"channels": self.channels} if self.channels else {})
+        free = {"free": self.free} if self.free else {}
+        return steps | {"kind": self.kind} | least | free | ({"channels": self.channels} if self.channels else {})
 
     def describe(self) -> str:
         """One line for people."""
+        if self.free:
+            return f"says anything of at most {self.free} characters"
         count = f"{self.least} to {len(self.steps)}" if self.least != len(self.steps) else f"{len(self.steps)}"
         if len(set(self.steps)) == 1:
             return f"{self.kind}s {count} of: {' '.join(self.steps[0])}"
@@ -135,7 +149,8 @@ def from_wire(wire: dict[str, Any]) -> ReplySpec:
     try:
         steps = [wire["words"]] * int(wire["places"]) if "words" in wire else wire["steps"]
         channels = tuple(map(str, wire.get("channels", ())))
-        spec = ReplySpec(tuple(tuple(map(str, s)) for s in steps), wire["kind"], int(wire.get("least", -1)), channels)
+        places, least = tuple(tuple(map(str, s)) for s in steps), int(wire.get("least", -1))
+        spec = ReplySpec(places, wire["kind"], least, channels, int(wire.get("free", 0)))
     except (KeyError, TypeError, ValueError) as error:
         raise ArenaError(f"not a reply spec: {error!r}") from None
     if len(_RECENT) >= 1024:
@@ -158,19 +173,20 @@ def fill(*places: Words) -> ReplySpec:
     return ReplySpec(tuple(map(tuple, places)))
 
 
-def say(alphabet: Words, length: int, least: int = -1, channels: Words = ()) -> ReplySpec:
+def say(alphabet: Words, length: int, least: int = -1, channels: Words = (), free: int = 0) -> ReplySpec:
     """Say `least` (default: exactly `length`) to `length` symbols of an alphabet, on one of some channels.
 
     Several channels are a choice of the speaker: its reply begins with the name of one, or is silence if `least` is 0.
+    `free` above 0 allows any text of so many characters instead.
     """
-    return on((tuple(alphabet),) * length, length if least < 0 else least, channels)
+    return on((tuple(alphabet),) * length, length if least < 0 else least, channels, free)
 
 
-def on(places: tuple[Words, ...], least: int, channels: Words) -> ReplySpec:
+def on(places: tuple[Words, ...], least: int, channels: Words, free: int = 0) -> ReplySpec:
     """Say at least `least` words with these options at each place, on one of some channels."""
     if len(channels) < 2:
-        return ReplySpec(places, "say", least, tuple(channels))
-    return ReplySpec((tuple(channels), *places), "say", least + 1 if least else 0, tuple(channels))
+        return ReplySpec(places, "say", least, tuple(channels), free)
+    return ReplySpec((tuple(channels), *places), "say", least + 1 if least else 0, tuple(channels), free)
 
 
 @lru_cache

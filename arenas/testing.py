@@ -14,7 +14,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from itertools import chain, count
 from typing import Any, Final
 
@@ -156,6 +156,7 @@ def _check_stages(arena: Arena, seed: int) -> None:
         arena.reset(seed + episode)
         for _ in _until_done(arena):
             _check_stage(arena)
+            _check_copy(arena)
             agent = arena.agent_selection
             size = arena.spec(agent).size
             with _blame(arena, f"the reply of {agent}", "resolve() must take every reply that spec() allows"):
@@ -203,6 +204,20 @@ def _check_stage(arena: Arena) -> None:
         )
     with _blame(arena, "hidden()", "it must work in every stage"):
         arena.state()
+
+
+def _check_copy(arena: Arena) -> None:
+    """Rules that change a list in place would change it in every copy of the arena, so in every other future."""
+    kept = arena.copy()
+    shown = [kept.hidden(), *map(kept.view, kept.acting())]
+    with suppress(Exception):  # other checks blame it
+        arena.copy().advance(dict.fromkeys(arena.acting()))
+    _require(
+        arena,
+        [kept.hidden(), *map(kept.view, kept.acting())] == shown,
+        "resolve() changed a copy of the arena too; bind new values (self.said = (*self.said, word)), "
+        "and do not change lists, dicts and arrays in place",
+    )
 
 
 def _check_spec(arena: Arena, agent: str) -> None:

@@ -132,7 +132,7 @@ class World:
         known = self._specs.get((agent, spec))
         if known is None:
             mine = [name for name in self.scenario.channels if agent in self._members(name)]
-            known = on(spec.places, spec.least, (PUBLIC, *mine)) if mine else spec
+            known = on(spec.places, spec.least, (PUBLIC, *mine), spec.free) if mine else spec
             self._specs[agent, spec] = known
         return known
 

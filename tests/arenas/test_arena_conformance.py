@@ -11,28 +11,10 @@ import pytest
 
 import arenas
 from arenas.testing import check_arena
-
-SETTINGS: list[tuple[str, dict[str, Any]]] = [
-    ("lewis", {}),
-    ("lewis", {"n": 2, "k": 1}),
-    ("lewis", {"n": 30, "k": 7}),
-    ("reference", {}),
-    ("reference", {"attributes": 1, "values": 2, "distractors": 1, "length": 1, "alphabet": 1}),
-    ("reference", {"attributes": 12, "values": 10, "distractors": 9, "length": 5, "alphabet": 3}),
-    ("reference", {"attributes": 2, "values": 3, "distractors": 8}),
-    ("reconstruction", {}),
-    ("reconstruction", {"partial": False, "held_out": 0.25}),
-    ("reconstruction", {"attributes": 1, "values": 2, "length": 1, "alphabet": 1}),
-    ("reconstruction", {"attributes": 4, "values": 5, "length": 2, "held_out": 0.2}),
-    ("matrix", {}),
-    ("matrix", {"game": "prisoners_dilemma", "rounds": 5}),
-    ("matrix", {"game": "penalty", "k": -5, "rounds": 2}),
-    ("matrix", {"game": "stag_hunt", "rounds": 3, "talk": 2, "alphabet": 3}),
-    ("matrix", {"payoffs": [[[1, 2], [0, 0.5], [3, -1]], [[4, 0], [2, 2], [1, 1]]], "rounds": 3}),
-]
+from tests.arenas.settings import CASES, SETTINGS
 
 
-@pytest.mark.parametrize(("name", "options"), SETTINGS, ids=str)
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 def test_conformance(name: str, options: dict[str, Any]) -> None:
     check_arena(lambda: arenas.make(name, **options))
 
@@ -43,7 +25,7 @@ def test_conformance_of_the_classics(game: str) -> None:
 
 
 def test_every_arena_is_among_the_settings() -> None:
-    assert {name for name, _ in SETTINGS} == set(arenas.names())
+    assert set(SETTINGS) == set(arenas.names())
 
 
 def test_suites_are_silent(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import arenas
 from arenas.testing import transcript
+from tests.arenas.settings import SETTINGS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "arenas"
-SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "lewis": [{}, {"n": 3, "k": 2}],
-    "reference": [{}, {"attributes": 3, "values": 3, "distractors": 1, "length": 1, "alphabet": 5}],
-    "reconstruction": [{}, {"attributes": 3, "values": 4, "partial": False, "held_out": 0.25}],
-    "matrix": [{}, {"game": "prisoners_dilemma", "rounds": 3}, {"game": "rock_paper_scissors", "rounds": 2}],
-}
 
 
 def played(name: str) -> str:
     parts = []
-    for options in SETTINGS[name]:
+    for options in SETTINGS[name][:3]:
         arena = arenas.make(name, **options)
         parts += [f"# {name} {options} seed {seed}\n{transcript(arena, seed)}" for seed in range(3)]
     return "\n".join(parts)

@@ -1,0 +1,32 @@
+"""The settings in which every arena is checked: its defaults, then corners. Golden files hold the first three."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
+    "lewis": [{}, {"n": 3, "k": 2}, {"n": 2, "k": 1}, {"n": 5, "k": 2}, {"n": 30, "k": 7}],
+    "matrix": [
+        {},
+        {"game": "prisoners_dilemma", "rounds": 3},
+        {"game": "rock_paper_scissors", "rounds": 2},
+        {"game": "penalty", "k": -5, "rounds": 2},
+        {"game": "stag_hunt", "rounds": 3, "talk": 2, "alphabet": 3},
+        {"payoffs": [[[1, 2], [0, 0.5], [3, -1]], [[4, 0], [2, 2], [1, 1]]], "rounds": 3},
+    ],
+    "reconstruction": [
+        {},
+        {"attributes": 3, "values": 4, "partial": False, "held_out": 0.25},
+        {"partial": False, "held_out": 0.25},
+        {"attributes": 1, "values": 2, "length": 1, "alphabet": 1},
+        {"attributes": 4, "values": 5, "length": 2, "held_out": 0.2},
+    ],
+    "reference": [
+        {},
+        {"attributes": 3, "values": 3, "distractors": 1, "length": 1, "alphabet": 5},
+        {"attributes": 1, "values": 2, "distractors": 1, "length": 1, "alphabet": 1},
+        {"attributes": 12, "values": 10, "distractors": 9, "length": 5, "alphabet": 3},
+        {"attributes": 2, "values": 3, "distractors": 8},
+    ],
+}
+CASES: Final = [(name, options) for name, several in SETTINGS.items() for options in several]
