@@ -87,6 +87,8 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "name": "arena_v0", "is_parallelizable": False}
     tags: tuple[str, ...] = ()  # cooperative | competitive | mixed, communication, ...
     cases: int = 0  # the number of equally likely deals, where they can be counted
+    ranges: ClassVar[Mapping[str, tuple[int, int]]] = {}
+    """Parameters of generated arenas: name -> (lowest, highest). Whatever is chosen within all of them works."""
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ Both get 1 if the receiver is right, else 0. (Lewis 1969, Convention; Skyrms 201
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import ClassVar, Final
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -21,12 +21,12 @@ class Lewis(Arena):
 
     metadata = Arena.metadata | {"name": "lewis_v0"}
     tags = ("cooperative", "communication")
+    ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"n": (2, 30), "k": (1, 30)}
 
     def __init__(self, n: int = 4, k: int = 4) -> None:
         if n < 2 or k < 1:
             raise ArenaError(f"lewis needs n >= 2 states and k >= 1 symbols, not n={n}, k={k}")
-        self.cases = n
-        self.k = k
+        self.cases, self.k = n, k
         self.states = symbols("s", n)
         super().__init__({SENDER: say(symbols("m", k), 1), RECEIVER: choose(self.states)}, words=("state", "which"))
 

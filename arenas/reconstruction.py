@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import comb
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,12 @@ class Reconstruction(Arena):
 
     metadata = Arena.metadata | {"name": "reconstruction_v0"}
     tags = ("cooperative", "communication")
+    ranges: ClassVar[Mapping[str, tuple[int, int]]] = {
+        "attributes": (2, 5),
+        "values": (2, 12),
+        "length": (1, 5),
+        "alphabet": (1, 16),
+    }
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import comb
-from typing import Final
+from typing import ClassVar, Final
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -42,6 +42,13 @@ class Reference(Arena):
 
     metadata = Arena.metadata | {"name": "reference_v0"}
     tags = ("cooperative", "communication")
+    ranges: ClassVar[Mapping[str, tuple[int, int]]] = {
+        "attributes": (2, 6),
+        "values": (4, 12),
+        "distractors": (1, 15),
+        "length": (1, 5),
+        "alphabet": (1, 16),
+    }
 
     def __init__(
         self, attributes: int = 2, values: int = 8, distractors: int = 4, length: int = 3, alphabet: int = 12

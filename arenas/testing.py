@@ -11,21 +11,22 @@ from __future__ import annotations
 import io
 import json
 import math
-import re
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout, suppress
+from inspect import signature
 from itertools import chain, count
 from typing import Any, Final
 
 import numpy as np
 
+from arenas.complaint import blame, require
 from arenas.core import Arena
+from arenas.declared import check_anchors, check_deals, check_description
 from arenas.errors import ArenaError
 from arenas.spec import Words, from_wire
 
 MAX_TURNS: Final = 10_000
-_MAX_LISTED: Final = 1 << 20  # splits with more deals are checked at their ends only
 _HARMLESS: Final = (  # what PettingZoo warns about and arenas do on purpose
     "Observation is not a NumPy array",  # it is a dict: ids, text and mask
     "Observation space for each agent probably should be",  # a dict space, for the same reason
@@ -44,9 +45,10 @@ def check_arena(factory: Callable[[], Arena], *, seed: int = 0) -> None:
         seed: of the episodes that are played.
     """
     arena = factory()
-    _check_description(arena)
-    _check_anchors(arena)
-    _check_deals(arena, seed)
+    check_description(arena)
+    check_anchors(arena)
+    _check_ranges(type(arena), seed)
+    check_deals(arena, seed)
     _check_stages(arena, seed)
     _check_bad_replies(arena, seed)
     _check_seeds(factory, seed)
@@ -73,84 +75,44 @@ def _turns(arena: Arena, seed: int) -> Iterator[str]:
     yield f"hidden | {arena.hidden()}"
 
 
-def _require(arena: Arena, holds: bool, message: str) -> None:
-    if not holds:
-        raise ArenaError(f"{arena.name}: {message}")
+def corners(ranges: Mapping[str, tuple[int, int]]) -> Iterator[dict[str, int]]:
+    """Yield the ends of parameters' ranges: all lowest, all highest, and each alone."""
+    for end in (0, 1):
+        yield {name: limits[end] for name, limits in ranges.items()}
+        yield from ({name: limits[end]} for name, limits in ranges.items() if len(ranges) > 1)
 
 
-@contextmanager
-def _blame(arena: Arena, what: str, remedy: str) -> Iterator[None]:
-    """Turn any exception into one sentence about the arena."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, ArenaError) and str(error).startswith(f"{arena.name}: "):
-            raise
-        raise ArenaError(f"{arena.name}: {what} raised {error!r}; {remedy}") from error
-
-
-def _check_description(arena: Arena) -> None:
-    cls = type(arena)
-    name = str(arena.metadata.get("name", ""))
-    if not re.fullmatch(r"[a-z0-9_]+_v[0-9]+", name) or name == Arena.metadata["name"]:
-        raise ArenaError(f'{cls.__name__}: give it metadata = Arena.metadata | {{"name": "..._v0"}}, not {name!r}')
-    _require(arena, bool((cls.__doc__ or "").strip()), f"write a docstring for {cls.__name__} that tells the rules")
-    for agent in arena.possible_agents:
-        named = re.fullmatch(r"[a-z]+_[0-9]+", agent) is not None
-        _require(arena, named, f"name the agent {agent!r} after its role and a number, such as player_0")
-
-
-def _check_anchors(arena: Arena) -> None:
-    with _blame(arena, "anchors()", "it must work right after __init__, before any episode"):
-        known = arena.anchors()
-    for field in ("random", "silent", "full", "equilibrium"):
-        score = getattr(known, field)
-        if score is None and field == "equilibrium":
-            continue
-        _require(arena, math.isfinite(score), f"give a finite number for the anchor {field}, not {score}")
-        _require(
-            arena,
-            score <= known.full + 1e-9,
-            f"the anchor {field} = {score:g} is above full = {known.full:g}, so one is wrong",
-        )
-
-
-def _check_deals(arena: Arena, seed: int) -> None:
-    splits = arena.splits()
-    _require(arena, "train" in splits or not arena.cases, 'splits() must have a "train", from which episodes are dealt')
-    owner: dict[int, str] = {}
-    for split, cases in splits.items():
-        _require(arena, len(cases) > 0, f"the split {split!r} is empty; leave it out")
-        listed = cases if len(cases) <= _MAX_LISTED else (cases[0], cases[-1])
-        for case in listed:
-            _require(
-                arena,
-                0 <= case < arena.cases,
-                f"the split {split!r} has deal {case}, not one of 0 to {arena.cases - 1}; mend splits() or cases",
+def _check_ranges(cls: type[Arena], seed: int) -> None:
+    """The parameters that `ranges` names exist, and the arena plays at both ends of them."""
+    parameters = signature(cls).parameters
+    for name, (low, high) in cls.ranges.items():
+        if name not in parameters:
+            raise ArenaError(
+                f"{cls.__name__}: ranges names {name!r}, which __init__ does not take; it takes {', '.join(parameters)}"
             )
-            _require(
-                arena,
-                owner.setdefault(case, split) == split,
-                f"deal {case} is in the splits {owner[case]!r} and {split!r}; splits() must keep them apart",
+        default = parameters[name].default
+        if not isinstance(default, int) or not low <= default <= high:
+            raise ArenaError(
+                f"{cls.__name__}: the range of {name} is {low} to {high}, and its default {default!r} is not a whole "
+                "number within it; mend ranges or the default"
             )
-        with _blame(arena, f"a deal of the split {split!r}", "lay() must take every case of every split"):
-            arena.begin(seed, split=split)
-    for case in {0, arena.cases - 1} if arena.cases else ():
-        with _blame(arena, f"lay({case})", f"it must take every case from 0 to {arena.cases - 1}"):
-            arena.begin(seed, case=case)
-            before = arena.hidden()
-            arena.begin(seed, case=case)
-        _require(
-            arena,
-            arena.hidden() == before,
-            f"deal {case} with the same seed was laid in two ways; draw only from self._rng in lay()",
-        )
+    for corner in corners(cls.ranges) if cls.ranges else ():
+        chosen = ", ".join(f"{name}={value}" for name, value in corner.items())
+        try:
+            make: Callable[..., Arena] = cls
+            arena = make(**corner)
+            check_anchors(arena)
+            transcript(arena, seed)
+        except Exception as error:
+            raise ArenaError(
+                f"{cls.__name__}: {chosen} is within ranges, and yet {error}; narrow the range, or make it work"
+            ) from error
 
 
 def _check_stages(arena: Arena, seed: int) -> None:
     """Stages, views, specs and rewards, with random replies, the shortest and the longest."""
     for name in vars(arena):
-        _require(arena, not callable(getattr(Arena, name, None)), f"self.{name} hides a method; name it otherwise")
+        require(arena, not callable(getattr(Arena, name, None)), f"self.{name} hides a method; name it otherwise")
     for episode in range(6):
         draws = np.random.default_rng((seed, 1 + episode))
         arena.reset(seed + episode)
@@ -159,10 +121,10 @@ def _check_stages(arena: Arena, seed: int) -> None:
             _check_copy(arena)
             agent = arena.agent_selection
             size = arena.spec(agent).size
-            with _blame(arena, f"the reply of {agent}", "resolve() must take every reply that spec() allows"):
+            with blame(arena, f"the reply of {agent}", "resolve() must take every reply that spec() allows"):
                 arena.step((0, size - 1, int(draws.integers(size)))[min(episode, 2)])
             _check_rewards(arena, arena.rewards)
-        with _blame(arena, "hidden() after the end", "it is read there too, by the critic"):
+        with blame(arena, "hidden() after the end", "it is read there too, by the critic"):
             arena.state()
 
 
@@ -179,30 +141,30 @@ def _until_done(arena: Arena) -> Iterator[int]:
 
 def _check_stage(arena: Arena) -> None:
     seats, acting = arena.possible_agents, list(arena.acting())
-    _require(
+    require(
         arena,
         bool(acting) and acting == [agent for agent in seats if agent in acting],
         f"acting() must name at least one agent, in seat order ({', '.join(seats)}), each once, not {acting}",
     )
-    _require(
+    require(
         arena,
         acting == seats or not arena.metadata["is_parallelizable"],
         "is_parallelizable means that all agents reply in every stage, and they do not; set it to False in metadata",
     )
     for agent in acting:
-        with _blame(arena, f"view({agent!r})", "it must work whenever acting() names the agent"):
+        with blame(arena, f"view({agent!r})", "it must work whenever acting() names the agent"):
             text = arena.view(agent)
-            _require(
+            require(
                 arena, text == arena.view(agent), f"view({agent!r}) changes when asked twice; draw in lay() or deal()"
             )
         _check_spec(arena, agent)
         seen = arena.observe(agent)
-        _require(
+        require(
             arena,
             arena.observation_space(agent).contains(seen),
             f"what {agent} sees does not fit its observation space; use printable ASCII and at most 4096 characters",
         )
-    with _blame(arena, "hidden()", "it must work in every stage"):
+    with blame(arena, "hidden()", "it must work in every stage"):
         arena.state()
 
 
@@ -212,7 +174,7 @@ def _check_copy(arena: Arena) -> None:
     shown = [kept.hidden(), *map(kept.view, kept.acting())]
     with suppress(Exception):  # other checks blame it
         arena.copy().advance(dict.fromkeys(arena.acting()))
-    _require(
+    require(
         arena,
         [kept.hidden(), *map(kept.view, kept.acting())] == shown,
         "resolve() changed a copy of the arena too; bind new values (self.said = (*self.said, word)), "
@@ -223,21 +185,21 @@ def _check_copy(arena: Arena) -> None:
 def _check_spec(arena: Arena, agent: str) -> None:
     spec = arena.spec(agent)
     unknown = set(spec.alphabet).difference(arena.vocabulary)
-    _require(
+    require(
         arena,
         not unknown and spec.size <= int(arena.action_space(agent).n),
         f"spec({agent!r}) is larger than what __init__ was told; name every spec it may return in `replies`",
     )
     again = from_wire(json.loads(json.dumps(spec.wire)))
-    _require(arena, again == spec, f"spec({agent!r}) changes on the wire; build it from say, choose, fill or ReplySpec")
+    require(arena, again == spec, f"spec({agent!r}) changes on the wire; build it from say, choose, fill or ReplySpec")
 
 
 def _check_rewards(arena: Arena, rewards: dict[str, float]) -> None:
     for agent, reward in rewards.items():
-        _require(
+        require(
             arena, agent in arena.possible_agents, f"resolve() paid {agent!r}, who is no agent of it; mend its rewards"
         )
-        _require(arena, math.isfinite(reward), f"resolve() paid {agent} {reward}; make every reward a finite number")
+        require(arena, math.isfinite(reward), f"resolve() paid {agent} {reward}; make every reward a finite number")
 
 
 def _check_bad_replies(arena: Arena, seed: int) -> None:
@@ -251,7 +213,7 @@ def _check_bad_replies(arena: Arena, seed: int) -> None:
                 agent: spec.words(int(draws.integers(spec.size))) if episode and draws.random() < 0.5 else None
                 for agent, spec in specs.items()
             }
-            with _blame(arena, f"advance({replies})", "resolve() must take a default reply, for one that was missing"):
+            with blame(arena, f"advance({replies})", "resolve() must take a default reply, for one that was missing"):
                 outcome = arena.advance(replies)
             _check_rewards(arena, dict(outcome.rewards))
             if outcome.done:
@@ -260,7 +222,7 @@ def _check_bad_replies(arena: Arena, seed: int) -> None:
         for turn in _until_done(arena):
             largest = int(arena.action_space(arena.agent_selection).n)
             action: int | None = (int(draws.integers(largest)), largest, -1, None)[(turn + episode) % 4]
-            with _blame(arena, f"step({action})", "an illegal action must count as no reply"):
+            with blame(arena, f"step({action})", "an illegal action must count as no reply"):
                 arena.step(action)
 
 
@@ -270,7 +232,7 @@ def _check_seeds(factory: Callable[[], Arena], seed: int) -> None:
     elsewhere = chain.from_iterable(_turns(other, seed + 1 + n) for n in count())
     for number in range(seed, seed + 5):
         alone = transcript(factory(), number)
-        _require(
+        require(
             used,
             alone == transcript(factory(), number),
             f"the seed {number} gave two different episodes; draw only from the rng that deal() is given, or self._rng",
@@ -279,12 +241,12 @@ def _check_seeds(factory: Callable[[], Arena], seed: int) -> None:
         for line in _turns(used, number):
             together.append(line)
             next(elsewhere)
-        _require(
+        require(
             used,
             transcript(used, number) == alone,
             f"the seed {number} gave another episode in a used arena; set everything anew in deal() or lay()",
         )
-        _require(
+        require(
             used,
             "\n".join(together) + "\n" == alone,
             f"the seed {number} gave another episode beside a second arena; share no state and no global random",
@@ -315,7 +277,5 @@ def _check_pettingzoo(factory: Callable[[], Arena]) -> None:
             warnings.simplefilter("error")
             for harmless in _HARMLESS:
                 warnings.filterwarnings("ignore", message=harmless)
-            with _blame(
-                arena, f"PettingZoo's {name}", "mend what it names: it is what every PettingZoo user relies on"
-            ):
+            with blame(arena, f"PettingZoo's {name}", "mend what it names: it is what every PettingZoo user relies on"):
                 suite()

@@ -51,6 +51,7 @@ def _description(name: str, arena: Arena) -> dict[str, Any]:
         "tags": list(arena.tags),
         "seats": {seat: [spec.describe() for spec in specs] for seat, specs in arena.replies.items()},
         "parameters": {p.name: None if p.default is p.empty else p.default for p in parameters},
+        "ranges": {parameter: list(limits) for parameter, limits in arena.ranges.items()},
         "deals": arena.cases or None,
         "anchors": {anchor: getattr(anchors, anchor) for anchor in ANCHORS},
     }
@@ -85,7 +86,8 @@ def _page(name: str, about: dict[str, Any]) -> None:
         answer(f"  {seat} {'; or '.join(replies)}")
     heading("Parameters")
     for parameter, default in about["parameters"].items():
-        answer(f"  {parameter} = {default}")
+        limits = about["ranges"].get(parameter)
+        answer(f"  {parameter} = {default}" + (f"  ({limits[0]} to {limits[1]})" if limits else ""))
     heading("Known scores")
     for anchor, label in ANCHORS.items():
         if about["anchors"][anchor] is not None:

@@ -136,6 +136,13 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"anchors": lambda self: Anchors(2, 0, 1)}, "the anchor random = 2 is above full = 1, so one is wrong"),
     ({"anchors": lambda self: Anchors(0, 1.5, 1)}, "the anchor silent = 1.5 is above full = 1, so one is wrong"),
     ({"anchors": lambda self: self.truth}, r"anchors\(\) raised AttributeError.*; it must work right after __init__"),
+    # ranges
+    ({"ranges": {"n": (1, 2)}}, "Broken: ranges names 'n', which __init__ does not take; it takes view_words"),
+    ({"ranges": {"view_words": (9, 20)}}, "range of view_words is 9 to 20, and its default 8 is not a whole number"),
+    (
+        {"ranges": {"view_words": (4, 20)}},
+        "Broken: view_words=4 is within ranges, and yet coin: 5 words do not fit; .*; narrow the range, or make",
+    ),
     # deals
     ({"splits": lambda self: {"test": [0]}}, r'splits\(\) must have a "train"'),
     ({"splits": lambda self: {"train": [0], "test": []}}, "the split 'test' is empty; leave it out"),
