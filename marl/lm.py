@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -29,12 +29,14 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
-from arenas.spec import ReplySpec
+from arenas.spec import ReplySpec, Words
 from marl.errors import UserError
 from marl.gpt2 import hidden_states, plain
 from marl.transcript import BOS, EOS, PAD, PROMPT
 
 UNK = "<unk>"
+MOST_GRAMMARS: Final = 1 << 16
+"""So many specs are remembered; where legal moves change with the state there may be more."""
 
 
 class Scores(NamedTuple):
@@ -74,8 +76,9 @@ class LanguageModel(nn.Module):
         self.plain = plain(model.base_model)
         self.context = int(getattr(model.config, "max_position_embeddings", 1 << 30))
         self._grammars: dict[ReplySpec, tuple[int, ...]] = {}
+        self._rows: dict[tuple[Words, bool], int] = {}
         self._words: dict[int, str] = {}
-        self.register_buffer("masks", torch.zeros(0, len(tokenizer), dtype=torch.bool), persistent=False)
+        self.register_buffer("masks", torch.zeros(16, len(tokenizer), dtype=torch.bool), persistent=False)
 
     @property
     def device(self) -> torch.device:
@@ -104,16 +107,26 @@ class LanguageModel(nn.Module):
         known = self._grammars.get(spec)
         if known is not None:
             return known
-        rows = torch.zeros(len(spec.steps) + 1, self.masks.shape[1], dtype=torch.bool, device=self.masks.device)
-        for place, step in enumerate(spec.steps):
-            words = {self.token(word): word for word in step}
-            rows[place, list(words)] = True
-            self._words |= words
-        rows[spec.least :, self.eos] = True
-        first = len(self.masks)
-        self.masks = torch.cat([self.masks, rows])
-        self._grammars[spec] = grammar = tuple(range(first, first + len(rows)))
+        grammar = tuple(self._row(step, place >= spec.least) for place, step in enumerate((*spec.steps, ())))
+        if len(self._grammars) >= MOST_GRAMMARS:
+            self._grammars.clear()
+        self._grammars[spec] = grammar
         return grammar
+
+    def _row(self, step: Words, may_end: bool) -> int:
+        """Return the row of `masks` that allows the words of a step, and the end; rows are shared by all specs."""
+        known = self._rows.get((step, may_end))
+        if known is not None:
+            return known
+        words = {self.token(word): word for word in step}
+        self._words |= words
+        if len(self._rows) == len(self.masks):  # doubled, so that many specs cost no more than few
+            self.masks = torch.cat([self.masks, torch.zeros_like(self.masks)])
+        row = len(self._rows)
+        self.masks[row, list(words)] = True
+        self.masks[row, self.eos] = may_end
+        self._rows[step, may_end] = row
+        return row
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return sampled reply tokens as words, without the end of the reply."""
