@@ -44,8 +44,11 @@ class Credit:
     target: Array  # [E, K, N] what V_i before decision k should have been
 
 
-def ledger(episodes: Sequence[Episode], gamma: float) -> Ledger:
-    """Lay episodes out as arrays. gamma is paid once per round of the arena, never per agent."""
+def ledger(episodes: Sequence[Episode], gamma: float, sharing: float = 0.0) -> Ledger:
+    """Lay episodes out as arrays. gamma is paid once per round of the arena, never per agent.
+
+    With `sharing` s agents learn from r'_i = (1 - s) r_i + s mean_j r_j: 0 leaves each its own reward, 1 makes a team.
+    """
     agents = episodes[0].agents
     index = {agent: i for i, agent in enumerate(agents)}
     size, longest = len(episodes), max(len(episode.turns) for episode in episodes)
@@ -62,6 +65,8 @@ def ledger(episodes: Sequence[Episode], gamma: float) -> Ledger:
         stage[e, count:] = np.arange(longest - count) + rounds[-1] + 1
         last = 0.0 if episode.stop is Stop.TERMINATED else gamma
         discount[e, :count] = [gamma ** (b - a) for a, b in pairwise(rounds)] + [last]
+    if sharing:
+        rewards = (1 - sharing) * rewards + sharing * rewards.mean(-1, keepdims=True)
     return Ledger(rewards, discount, actor, stage)
 
 

@@ -43,7 +43,8 @@ def run(world: World, seats: Seats, seed: int, episodes: int = SAMPLE, concurren
 def summarise(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
     """Return score, its standard error, success rate and communication gain, per split; with anchors and traffic.
 
-    The score of an episode is the mean over agents of their returns; it succeeds when it reaches the optimum.
+    The score of an episode is the mean over agents of their returns, which stand beside it; it succeeds when it reaches
+    the optimum.
     """
     anchors = world.anchors
     result: dict[str, Any] = {
@@ -52,7 +53,8 @@ def summarise(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
     }
     names = sorted({episode.log.deal.get("split", "train") for episode in episodes}, key=lambda s: (s != "train", s))
     for split in names:
-        scores = np.array([e.score for e in episodes if e.log.deal.get("split", "train") == split])
+        chosen = [episode for episode in episodes if episode.log.deal.get("split", "train") == split]
+        scores = np.array([episode.score for episode in chosen])
         mean = float(scores.mean())
         result[split] = {
             "episodes": len(scores),
@@ -60,6 +62,7 @@ def summarise(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
             "standard_error": float(scores.std(ddof=1) / len(scores) ** 0.5) if len(scores) > 1 else 0.0,
             "success": float((scores >= anchors.full - 1e-9).mean()),
             "communication_gain": anchors.communication_gain(mean),
+            "returns": dict(zip(world.agents, np.mean([e.returns for e in chosen], 0).tolist(), strict=True)),
         }
     result["traffic"] = traffic.count(world, episodes).figures()
     return result

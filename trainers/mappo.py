@@ -35,6 +35,7 @@ class MappoConfig(BaseModel):
     type: Literal["mappo"] = "mappo"
     critic: Literal["central", "own", "none"] = "central"
     credit: Literal["sequential", "team", "individual", "monte_carlo"] = "sequential"
+    reward_sharing: float = Field(default=0.0, ge=0, le=1, description="share of the team's mean in every reward")
     gamma: float = Field(default=1.0, gt=0, le=1, description="discount per round of the arena")
     lam: float = Field(default=0.95, ge=0, le=1, description="lambda of the generalised advantage")
     normalise: bool = Field(default=True, description="advantages to mean 0, deviation 1, per agent")
@@ -78,7 +79,7 @@ class Mappo(Trainer):
         L_V   = 1/(2P) sum_p (V_p - target_p)^2
         """
         cfg = self.config
-        book = credit.ledger(episodes, cfg.gamma)
+        book = credit.ledger(episodes, cfg.gamma, cfg.reward_sharing)
         finite(book.rewards, f"the rewards of update {self.version + 1}")
         values, forward = self.values(episodes, book)
         scored = credit.CREDITS[cfg.credit](book, values, cfg.lam)

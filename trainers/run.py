@@ -161,7 +161,8 @@ class Run:
         flat: dict[str, float] = {}
         for split, figures in evaluate.splits(self.result).items():
             prefix = "eval" if split == "train" else f"eval/{split}"
-            flat |= {f"{prefix}/{k}": v for k, v in figures.items() if k != "episodes" and v is not None}
+            flat |= {f"{prefix}/{k}": v for k, v in figures.items() if isinstance(v, float)}
+            flat |= {f"{prefix}/return/{seat}": value for seat, value in figures["returns"].items()}
         return flat
 
     def _gain(self, row: dict[str, Any]) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -73,8 +73,8 @@ def script(log: Log) -> Iterable[Text]:
         )
 
 
-def scores(result: Mapping[str, Any], who: str) -> Table:
-    """Return an evaluation among the anchors, lowest score first."""
+def scores(result: Mapping[str, Any], who: str) -> Group:
+    """Return an evaluation among the anchors, lowest score first, and each seat's return where they differ."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for column in ("", "score", "success", "communication gain"):
         table.add_column(column, justify="left" if not column else "right")
@@ -91,4 +91,8 @@ def scores(result: Mapping[str, Any], who: str) -> Table:
         rows.append((figures["score"], len(ANCHORS), [label, *cells], "bold"))
     for _, _, cells, style in sorted(rows, key=lambda row: row[:2]):
         table.add_row(*cells, style=style)
-    return table
+    returns: Mapping[str, float] = next(iter(splits(result).values()))["returns"]
+    if max(returns.values()) - min(returns.values()) < 1e-9:
+        return Group(table)
+    each = ", ".join(f"{seat} {number(value)}" for seat, value in returns.items())
+    return Group(table, Text(f"each seat's return: {each}", style="dim"))

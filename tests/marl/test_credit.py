@@ -122,6 +122,16 @@ def stage_of(played: Episode, k: int) -> int:
     return max(first for first in every_stage(played, 0) if first <= k)
 
 
+@given(cases(), st.floats(0, 1))
+def test_sharing_rewards_mixes_in_the_mean_and_keeps_the_sum(case: Case, share: float) -> None:
+    own, shared = case.book.rewards, ledger(case.episodes, case.gamma, share).rewards
+    size = own.shape[-1]
+    for i in range(size):
+        mean = sum(own[..., j] for j in range(size)) / size
+        assert shared[..., i] == pytest.approx((1 - share) * own[..., i] + share * mean, abs=1e-9)
+    assert shared.sum(-1) == pytest.approx(own.sum(-1), abs=1e-9)
+
+
 @given(cases())
 def test_sequential_credit_is_its_definition(case: Case) -> None:
     check(case, sequential(case.book, case.values, case.lam), every_decision, lambda played, k: k)

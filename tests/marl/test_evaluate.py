@@ -46,6 +46,14 @@ def test_evaluating_twice_gives_the_same_bytes_and_disturbs_no_training() -> Non
     assert raw(played(here, seats, 3)) == before
 
 
+def test_each_seats_return_stands_beside_the_score() -> None:
+    here = world("matrix", arena={"game": "prisoners_dilemma"})
+    seats = {"player_0": Scripted(lambda heard, spec: "cooperate"), "player_1": Scripted(lambda heard, spec: "defect")}
+    found = evaluate.summarise(here, evaluate.run(here, seats, 1))["train"]
+    assert found["returns"] == {"player_0": 0.0, "player_1": 5.0}
+    assert found["score"] == 2.5
+
+
 def lewis(answer: str) -> tuple[World, list[Episode]]:
     """The sender tells the truth about four states; the receiver believes it, or always says the same."""
     here = world("lewis")
