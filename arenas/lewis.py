@@ -6,14 +6,14 @@ Both get 1 if the receiver is right, else 0. (Lewis 1969, Convention; Skyrms 201
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
+from arenas.scripted import Script, first
 from arenas.spec import Words, choose, say, symbols
 
-SENDER: Final = "sender_0"
-RECEIVER: Final = "receiver_0"
+SENDER, RECEIVER = "sender_0", "receiver_0"
 
 
 class Lewis(Arena):
@@ -26,14 +26,12 @@ class Lewis(Arena):
     def __init__(self, n: int = 4, k: int = 4) -> None:
         if n < 2 or k < 1:
             raise ArenaError(f"lewis needs n >= 2 states and k >= 1 symbols, not n={n}, k={k}")
-        self.cases, self.k = n, k
-        self.states = symbols("s", n)
+        self.cases, self.k, self.states = n, k, symbols("s", n)
         super().__init__({SENDER: say(symbols("m", k), 1), RECEIVER: choose(self.states)}, words=("state", "which"))
 
     def lay(self, case: int) -> None:
         """Draw the state."""
-        self.truth = self.states[case]
-        self.stage = SENDER
+        self.truth, self.stage = self.states[case], SENDER
 
     def acting(self) -> tuple[str, ...]:
         """The sender, then the receiver."""
@@ -45,11 +43,9 @@ class Lewis(Arena):
 
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
         """Pay both when the guess is right."""
-        if SENDER in replies:
-            self.stage = RECEIVER
-            return Outcome()
-        hit = float(replies[RECEIVER] == (self.truth,))
-        return Outcome({SENDER: hit, RECEIVER: hit}, done=True)
+        self.stage = RECEIVER
+        hit = float(replies.get(RECEIVER) == (self.truth,))
+        return Outcome(dict.fromkeys(self.replies, hit), done=RECEIVER in replies)
 
     def hidden(self) -> str:
         """The state."""
@@ -58,3 +54,7 @@ class Lewis(Arena):
     def anchors(self) -> Anchors:
         """Without a signal the guess is right once in n; k symbols can tell min(k, n) states apart."""
         return Anchors(random=1 / self.cases, silent=1 / self.cases, full=min(self.k, self.cases) / self.cases)
+
+    def scripts(self) -> Mapping[str, Script]:
+        """The sender says the state's number, at most the last symbol; the receiver names the state of that number."""
+        return {"silent": first, "full": lambda m: m.spec.words(min(int(m.seen[0][1][-1][1:]), m.spec.size - 1))}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
+from arenas.scripted import Script, uniform
 from arenas.spec import ReplySpec, Words, choose, say, symbols
 
 PLAYERS: Final = ("player_0", "player_1")
@@ -57,21 +58,37 @@ def kind(pay: NDArray[np.float64]) -> str:
     return "competitive" if np.ptp(pay.sum(2)) < 1e-9 else "mixed"
 
 
-def equilibrium(pay: NDArray[np.float64]) -> float | None:
-    """Return the players' mean payoff where rational play ends, if that is one number that can be proved.
+def survivors(pay: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows and columns that iterated strict dominance leaves.
 
-    In a game of constant sum every cell has the same mean. Otherwise actions are struck out as long as one of the
-    player's own actions always pays more (iterated strict dominance): if one cell is left, it is the only Nash
-    equilibrium. A finite repetition of a game with a single equilibrium has no other (backward induction).
+    Actions are struck out as long as one of the player's own actions always pays more.
     """
-    if kind(pay) == "competitive":
-        return float(pay[0, 0].mean())
+    left = (np.arange(pay.shape[0]), np.arange(pay.shape[1]))
     while True:
         rows = ~(pay[:, None, :, 0] > pay[None, :, :, 0]).all(2).any(0)
         columns = ~(pay[:, :, None, 1] > pay[:, None, :, 1]).all(0).any(0)
         if rows.all() and columns.all():
-            return float(pay.mean()) if rows.size == columns.size == 1 else None
+            return left
+        left = (left[0][rows], left[1][columns])
         pay = pay[rows][:, columns]
+
+
+def equilibrium(pay: NDArray[np.float64]) -> float | None:
+    """Return the players' mean payoff where rational play ends, if that is one number that can be proved.
+
+    In a game of constant sum every cell has the same mean. Otherwise one cell must survive iterated strict dominance:
+    it is then the only Nash equilibrium. A finite repetition of a game with a single equilibrium has no other (backward
+    induction).
+    """
+    if kind(pay) == "competitive":
+        return float(pay[0, 0].mean())
+    rows, columns = survivors(pay)
+    return float(pay[rows[0], columns[0]].mean()) if rows.size == columns.size == 1 else None
+
+
+def mixes_evenly(pay: NDArray[np.float64]) -> bool:
+    """Say whether it is an equilibrium that all actions are equally likely: none is then better than another."""
+    return bool(np.ptp(pay[..., 0].mean(1)) < 1e-9 and np.ptp(pay[..., 1].mean(0)) < 1e-9)
 
 
 class Matrix(Arena):
@@ -151,3 +168,17 @@ class Matrix(Arena):
         value = equilibrium(self.payoffs)
         best = float(means.max())
         return Anchors(float(means.mean()), best, best, None if value is None else value * self.rounds)
+
+    def scripts(self) -> Mapping[str, Script]:
+        """Always the best cell; and an equilibrium, where one survives dominance or mixing evenly is one."""
+        means = self.payoffs.mean(2)
+        best = self._always(np.unravel_index(int(means.argmax()), means.shape))
+        left = survivors(self.payoffs)
+        if all(actions.size == 1 for actions in left):
+            return {"silent": best, "full": best, "equilibrium": self._always([actions[0] for actions in left])}
+        even = kind(self.payoffs) == "competitive" and mixes_evenly(self.payoffs)
+        return {"silent": best, "full": best} | ({"equilibrium": uniform} if even else {})
+
+    def _always(self, cell: Sequence[np.integer]) -> Script:
+        numbers = dict(zip(PLAYERS, map(int, cell), strict=True))
+        return lambda memory: memory.spec.words(numbers[memory.agent] if memory.spec.kind == "move" else 0)

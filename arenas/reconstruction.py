@@ -8,6 +8,7 @@ it forces meanings to be consistent where discrimination does not: Ben Zion et a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, islice
 from math import comb
 from typing import ClassVar, Final
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from arenas.core import MAX_ACTIONS, Anchors, Arena, Outcome
 from arenas.errors import ArenaError
+from arenas.scripted import Memory, Script
 from arenas.spec import Words, objects, say, symbols
 
 SPEAKER: Final = "speaker_0"
@@ -138,3 +140,23 @@ class Reconstruction(Arena):
             full = best_fraction(self.attributes, self.values, self.messages, deals)
             return Anchors(1 / self.values, 1 / self.values, full)
         return Anchors(1 / self.cases, 1 / deals, min(self.messages, deals) / deals)
+
+    def scripts(self) -> Mapping[str, Script]:
+        """The code words are dealt objects, first those that share no value; the speaker points to the nearest."""
+        dealt, naming, messages = self._splits["train"], self.replies[LISTENER][0], self.replies[SPEAKER][0]
+        step = (self.cases - 1) // (self.values - 1)  # from one object with the same number everywhere to the next
+        apart = [case for case in range(0, self.cases, step) if case in dealt]
+        others = (case for case in dealt if case % step)
+
+        def silent(memory: Memory) -> Words:
+            return memory.spec.words(dealt[0] if memory.agent == LISTENER else 0)
+
+        def code(memory: Memory) -> Words:
+            if memory.agent == LISTENER:
+                return book[messages.index(memory.heard[0][1])]
+            right = [sum(map(str.__eq__, word, memory.view[1:])) for word in book]
+            return messages.words(max(range(len(book)), key=right.__getitem__))
+
+        book = [naming.words(case) for case in islice(chain(apart, others), self.messages)]
+        reached = not self.partial or self.messages >= len(dealt) or (self.attributes < 3 and len(dealt) == self.cases)
+        return {"silent": silent, "full" if reached else "best": code}

@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
+from arenas.scripted import Memory, Script, first
 from arenas.spec import Words, choose, objects, say, symbols
 
 SPEAKER: Final = "speaker_0"
@@ -103,3 +104,19 @@ class Reference(Arena):
         """Without a message each position is as likely; with one, see `best_score`."""
         blind = 1 / len(self.positions)
         return Anchors(blind, blind, full=best_score(self.cases, self.messages, len(self.positions) - 1))
+
+    def scripts(self) -> Mapping[str, Script]:
+        """The message is the target's number modulo the messages; the listener takes the first candidate it fits."""
+        messages, objects = self.replies[SPEAKER][0], self.objects
+
+        def message(words: Words) -> Words:
+            return messages.words(objects.index(words) % messages.size)
+
+        def full(memory: Memory) -> Words:
+            if memory.agent == SPEAKER:
+                return message(memory.view[1:])
+            size = 1 + len(objects.steps)
+            candidates = [memory.view[i : i + size] for i in range(1, len(memory.view), size)]
+            return (next(place for place, *words in candidates if message(tuple(words)) == memory.heard[0][1]),)
+
+        return {"silent": first, "full": full}

@@ -64,6 +64,11 @@ def uniform(memory: Memory) -> Mapping[Words, float]:
     return {memory.spec.words(i): 1 / memory.spec.size for i in range(memory.spec.size)}
 
 
+def first(memory: Memory) -> Words:
+    """Always give the first legal reply: the shortest, so that nobody is told anything."""
+    return memory.spec.words(0)
+
+
 def chances(script: Script, memory: Memory) -> Mapping[Words, float]:
     """Return the chances of a script's replies; raises ArenaError for an illegal reply or a sum that is not 1."""
     answer = script(memory)

@@ -30,3 +30,29 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
     ],
 }
 CASES: Final = [(name, options) for name, several in SETTINGS.items() for options in several]
+
+SCRIPTED: Final[dict[str, list[dict[str, Any]]]] = {
+    "lewis": [{"n": 5, "k": 3}, {"n": 3, "k": 7}],
+    "matrix": [
+        {"rounds": 2},
+        {"game": "stag_hunt"},
+        {"game": "chicken"},
+        {"game": "battle_of_the_sexes"},
+        {"game": "matching_pennies", "rounds": 2, "talk": 1},
+        {"payoffs": [[[1, 2], [0, 5], [3, -1]]]},
+    ],
+    "reconstruction": [
+        {"values": 3, "partial": False},
+        {"held_out": 0.25, "length": 2},
+        {"values": 4, "length": 1, "alphabet": 3},
+        {"values": 4, "length": 1, "alphabet": 6},
+        {"values": 4, "length": 2, "alphabet": 3, "partial": False},
+        {"attributes": 1, "values": 5, "length": 1, "alphabet": 3},
+        {"values": 4, "length": 1, "alphabet": 5, "partial": False, "held_out": 0.5},
+    ],
+    "reference": [
+        {"distractors": 1, "length": 1, "alphabet": 2},
+        {"attributes": 1, "values": 6, "distractors": 2, "length": 1, "alphabet": 4},
+    ],
+}
+"""Further settings in which scripts are played against the anchors, and one of them is the optimum."""

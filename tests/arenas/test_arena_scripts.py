@@ -10,10 +10,11 @@ import arenas
 from arenas import Arena, ArenaError
 from arenas.exact import expected_returns
 from arenas.scripted import Script, sample, uniform
-from tests.arenas.settings import CASES
+from tests.arenas.settings import CASES, SCRIPTED
 
 EPISODES = 600
 NAMES = ("silent", "best", "full", "equilibrium")
+FURTHER = [(name, options) for name, several in SCRIPTED.items() for options in several]
 LISTED = 3_000  # deals times replies that may still be averaged exactly
 
 
@@ -31,13 +32,13 @@ def assert_scores(arena: Arena, script: Script, expected: float) -> None:
     assert abs(scores.mean() - expected) <= 4 * scores.std(ddof=1) / EPISODES**0.5 + 1e-9
 
 
-@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
+@pytest.mark.parametrize(("name", "options"), CASES + FURTHER, ids=str)
 def test_random_replies_score_random(name: str, options: dict[str, Any]) -> None:
     arena = arenas.make(name, **options)
     assert_scores(arena, uniform, arena.anchors().random)
 
 
-@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
+@pytest.mark.parametrize(("name", "options"), CASES + FURTHER, ids=str)
 def test_scripts_score_what_they_are_named_after(name: str, options: dict[str, Any]) -> None:
     arena = arenas.make(name, **options)
     known = arena.anchors()
@@ -47,6 +48,11 @@ def test_scripts_score_what_they_are_named_after(name: str, options: dict[str, A
             assert sample(arena, play, EPISODES).mean() <= known.full + 1e-9
         else:
             assert_scores(arena, play, getattr(known, script))
+
+
+@pytest.mark.parametrize(("name", "options"), FURTHER, ids=str)
+def test_a_script_reaches_the_optimum(name: str, options: dict[str, Any]) -> None:
+    assert "full" in arenas.make(name, **options).scripts()
 
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
