@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pettingzoo import AECEnv
 
 from arenas.errors import ArenaError
-from arenas.spec import PUBLIC, ReplySpec, Words
+from arenas.spec import PUBLIC, UNKNOWN, ReplySpec, Words
 
 if TYPE_CHECKING:
     from arenas.scripted import Script
@@ -102,7 +102,9 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
         self.replies = {a: (s,) if isinstance(s, ReplySpec) else tuple(s) for a, s in replies.items()}
         spoken = [word for specs in self.replies.values() for spec in specs for word in spec.alphabet]
         self.channels = {name: tuple(members) for name, members in (channels or {}).items()}
-        self.vocabulary: Words = tuple(dict.fromkeys([*self.possible_agents, ":", *words, *spoken, *self.channels]))
+        free = (UNKNOWN,) if any(spec.free for specs in self.replies.values() for spec in specs) else ()
+        known = [*self.possible_agents, ":", *words, *spoken, *self.channels, *free]
+        self.vocabulary: Words = tuple(dict.fromkeys(known))
         self.view_words = view_words
         self.render_mode = "ansi"
         self.agents: list[str] = []
@@ -220,13 +222,17 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
         return self.observation_spaces[agent]
 
     def encode(self, text: str) -> NDArray[np.int64]:
-        """Return the ids of a text's words, padded with 0 to `view_words`; raises ArenaError beyond or outside."""
+        """Return the ids of a text's words, padded with 0 to `view_words`; raises ArenaError beyond or outside.
+
+        Where talk is free, a word outside the vocabulary is `<unk>`.
+        """
         words = text.split()
         if len(words) > self.view_words:
             raise ArenaError(f"{self.name}: {len(words)} words do not fit; give view_words={len(words)} or more")
         ids = np.zeros(self.view_words, np.int64)
         try:
-            ids[: len(words)] = [self._ids[word] for word in words]
+            unknown = self._ids.get(UNKNOWN)
+            ids[: len(words)] = [self._ids[word] if unknown is None else self._ids.get(word, unknown) for word in words]
         except KeyError as error:
             raise ArenaError(f"{self.name}: add {error} to the arena's words") from None
         return ids

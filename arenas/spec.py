@@ -16,6 +16,8 @@ from arenas.errors import ArenaError
 Words = tuple[str, ...]
 PUBLIC: Final = "public"
 """The channel on which everything is said unless the spec names another."""
+UNKNOWN: Final = "<unk>"
+"""What stands for a word that is not in a vocabulary, where talk is free."""
 ATTRIBUTES: Final = "abcdefghijkl"  # first letters of attribute words; m and p stay free for messages and positions
 
 
@@ -119,8 +121,10 @@ class ReplySpec:
         return words
 
     def _says(self, text: str, words: Words) -> bool:
-        named = len(self.channels) < 2 or not words or words[0] in self.channels
-        return len(text) <= self.free and text.isprintable() and named and (bool(words) or self.least == 0)
+        several = len(self.channels) > 1
+        named = not several or not words or words[0] in self.channels
+        enough = self.least == 0 or len(words) > several
+        return len(text) <= self.free and text.isprintable() and named and enough
 
     @cached_property
     def wire(self) -> dict[str, Any]:
@@ -134,7 +138,8 @@ class ReplySpec:
     def describe(self) -> str:
         """One line for people."""
         if self.free:
-            return f"says anything of at most {self.free} characters"
+            where = f" after the name of a channel: {'|'.join(self.channels)}" if len(self.channels) > 1 else ""
+            return f"says anything of at most {self.free} characters{where}"
         count = f"{self.least} to {len(self.steps)}" if self.least != len(self.steps) else f"{len(self.steps)}"
         if len(set(self.steps)) == 1:
             return f"{self.kind}s {count} of: {' '.join(self.steps[0])}"

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2Model
 
+from arenas.spec import UNKNOWN
 from marl.episode import Episode, Stop
 from marl.errors import UserError
 from marl.lm import level, seeded, shape
 from marl.transcript import BOS, PAD
 from protocols.envelope import EVERYONE, NOBODY, REFEREE, Envelope, Kind
-from protocols.log import REPLIES
+from protocols.log import REPLIES, Heard
 
 Scope = Literal["central", "own"]
 HEARD = "<heard>"
@@ -63,6 +64,7 @@ class Critic(nn.Module):
         self.agents = tuple(agents)
         self.scope: Scope = scope
         self.context = context
+        self._marks = frozenset((PAD, BOS, *MARKS.values(), HEARD))
         self.vocabulary = {
             w: i for i, w in enumerate(dict.fromkeys([PAD, BOS, *MARKS.values(), HEARD, *agents, *words]))
         }
@@ -78,8 +80,14 @@ class Critic(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of a piece of log text; raises UserError for a word the critic was not made for."""
+    def encode(self, text: str, said: bool = False) -> list[int]:
+        """Return the ids of a piece of log text; raises UserError for a word the critic was not made for.
+
+        What is `said` where talk is free may hold any word: it is read as `<unk>`, and so are the critic's own marks.
+        """
+        unknown = self.vocabulary.get(UNKNOWN) if said else None
+        if unknown is not None:
+            return [unknown if word in self._marks else self.vocabulary.get(word, unknown) for word in text.split()]
         try:
             return [self.vocabulary[word] for word in text.split()]
         except KeyError as error:
@@ -104,7 +112,7 @@ class Critic(nn.Module):
                 continue
             views = episode.log.views(self.agents)
             for i, agent in enumerate(self.agents):
-                ids, at = self._sequence(((envelope, "") for envelope in views[agent]), episode, agent)
+                ids, at = self._sequence(((envelope, ()) for envelope in views[agent]), episode, agent)
                 points += [(len(rows), at[slot], i, e, slot) for slot in range(len(at))]
                 rows.append(ids)
         longest = max(map(len, rows))
@@ -116,7 +124,7 @@ class Critic(nn.Module):
         return Reading(torch.from_numpy(table).to(device), row_, column, agent_, episode_, slot_)
 
     def _sequence(
-        self, pieces: Iterator[tuple[Envelope, str]], episode: Episode, agent: str = ""
+        self, pieces: Iterator[tuple[Envelope, Sequence[Heard]]], episode: Episode, agent: str = ""
     ) -> tuple[list[int], list[int]]:
         """Return token ids and, for each slot, the place of the last token before the decision.
 
@@ -127,7 +135,7 @@ class Critic(nn.Module):
         ids = self.encode(BOS)
         ends: list[tuple[int, int]] = []
         own: dict[int, int] = {}
-        for envelope, text in pieces:
+        for envelope, changed in pieces:
             mark = MARKS.get(envelope.kind)
             if mark is None:
                 continue
@@ -137,7 +145,9 @@ class Critic(nn.Module):
             who = "" if who == REFEREE else who  # nobody said it
             if envelope.kind is Kind.SAY and envelope.to not in (EVERYONE, NOBODY):
                 who += f" {envelope.to}"
-            ids += self.encode(f"{mark} {who} {envelope.body}{text}")
+            ids += self.encode(f"{mark} {who}") + self.encode(envelope.body, envelope.kind in REPLIES)
+            for to, _, body, sender in changed:
+                ids += self.encode(f"{HEARD} {to} {sender}") + self.encode(body or "", said=True)
             ends.append((envelope.seq, len(ids) - 1))
         at = []
         latest = list(accumulate((seq for seq, _ in ends), max))
@@ -161,12 +171,10 @@ class Critic(nn.Module):
         return values
 
 
-def _everything(episode: Episode) -> Iterator[tuple[Envelope, str]]:
+def _everything(episode: Episode) -> Iterator[tuple[Envelope, Sequence[Heard]]]:
     """Yield every entry of the log, with what listeners heard where that differs from what was said."""
     for envelope, heard in episode.log.entries:
-        changed = [h for h in heard if h.body != envelope.body or h.sender]
-        text = "".join(f" {HEARD} {h.to} {h.sender} {h.body or ''}" for h in changed)
-        yield envelope, text
+        yield envelope, [h for h in heard if h.body != envelope.body or h.sender]
 
 
 def _before(seq: int, ends: Sequence[tuple[int, int]], latest: Sequence[int]) -> int:

@@ -62,6 +62,8 @@ class Intervention(Settings):
             raise ProtocolError(f"{self.type}: there is no channel {channel!r}; there are {', '.join(world.channels)}")
 
     def _words(self, world: World, sender: str | None, words: Iterable[str]) -> None:
+        if world.free(sender):
+            return
         known = world.symbols(sender)
         if foreign := [word for word in words if word not in known]:
             who = f"{sender} does not say" if sender else "nobody says"

@@ -7,6 +7,7 @@ kind is an ordinary Hugging Face folder.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -29,12 +30,11 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
-from arenas.spec import ReplySpec, Words
+from arenas.spec import UNKNOWN, ReplySpec, Words
 from marl.errors import UserError
 from marl.gpt2 import hidden_states, plain
-from marl.transcript import BOS, EOS, PAD, PROMPT
+from marl.transcript import BOS, EOS, PAD, PROMPT, Encode
 
-UNK = "<unk>"
 MOST_GRAMMARS: Final = 1 << 16
 """So many specs are remembered; where legal moves change with the state there may be more."""
 
@@ -48,11 +48,11 @@ class Scores(NamedTuple):
 
 def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     """Return a tokenizer with one token a word; the special tokens come first."""
-    vocabulary = list(dict.fromkeys([PAD, BOS, EOS, UNK, PROMPT, *words]))
-    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=UNK))
+    vocabulary = list(dict.fromkeys([PAD, BOS, EOS, UNKNOWN, PROMPT, *words]))
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=UNKNOWN))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token=PAD, bos_token=BOS, eos_token=EOS, unk_token=UNK, padding_side="right"
+        tokenizer_object=backend, pad_token=PAD, bos_token=BOS, eos_token=EOS, unk_token=UNKNOWN, padding_side="right"
     )
 
 
@@ -72,7 +72,9 @@ class LanguageModel(nn.Module):
         if tokenizer.eos_token_id is None:
             raise UserError("the tokenizer has no end-of-sequence token, so replies could not end: set its eos_token")
         self.eos = int(tokenizer.eos_token_id)
-        self.encode = lru_cache(maxsize=1 << 16)(self._encode)
+        self.encode: Encode = lru_cache(maxsize=1 << 16)(self._encode)
+        marks = [*map(re.escape, tokenizer.all_special_tokens), rf"(?<!\S){PROMPT}(?!\S)"]
+        self._marks = re.compile("|".join(marks))
         self.plain = plain(model.base_model)
         self.context = int(getattr(model.config, "max_position_embeddings", 1 << 30))
         self._grammars: dict[ReplySpec, tuple[int, ...]] = {}
@@ -85,19 +87,21 @@ class LanguageModel(nn.Module):
         """Where the weights are."""
         return torch.device(self.model.device)
 
-    def _encode(self, text: str) -> tuple[int, ...]:
+    def _encode(self, text: str, said: bool = False) -> tuple[int, ...]:
+        if said:  # nobody ends another's reply, or begins one, by saying so
+            text = self._marks.sub(f" {self.tokenizer.unk_token or ''} ", text)
         backend = getattr(self.tokenizer, "backend_tokenizer", None)  # a hundred times quicker than the call around it
         if backend is not None:
             ids = tuple(backend.encode(text, add_special_tokens=False).ids)
         else:
             ids = tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-        if self.tokenizer.unk_token_id in ids:
+        if not said and self.tokenizer.unk_token_id in ids:
             raise UserError(f"the tokenizer does not know a word of {text!r}: the policy was made for another arena")
         return ids
 
     def token(self, word: str) -> int:
         """Return the id of a word that is one token; raises UserError if it is not."""
-        ids: tuple[int, ...] = self.encode(word)
+        ids = self.encode(word)
         if len(ids) != 1:
             raise UserError(f"{word!r} is {len(ids)} tokens of this tokenizer; replies need words of one token")
         return ids[0]

@@ -122,6 +122,11 @@ class World:
             known = self._symbols[agent] = tuple(dict.fromkeys([*said, *added]))
         return known
 
+    def free(self, agent: str | None) -> bool:
+        """Say whether an agent (None: anyone) may say any text."""
+        replies = self.arena.replies
+        return any(spec.free for seat in (replies if agent is None else (agent,)) for spec in replies[seat])
+
     def reply_spec(self, agent: str, spec: ReplySpec) -> ReplySpec:
         """Return what an agent may reply where the arena asks for `spec`.
 

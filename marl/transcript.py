@@ -9,17 +9,23 @@ agent sampled stays in it as the ids that were drawn, never as re-tokenised text
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from marl.episode import Episode, Trace
 from protocols.envelope import EVERYONE, Envelope, Kind
 
-Encode = Callable[[str], Sequence[int]]
 BOS: Final = "<bos>"
 EOS: Final = "<eos>"
 PAD: Final = "<pad>"
 PROMPT: Final = ">"
+
+
+class Encode(Protocol):
+    """Text -> token ids."""
+
+    def __call__(self, text: str, said: bool = False) -> Sequence[int]:
+        """Encode what an agent was shown; or what it heard someone say, in which it need not know every word."""
 
 
 def render(envelope: Envelope) -> str:
@@ -50,7 +56,7 @@ class Transcript:
         """Append what reached the agent."""
         self.heard.append(envelope)
         if self._encode and (text := render(envelope)):
-            self.ids += self._encode(text)
+            self.ids += self._encode(text, envelope.kind is Kind.SAY)
 
     def ask(self) -> None:
         """Append the prompt for a reply."""

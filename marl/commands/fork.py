@@ -134,8 +134,11 @@ def _message(log: Log, seq: int, say: str) -> str:
     asked = log.entries[seq].envelope.reply_to
     if asked is not None:
         spec = from_wire(log.entries[asked].envelope.data["reply"])
-        if foreign := [word for word in words if word not in spec.alphabet]:
-            speaker = log.entries[seq].envelope.sender
+        speaker = log.entries[seq].envelope.sender
+        if spec.free:
+            if len(say) > spec.free or not say.isprintable():
+                raise UserError(f"--say: {speaker} {spec.describe()}, in one line")
+        elif foreign := [word for word in words if word not in spec.alphabet]:
             raise UserError(f"--say: {speaker} has no word {foreign[0]!r}; it {spec.describe()}")
     return " ".join(words)
 

@@ -2,7 +2,7 @@
 
 Counted from episodes alone, so from a log that is replayed. Bits are those of the message's width: a message that was
 one of w which its reply spec allowed on that channel counts log2 w, however often it is said and whatever it means.
-Beside it stands what the channel can carry of it (`Channel.capacity_per_message`).
+Beside it stands what the channel can carry of it (`Channel.capacity_per_message`). Of free talk neither is known.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Tally:
     messages: int = 0
     symbols: int = 0
     """Words, as said."""
-    bits: float = 0.0
-    """log2 of the number of messages that could have been said instead, this one included."""
+    bits: float | None = 0.0
+    """log2 of the number of messages that could have been said instead, this one included; None where talk was free."""
     capacity: float | None = 0.0
     """Bits of it that can reach one listener; None where that is not known, or not the same for every message."""
     price: float = 0.0
@@ -122,7 +122,8 @@ class Traffic:
         names = ("messages", "symbols", "bits", "price", "lost", "altered", "copies", "late", "overheard")
         found: dict[str, float] = {}
         for name, account in self.channels.items():
-            found |= {f"channel/{name}/{each}": float(getattr(account.total, each)) for each in names}
+            totals = {each: getattr(account.total, each) for each in names}
+            found |= {f"channel/{name}/{each}": float(sum_) for each, sum_ in totals.items() if sum_ is not None}
             if (latency := account.total.latency) is not None:
                 found[f"channel/{name}/latency"] = latency
         return found
@@ -137,8 +138,13 @@ def count(world: World, episodes: Iterable[Episode]) -> Traffic:
     return books.traffic
 
 
-def sizes(channel: Channel, spec: ReplySpec) -> tuple[float, float | None]:
-    """Return log2 of how many messages a reply spec allows on a channel, and the bits of them that can get through."""
+def sizes(channel: Channel, spec: ReplySpec) -> tuple[float | None, float | None]:
+    """Return log2 of how many messages a reply spec allows on a channel, and the bits of them that can get through.
+
+    Of free talk neither is known.
+    """
+    if spec.free:
+        return None, None
     routed = len(spec.channels) > 1  # then the first word is the channel's name
     least = max(spec.least - 1, 0) if routed else spec.least
     width = sum(prod(map(len, spec.places[:n])) for n in range(least, len(spec.places) + 1))
@@ -153,7 +159,7 @@ class _Books:
     def __init__(self, world: World) -> None:
         self.traffic = Traffic()
         self._world = world
-        self._sizes: dict[tuple[str, int], tuple[float, float | None]] = {}
+        self._sizes: dict[tuple[str, int], tuple[float | None, float | None]] = {}
 
     def enter(self, episode: Episode) -> None:
         """Enter every message of an episode."""
@@ -208,12 +214,16 @@ class _Books:
                 edge.received(said, envelope.time, end, copies)
 
 
-def _add(tally: Tally, symbols: int, bits: float, capacity: float | None, price: float) -> None:
+def _add(tally: Tally, symbols: int, bits: float | None, capacity: float | None, price: float) -> None:
     tally.messages += 1
     tally.symbols += symbols
-    tally.bits += bits
-    tally.capacity = None if tally.capacity is None or capacity is None else tally.capacity + capacity
+    tally.bits = _sum(tally.bits, bits)
+    tally.capacity = _sum(tally.capacity, capacity)
     tally.price += price
+
+
+def _sum(total: float | None, more: float | None) -> float | None:
+    return None if total is None or more is None else total + more
 
 
 def _by_listener(heard: Sequence[Heard]) -> Iterator[tuple[str, Sequence[Heard]]]:

@@ -152,7 +152,7 @@ def test_the_books_balance_in_every_world(name: str) -> None:
         assert shares == pytest.approx(total.price) or any(not heard for _, heard in mine)
         assert all(edge.latency is None or 0 <= edge.latency <= edge.slowest + 1e-12 for edge in edges)
         stationary = not any(isinstance(e, Jam | Budget) for e in here.channels[channel].effects)
-        assert total.capacity is None or not stationary or total.capacity <= total.bits + 1e-9
+        assert total.capacity is None or not stationary or total.capacity <= (total.bits or 0.0) + 1e-9
     assert found.silences == sum(entry.envelope.to == NOBODY for entry in says)
     again = traffic.count(here, collect(here, [replay(e.log) for e in episodes]))
     assert again == found

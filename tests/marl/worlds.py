@@ -26,10 +26,12 @@ class Chat(Arena):
     metadata = Arena.metadata | {"name": "chat_v0"}
     cases = 16
 
-    def __init__(self, rounds: int = 2, players: int = 3, truncated: bool = False, least: int = 1) -> None:
+    def __init__(
+        self, rounds: int = 2, players: int = 3, truncated: bool = False, least: int = 1, free: int = 0
+    ) -> None:
         self.rounds, self.truncated = rounds, truncated
         self.secrets = symbols("x", 2)
-        specs = (say(symbols("m", 4), 3, least), choose(self.secrets))
+        specs = (say(symbols("m", 4), 3, least, free=free), choose(self.secrets))
         names = [f"{letter}_0" for letter in "abcd"[:players]]
         super().__init__(dict.fromkeys(names, specs), words=("secret", "pick", "round", *symbols("t", rounds + 1)))
 
@@ -158,6 +160,12 @@ WORLDS: Final[dict[str, dict[str, Any]]] = {
         "latency": SLOW,
     },
     "matrix, free talk": {"name": "matrix", "arena": {"talk": 1, "rounds": 2}, "floor": "free"},
+    "chat, anything may be said": {
+        "name": "chat",
+        "arena": {"least": 0, "free": 40},
+        "channels": {"side": {"members": ["a_0", "b_0"]}},
+        "channel": NOISY,
+    },
     "chat on a chain": {"name": "chat", "topology": {"type": "chain"}, "latency": SLOW},
     "chat with a deadline": {
         "name": "chat",
