@@ -40,6 +40,11 @@ def run(world: World, seats: Seats, seed: int, episodes: int = SAMPLE, concurren
     return collect(world, plans(world, seats, seed, episodes), concurrency=concurrency)
 
 
+def succeeded(world: World, episodes: Sequence[Episode]) -> float:
+    """Return the share of episodes whose score reaches the optimum."""
+    return float(np.mean([episode.score >= world.anchors.full - 1e-9 for episode in episodes]))
+
+
 def summarise(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
     """Return score, its standard error, success rate and communication gain, per split; with anchors and traffic.
 
@@ -60,7 +65,7 @@ def summarise(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
             "episodes": len(scores),
             "score": mean,
             "standard_error": float(scores.std(ddof=1) / len(scores) ** 0.5) if len(scores) > 1 else 0.0,
-            "success": float((scores >= anchors.full - 1e-9).mean()),
+            "success": succeeded(world, chosen),
             "communication_gain": anchors.communication_gain(mean),
             "returns": dict(zip(world.agents, np.mean([e.returns for e in chosen], 0).tolist(), strict=True)),
         }

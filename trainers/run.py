@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +32,7 @@ from marl.server import PolicyServer
 from marl.study import traffic
 from protocols.draws import key
 from trainers.actors import Actors, HostConfig
+from trainers.curriculum import Curriculum, CurriculumConfig
 from trainers.mappo import Mappo, MappoConfig
 from trainers.trainer import Trainer
 
@@ -57,6 +58,7 @@ class RunConfig(BaseModel):
         default=1, ge=0, description="torch threads; 1 is best for tiny models, 0 leaves torch's own choice"
     )
     device: str = "cpu"
+    curriculum: CurriculumConfig | None = Field(default=None, description="a parameter that grows with success")
     host: HostConfig | None = Field(default=None, description="actors in other processes")
 
 
@@ -79,7 +81,9 @@ class Run:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.world = World(config.scenario)
-        self.trainer = make_trainer(config, self.world)
+        self._played = self.world
+        self.curriculum = Curriculum(config.curriculum, self.world) if config.curriculum else None
+        self.trainer = make_trainer(config, self.world, self.curriculum.words if self.curriculum else None)
         self.servers = {name: PolicyServer(lm, name) for name, lm in self.trainer.policies.items()}
         self.seats: dict[str, Policy] = {seat: self.servers[name] for seat, name in self.trainer.seats.items()}
         self.seconds = 0.0
@@ -121,9 +125,13 @@ class Run:
     def _update(self) -> dict[str, Any]:
         """Play, learn, publish: one update, and what it measured."""
         config, trainer = self.config, self.trainer
+        self._played = world = self.curriculum.world if self.curriculum else self.world
+        level = (
+            {f"curriculum/{self.curriculum.config.parameter}": float(self.curriculum.level)} if self.curriculum else {}
+        )
         began = time.perf_counter()
         plans = [Plan(f"train-{trainer.version}-{i}", self.seats, config.seed) for i in range(config.episodes)]
-        episodes = collect(self.world, plans, concurrency=config.episodes)
+        episodes = collect(world, plans, concurrency=config.episodes)
         played = time.perf_counter()
         failed = [episode for episode in episodes if episode.stop is Stop.ERROR]
         if failed:
@@ -135,7 +143,9 @@ class Run:
             self.actors.publish(trainer.version)
         learned = time.perf_counter()
         self.dir.append_logs(episode.log for episode in episodes[: config.log_episodes])
-        said = traffic.count(self.world, episodes)
+        said = traffic.count(world, episodes)
+        if self.curriculum:
+            self.curriculum.observe(episodes)
         self.seconds += time.perf_counter() - began
         tokens = sum(len(turn.sample.tokens) for episode in episodes for turn in episode.turns)
         score = sum(episode.score for episode in episodes) / len(episodes)
@@ -143,6 +153,7 @@ class Run:
             "update": trainer.version,
             "episodes": trainer.version * config.episodes,
             "train/score": score,
+            **level,
             **metrics,
             "rollout/illegal": sum(not turn.legal for episode in episodes for turn in episode.turns) / len(episodes),
             "rollout/drift": float(sum(episode.drift for episode in episodes)),
@@ -166,15 +177,18 @@ class Run:
         return flat
 
     def _gain(self, row: dict[str, Any]) -> float | None:
-        return self.world.anchors.communication_gain(row["train/score"])
+        return self._played.anchors.communication_gain(row["train/score"])
 
     def _checkpoint(self) -> None:
-        self.dir.checkpoint(self.trainer.version, {"seconds": self.seconds}, self.trainer.save)
+        level = {"curriculum": self.curriculum.state()} if self.curriculum else {}
+        self.dir.checkpoint(self.trainer.version, {"seconds": self.seconds} | level, self.trainer.save)
 
     def _resume(self) -> None:
         newest, state = self.dir.resume()
         self.trainer.restore(newest)
         self.seconds = float(state.get("seconds", 0.0))
+        if self.curriculum:
+            self.curriculum.restore(state.get("curriculum", {}))
         for server in self.servers.values():
             server.publish(self.trainer.version)
 
@@ -225,9 +239,9 @@ class Run:
             signal.signal(signal.SIGINT, before)
 
 
-def make_trainer(config: RunConfig, world: World) -> Trainer:
-    """Build the policies from scratch, the critic, and the algorithm over them."""
-    size, words = config.policy, world.vocabulary
+def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = None) -> Trainer:
+    """Build the policies from scratch, the critic, and the algorithm over them; `words` if not only the world's."""
+    size, words = config.policy, words or world.vocabulary
     names = ["shared"] if config.sharing == "shared" else list(world.agents)
     policies: dict[str, LanguageModel] = {
         name: tiny(

@@ -21,6 +21,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "separate": {},
     "shared": {"sharing": "shared"},
     "minibatches": {"algorithm": {"epochs": 2, "minibatches": 2}},
+    "curriculum": {"curriculum": {"parameter": "n", "start": 2, "up": 0.4, "down": 0.3, "patience": 1}},
     "no critic": {"algorithm": {"critic": "none", "credit": "monte_carlo"}},
 }
 
