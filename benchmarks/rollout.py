@@ -23,7 +23,7 @@ from transformers.cache_utils import DynamicCache
 
 from marl.episode import Episode
 from marl.lm import LanguageModel, tiny
-from marl.rollout import Plan, collect
+from marl.rollout import Plan, collect, rare_collections
 from marl.scenario import ArenaConfig, Scenario, World
 from marl.server import PolicyServer
 from marl.transcript import trace
@@ -82,16 +82,17 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     seconds: dict[str, list[float]] = {"platform": [], "bare": []}
-    for turn in range(options.rounds + 1):
-        began = time.perf_counter()
-        episodes = platform(turn)
-        middle = time.perf_counter()
-        for agent, prompts, masks in jobs:
-            bare(lms[agent], prompts, masks)
-        end = time.perf_counter()
-        if turn:
-            seconds["platform"].append(middle - began)
-            seconds["bare"].append(end - middle)
+    with rare_collections():  # as in a run
+        for turn in range(options.rounds + 1):
+            began = time.perf_counter()
+            episodes = platform(turn)
+            middle = time.perf_counter()
+            for agent, prompts, masks in jobs:
+                bare(lms[agent], prompts, masks)
+            end = time.perf_counter()
+            if turn:
+                seconds["platform"].append(middle - began)
+                seconds["bare"].append(end - middle)
     # Ends of replies are certain and cost neither side a pass, so they are not counted.
     tokens = sum(len(t.sample.tokens) - 1 for e in episodes for t in e.turns)
     ratios = [b / p for p, b in zip(seconds["platform"], seconds["bare"], strict=True)]

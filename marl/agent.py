@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from arenas.spec import ReplySpec, from_wire
 from marl.episode import Sample
@@ -23,7 +24,7 @@ GRACE: Final = 5e-7
 """Seconds: a reply at the very instant of the deadline still counts. Less than the referee's own grace."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Agent:
     """One seat of one episode. `salt` tells apart the futures of forks that share their past."""
 
@@ -55,7 +56,9 @@ class Agent:
                 spec = from_wire(envelope.data["reply"])
                 transcript.ask()
                 length = len(transcript.ids)
-                sample = await self._think(transcript, spec, turn, envelope.data.get("deadline"))
+                deadline = envelope.data.get("deadline")
+                thinking = self._form(transcript, spec, turn)
+                sample = await (thinking if deadline is None else self._within(deadline, thinking))
                 turn += 1
                 if sample is None:
                     transcript.take_back(length)
@@ -76,14 +79,12 @@ class Agent:
         finally:
             self.policy.close(transcript)
 
-    async def _think(self, transcript: Transcript, spec: ReplySpec, turn: int, deadline: float | None) -> Sample | None:
-        """Form a reply; None if the deadline came first, at which the agent stops and is free for what comes next."""
-        if deadline is None:
-            return await self._form(transcript, spec, turn)
+    async def _within(self, deadline: float, thinking: Coroutine[Any, Any, Sample]) -> Sample | None:
+        """Return the reply; None if the deadline came first, at which the agent is free for what comes next."""
         limit = asyncio.timeout(deadline + GRACE)
         try:
             async with limit:
-                return await self._form(transcript, spec, turn)
+                return await thinking
         except TimeoutError:
             if limit.expired():
                 return None

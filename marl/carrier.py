@@ -124,6 +124,11 @@ class Carrier:
                 heard = [intervention.instead(each, said, seed) for each in heard]
         return heard
 
+    @property
+    def injects(self) -> bool:
+        """Whether something is still to be heard that nobody said."""
+        return bool(self._injections)
+
     def injections(self, seq: int, round_: int | None = None) -> list[Inject]:
         """Return, once, what is to be heard as entry `seq` of the log, or as a round begins."""
         if not self._injections:

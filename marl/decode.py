@@ -7,7 +7,6 @@ length need no left padding. Every draw has its own coordinates, so tokens do no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -28,8 +27,7 @@ WORTH_A_PASS: Final = 256
 """A beginning that new transcripts share is read by itself when that saves at least so many tokens."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A transcript that waits for a reply. `seed` has the coordinates of the decision."""
 
     transcript: Transcript

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final, NamedTuple
 
 from arenas.spec import ReplySpec, Words
 from protocols.log import Log
@@ -22,6 +23,9 @@ class Finish(StrEnum):
     MISSING = "missing"  # no reply came before the deadline
 
 
+FINISHES: Final = {finish.value: finish for finish in Finish}
+
+
 class Stop(StrEnum):
     """Why an episode ended."""
 
@@ -30,8 +34,7 @@ class Stop(StrEnum):
     ERROR = "error"  # a participant failed; the finished turns are kept
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """What a policy answered. Without `tokens` it cannot be trained on."""
 
     text: str
@@ -44,8 +47,7 @@ class Sample:
     finish: Finish = Finish.STOP
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """One decision: an agent was asked and replied."""
 
     agent: str

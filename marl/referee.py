@@ -14,7 +14,7 @@ from arenas.core import Arena, Outcome
 from arenas.spec import PUBLIC, ReplySpec, Words
 from marl import floors
 from marl.carrier import Carrier
-from marl.episode import Episode, Finish, Sample, Stop, Turn
+from marl.episode import FINISHES, Episode, Finish, Sample, Stop, Turn
 from marl.floors import Question
 from marl.intervention import Intervention
 from marl.scenario import World
@@ -80,7 +80,8 @@ class Referee:
         hidden = arena.hidden()
         self._stamp(Kind.WORLD, NOBODY, hidden)
         while True:
-            await self._interject(self.stage)
+            if self._carrier.injects:
+                await self._interject(self.stage)
             outcome = arena.advance(await floors.hold(self))
             self._pay(outcome)
             if outcome.done:
@@ -99,7 +100,8 @@ class Referee:
 
     async def show(self, agent: str, question: Question) -> int:
         """Send an agent a view that asks for a reply, and return its place in the log."""
-        await self._interject()
+        if self._carrier.injects:
+            await self._interject()
         deadline = self.world.scenario.deadline
         limit = {} if deadline is None else {"deadline": deadline}
         view = self._stamp(Kind.VIEW, agent, question.view, {"reply": question.spec.wire, **limit})
@@ -177,7 +179,8 @@ class Referee:
 
     async def accept(self, agent: str, question: Question, reply: Envelope | None) -> Words | None:
         """Stamp a reply, carry it if it was said, and record the turn; None if it was not a legal reply."""
-        await self._interject()
+        if self._carrier.injects:
+            await self._interject()
         spec = question.spec
         data: dict[str, Any] = {"missing": True, "seen": self._seen[agent]}
         if reply is None:
@@ -190,7 +193,7 @@ class Referee:
                 tuple(data.get("tokens", ())),
                 tuple(data.pop("logprobs", ())),
                 data.get("version", 0),
-                Finish(data.pop("finish", "stop")),
+                FINISHES[data.pop("finish", "stop")],
             )
             if not data.get("tokens"):
                 data.pop("tokens", None)

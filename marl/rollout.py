@@ -114,12 +114,12 @@ def collect(
     done: Callable[[Episode], None] | None = None,
 ) -> list[Episode]:
     """Play episodes on a loop of their own. The default clock is virtual: thinking and waiting cost no real time."""
-    with _rare_collections():
+    with rare_collections():
         return run(play_all(world, plans, concurrency, done), clock)
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
+def rare_collections() -> Iterator[None]:
     """Look for garbage in cycles rarely: what an episode makes lives on in it, and is looked through in vain."""
     young, *older = gc.get_threshold()
     gc.set_threshold(max(young, YOUNG) if young else 0, *older)

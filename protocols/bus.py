@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Final, Self
@@ -34,7 +34,7 @@ class Subscription:
         self.dropped = 0
         self.duplicates = 0
         self._queue: deque[Envelope] = deque()
-        self._seen: OrderedDict[tuple[str, str, int], None] = OrderedDict()
+        self._seen: dict[tuple[str, str, int], None] = {}
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
 
@@ -49,7 +49,7 @@ class Subscription:
             return
         seen[identity] = None
         if len(seen) > _REMEMBERED:
-            seen.popitem(last=False)
+            del seen[next(iter(seen))]
         self._queue.append(envelope)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

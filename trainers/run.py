@@ -25,7 +25,7 @@ from marl.episode import Stop
 from marl.errors import UserError
 from marl.lm import LanguageModel, tiny
 from marl.policy import Policy
-from marl.rollout import Plan, collect
+from marl.rollout import Plan, collect, rare_collections
 from marl.rundir import RunDir
 from marl.scenario import Scenario, World
 from marl.server import PolicyServer
@@ -93,9 +93,13 @@ class Run:
 
     def train(self, report: Callable[[Progress], None] = lambda _: None) -> dict[str, Any]:
         """Train to the end and return the summary; after an interrupt the run can be taken up again."""
-        config = self.config
         gc.collect()
         gc.freeze()  # what is loaded by now stays; looking through it again and again would cost a tenth of the rollout
+        with rare_collections():
+            return self._train(report)
+
+    def _train(self, report: Callable[[Progress], None]) -> dict[str, Any]:
+        config = self.config
         self.dir.path.mkdir(parents=True, exist_ok=True)
         if self.dir.exists:
             self._resume()

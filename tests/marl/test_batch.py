@@ -96,7 +96,7 @@ def test_a_turn_that_was_not_scored_or_is_too_old_is_context_only() -> None:
     assert batch.advantage.isfinite().all()
     assert batch.tokens == sum(len(e.turns) for e in episodes) - 1
     turns = list(episodes[1].turns)
-    turns[3] = replace(turns[3], sample=replace(turns[3].sample, version=2))
+    turns[3] = turns[3]._replace(sample=turns[3].sample._replace(version=2))
     mixed = [episodes[0], replace(episodes[1], turns=tuple(turns))]
     newer = collate(lm, mixed, here.agents, numbered(mixed), oldest=1)
     assert newer.advantage[newer.trained].tolist() == [104.0]
