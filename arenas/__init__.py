@@ -14,12 +14,14 @@ from arenas.matrix import Matrix
 from arenas.reconstruction import Reconstruction
 from arenas.reference import Reference
 from arenas.spec import ReplySpec
+from arenas.switch_riddle import SwitchRiddle
 
 ARENAS: dict[str, Callable[..., Arena]] = {
     "lewis": Lewis,
     "matrix": Matrix,
     "reconstruction": Reconstruction,
     "reference": Reference,
+    "switch_riddle": SwitchRiddle,
 }
 """Name -> class. Add your own: `arenas.ARENAS["mine"] = Mine`."""
 

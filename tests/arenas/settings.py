@@ -28,6 +28,7 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"attributes": 12, "values": 10, "distractors": 9, "length": 5, "alphabet": 3},
         {"attributes": 2, "values": 3, "distractors": 8},
     ],
+    "switch_riddle": [{}, {"n": 2}, {"n": 4}, {"n": 3, "days": 3}, {"n": 6, "days": 9}],
 }
 CASES: Final = [(name, options) for name, several in SETTINGS.items() for options in several]
 
@@ -54,5 +55,6 @@ SCRIPTED: Final[dict[str, list[dict[str, Any]]]] = {
         {"distractors": 1, "length": 1, "alphabet": 2},
         {"attributes": 1, "values": 6, "distractors": 2, "length": 1, "alphabet": 4},
     ],
+    "switch_riddle": [{"days": 5}, {"n": 2, "days": 5}],
 }
 """Further settings in which scripts are played against the anchors, and one of them is the optimum."""
