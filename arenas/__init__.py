@@ -9,18 +9,26 @@ from typing import Any
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
+from arenas.guess_who import GuessWho
 from arenas.lewis import Lewis
 from arenas.matrix import Matrix
+from arenas.naming import Naming
 from arenas.reconstruction import Reconstruction
 from arenas.reference import Reference
+from arenas.relay import Relay
+from arenas.speaker_listener import SpeakerListener
 from arenas.spec import ReplySpec
 from arenas.switch_riddle import SwitchRiddle
 
 ARENAS: dict[str, Callable[..., Arena]] = {
+    "guess_who": GuessWho,
     "lewis": Lewis,
     "matrix": Matrix,
+    "naming": Naming,
     "reconstruction": Reconstruction,
     "reference": Reference,
+    "relay": Relay,
+    "speaker_listener": SpeakerListener,
     "switch_riddle": SwitchRiddle,
 }
 """Name -> class. Add your own: `arenas.ARENAS["mine"] = Mine`."""

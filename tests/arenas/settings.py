@@ -5,6 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
+    "guess_who": [
+        {},
+        {"attributes": 3, "values": 3, "rounds": 6, "price": 0.02},
+        {"attributes": 1, "values": 4, "rounds": 1, "price": 0.0},
+        {"attributes": 2, "values": 4, "rounds": 3, "price": 0.2},
+    ],
     "lewis": [{}, {"n": 3, "k": 2}, {"n": 2, "k": 1}, {"n": 5, "k": 2}, {"n": 30, "k": 7}],
     "matrix": [
         {},
@@ -13,6 +19,11 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"game": "penalty", "k": -5, "rounds": 2},
         {"game": "stag_hunt", "rounds": 3, "talk": 2, "alphabet": 3},
         {"payoffs": [[[1, 2], [0, 0.5], [3, -1]], [[4, 0], [2, 2], [1, 1]]], "rounds": 3},
+    ],
+    "naming": [
+        {},
+        {"agents": 10, "names": 10, "rounds": 20, "graph": "ring", "miss": -0.5},
+        {"agents": 2, "names": 2, "rounds": 1, "graph": "chain"},
     ],
     "reconstruction": [
         {},
@@ -27,6 +38,31 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"attributes": 1, "values": 2, "distractors": 1, "length": 1, "alphabet": 1},
         {"attributes": 12, "values": 10, "distractors": 9, "length": 5, "alphabet": 3},
         {"attributes": 2, "values": 3, "distractors": 8},
+    ],
+    "relay": [
+        {},
+        {"graph": "diamond", "relays": 2, "alphabet": 2},
+        {
+            "states": 10,
+            "alphabet": 2,
+            "length": 2,
+            "graph": [
+                ["source_0", "relay_0"],
+                ["relay_0", "relay_1"],
+                ["source_0", "relay_1"],
+                ["relay_0", "sink_0"],
+                ["relay_1", "sink_0"],
+            ],
+        },
+        {"states": 5, "alphabet": 3, "relays": 3},
+        {"states": 2, "alphabet": 1, "graph": [["source_0", "sink_0"]]},
+    ],
+    "speaker_listener": [
+        {},
+        {"landmarks": 2, "scattered": True},
+        {"size": 4, "landmarks": 4, "horizon": 5},
+        {"size": 2, "landmarks": 2, "horizon": 1, "scattered": True, "alphabet": 2},
+        {"size": 5, "landmarks": 3, "horizon": 2, "scattered": True},
     ],
     "switch_riddle": [{}, {"n": 2}, {"n": 4}, {"n": 3, "days": 3}, {"n": 6, "days": 9}],
 }
