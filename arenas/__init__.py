@@ -10,6 +10,7 @@ from typing import Any
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
 from arenas.guess_who import GuessWho
+from arenas.hidden_profile import HiddenProfile
 from arenas.lewis import Lewis
 from arenas.matrix import Matrix
 from arenas.naming import Naming
@@ -22,6 +23,7 @@ from arenas.switch_riddle import SwitchRiddle
 
 ARENAS: dict[str, Callable[..., Arena]] = {
     "guess_who": GuessWho,
+    "hidden_profile": HiddenProfile,
     "lewis": Lewis,
     "matrix": Matrix,
     "naming": Naming,

@@ -11,6 +11,13 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"attributes": 1, "values": 4, "rounds": 1, "price": 0.0},
         {"attributes": 2, "values": 4, "rounds": 3, "price": 0.2},
     ],
+    "hidden_profile": [
+        {},
+        {"members": 3, "lookups": 2, "price": 0.1},
+        {"candidates": 4, "length": 2, "rounds": 2},
+        {"rounds": 0, "lookups": 0},
+        {"points": 3, "length": 1, "price": 0.05},
+    ],
     "lewis": [{}, {"n": 3, "k": 2}, {"n": 2, "k": 1}, {"n": 5, "k": 2}, {"n": 30, "k": 7}],
     "matrix": [
         {},
@@ -69,6 +76,7 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
 CASES: Final = [(name, options) for name, several in SETTINGS.items() for options in several]
 
 SCRIPTED: Final[dict[str, list[dict[str, Any]]]] = {
+    "hidden_profile": [{"members": 3}, {"points": 6, "rounds": 3, "length": 1}],
     "lewis": [{"n": 5, "k": 3}, {"n": 3, "k": 7}],
     "matrix": [
         {"rounds": 2},
