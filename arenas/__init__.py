@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from inspect import signature
 from typing import Any
 
+from arenas import bridges
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
 from arenas.guess_who import GuessWho
@@ -41,19 +42,29 @@ def names() -> list[str]:
     return sorted(ARENAS)
 
 
+def find(name: str) -> Callable[..., Arena]:
+    """Return what builds an arena; raises ArenaError for an unknown name.
+
+    `LIBRARY:GAME` names a game of another library, such as `openspiel:kuhn_poker`; see `arenas.bridges`.
+    """
+    if name in ARENAS:
+        return ARENAS[name]
+    library, colon, game = name.partition(":")
+    if colon:
+        return bridges.find(library, game)
+    close = get_close_matches(name, ARENAS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names())}"
+    raise ArenaError(f"no arena {name!r}: {hint}")
+
+
 def make(name: str, **options: Any) -> Arena:
     """Build an arena; raises ArenaError for an unknown name or options it does not take."""
-    if name not in ARENAS:
-        close = get_close_matches(name, ARENAS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names())}"
-        raise ArenaError(f"no arena {name!r}: {hint}")
+    maker = find(name)
     try:
-        return ARENAS[name](**options)
+        return maker(**options)
     except TypeError as error:
         problem = str(error).partition("__init__() ")[2] or error
-        raise ArenaError(
-            f"arena {name}: {problem}; it takes {', '.join(signature(ARENAS[name]).parameters)}"
-        ) from error
+        raise ArenaError(f"arena {name}: {problem}; it takes {', '.join(signature(maker).parameters)}") from error
 
 
-__all__ = ["ARENAS", "Anchors", "Arena", "ArenaError", "Outcome", "ReplySpec", "make", "names"]
+__all__ = ["ARENAS", "Anchors", "Arena", "ArenaError", "Outcome", "ReplySpec", "find", "make", "names"]

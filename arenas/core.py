@@ -15,6 +15,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
+from inspect import getdoc, getmodule
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
@@ -47,17 +48,20 @@ class Anchors:
 
     `random`: uniformly random replies. `silent`: the best known without communication. `full`: the optimum, with full
     information or perfect communication. `equilibrium`: where rational play ends, if that is one score. `values`: what
-    each seat, in seat order, gets there; the value of the game to each if it is of constant sum.
+    each seat, in seat order, gets there; the value of the game to each if it is of constant sum. None is not known, as
+    in games of other libraries.
     """
 
-    random: float
-    silent: float
-    full: float
+    random: float | None = None
+    silent: float | None = None
+    full: float | None = None
     equilibrium: float | None = None
     values: tuple[float, ...] | None = None
 
     def communication_gain(self, score: float) -> float | None:
-        """(R - silent) / (full - silent): 0 is silence, 1 the optimum; None where talk can gain nothing."""
+        """(R - silent) / (full - silent): 0 is silence, 1 the optimum; None: talk gains nothing, or one is unknown."""
+        if self.silent is None or self.full is None:
+            return None
         span = self.full - self.silent
         return None if abs(span) < 1e-12 else (score - self.silent) / span
 
@@ -157,6 +161,12 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
         `silent`: uses no message. `full`: the optimum. `equilibrium`: none of the seats gains by leaving it.
         """
         return {}
+
+    @property
+    def rules(self) -> str:
+        """The rules in words: what the arena's module and class say of themselves."""
+        made = type(self)
+        return "\n\n".join(filter(None, [getdoc(getmodule(made)), getdoc(made)]))
 
     # --- what the referee uses -------------------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ class ReplySpec:
     """A reply has one word of `steps[j]` at place j, and at least `least` words.
 
     `kind` is "say" for what goes out on a channel and "move" for what the rules need. What is said goes out on the one
-    of `channels`, without any on the public one; if there are several, they are the first word's options. Where talk is
-    `free`, any text of at most so many characters may be said, and `steps` are what agents with a small vocabulary and
+    of `channels`, without any on the public one; if there are several, they are the first word's options. Where a reply
+    is `free`, it may be any text of at most so many characters, and `steps` are what agents with a small vocabulary and
     PettingZoo's numbered actions choose from.
     """
 
@@ -48,8 +48,8 @@ class ReplySpec:
             raise ArenaError(f"a reply spec is of kind say or move, not {self.kind!r}")
         if self.channels and self.kind != "say":
             raise ArenaError("a move goes out on no channel: leave channels out, or make it a say")
-        if self.free < 0 or (self.free and self.kind != "say"):
-            raise ArenaError("only talk is free: free is the most characters of a say, and 0 in a move")
+        if self.free < 0:
+            raise ArenaError(f"free is the most characters of a reply, 0 for none but those listed, not {self.free}")
         if len(self.channels) > 1 and self.steps[:1] != (self.channels,):
             raise ArenaError("a spec of several channels names them as the first word's options: build it with say")
 
@@ -112,7 +112,7 @@ class ReplySpec:
         """Read a reply; None when it is outside the spec. Nothing is guessed."""
         words = tuple(text.split())
         if self.free:
-            return words if self._says(text, words) else None
+            return words if self._fits(text, words) else None
         if not self.least <= len(words) <= len(self.steps):
             return None
         for word, step in zip(words, self.steps, strict=False):
@@ -120,7 +120,7 @@ class ReplySpec:
                 return None
         return words
 
-    def _says(self, text: str, words: Words) -> bool:
+    def _fits(self, text: str, words: Words) -> bool:
         several = len(self.channels) > 1
         named = not several or not words or words[0] in self.channels
         enough = self.least == 0 or len(words) > several
@@ -139,7 +139,8 @@ class ReplySpec:
         """One line for people."""
         if self.free:
             where = f" after the name of a channel: {'|'.join(self.channels)}" if len(self.channels) > 1 else ""
-            return f"says anything of at most {self.free} characters{where}"
+            what = "anything" if self.kind == "say" else "any text"
+            return f"{self.kind}s {what} of at most {self.free} characters{where}"
         count = f"{self.least} to {len(self.steps)}" if self.least != len(self.steps) else f"{len(self.steps)}"
         if len(set(self.steps)) == 1:
             return f"{self.kind}s {count} of: {' '.join(self.steps[0])}"
@@ -168,9 +169,9 @@ def from_wire(wire: dict[str, Any]) -> ReplySpec:
 _RECENT: dict[int, tuple[dict[str, Any], ReplySpec]] = {}
 
 
-def choose(options: Words) -> ReplySpec:
-    """Make one move out of several."""
-    return ReplySpec((tuple(options),))
+def choose(options: Words, free: int = 0) -> ReplySpec:
+    """Make one move out of several; `free` above 0 allows any text of so many characters instead."""
+    return ReplySpec((tuple(options),), free=free)
 
 
 def fill(*places: Words) -> ReplySpec:

@@ -40,16 +40,17 @@ def run(world: World, seats: Seats, seed: int, episodes: int = SAMPLE, concurren
     return collect(world, plans(world, seats, seed, episodes), concurrency=concurrency)
 
 
-def succeeded(world: World, episodes: Sequence[Episode]) -> float:
-    """Return the share of episodes whose score reaches the optimum."""
-    return float(np.mean([episode.score >= world.anchors.full - 1e-9 for episode in episodes]))
+def succeeded(world: World, episodes: Sequence[Episode]) -> float | None:
+    """Return the share of episodes whose score reaches the optimum; None if it is not known."""
+    full = world.anchors.full
+    return None if full is None else float(np.mean([episode.score >= full - 1e-9 for episode in episodes]))
 
 
 def summarise(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
     """Return score, its standard error, success rate and communication gain, per split; with anchors and traffic.
 
     The score of an episode is the mean over agents of their returns, which stand beside it; it succeeds when it reaches
-    the optimum.
+    the optimum. What the arena does not know is None.
     """
     anchors = world.anchors
     result: dict[str, Any] = {

@@ -111,7 +111,7 @@ def gather(folder: RunDir) -> dict[str, Any]:
     influences, remark = _influences(folder, world, logs)
     return {
         "arena": world.arena.name,
-        "rules": _rules(settings["scenario"]["arena"]),
+        "rules": _rules(world),
         "seats": world.agents,
         "closed": world.scenario.closed,
         "finished": folder.finished,
@@ -133,15 +133,9 @@ def gather(folder: RunDir) -> dict[str, Any]:
     }
 
 
-def _rules(arena: dict[str, Any]) -> str:
-    """Return the arena's first sentence about itself."""
-    import inspect
-    import sys
-
-    from arenas import ARENAS
-
-    module = sys.modules[ARENAS[arena["name"]].__module__]
-    return (inspect.getdoc(module) or "").partition("\n\n")[0].replace("\n", " ").replace("`", "")
+def _rules(world: World) -> str:
+    """Return the first paragraph of the rules."""
+    return " ".join(world.arena.rules.partition("\n\n")[0].replace("`", "").split())
 
 
 def _charts(world: World, metrics: Sequence[dict[str, Any]]) -> list[Chart]:
@@ -170,14 +164,17 @@ def _charts(world: World, metrics: Sequence[dict[str, Any]]) -> list[Chart]:
             levels={" = ".join(labels): height for height, labels in heights.items()},
             noisy="training",
         ),
-        curves(
-            "Success: share of evaluation episodes that reach the optimum."
-            + (" Communication gain: 0 is the best score without talk, 1 the optimum." if gain else ""),
-            shares,
-            label="share",
-            limits=(0, 1),
-        ),
     ]
+    if any(shares.values()):
+        charts.append(
+            curves(
+                "Success: share of evaluation episodes that reach the optimum."
+                + (" Communication gain: 0 is the best score without talk, 1 the optimum." if gain else ""),
+                shares,
+                label="share",
+                limits=(0, 1),
+            )
+        )
     if policies:
         charts.append(
             curves(
@@ -209,6 +206,7 @@ def _talks(world: World, found: traffic.Traffic) -> list[Talk]:
 
 def _code(world: World, who: tuple[str, int], found: list[Utterance]) -> Code:
     """Prepare the code of one speaker and place; measured on deals seen in training, shown for all."""
+    full = world.anchors.full
     held = frozenset(u.meaning for u in found if u.log.deal.get("split", "train") != "train")
     rows = lexicon.rows(found)
     vectors = dict(zip([r.meaning for r in rows], lexicon.attributes([r.meaning for r in rows]), strict=True))
@@ -230,7 +228,7 @@ def _code(world: World, who: tuple[str, int], found: list[Utterance]) -> Code:
         language=lexicon.measure([u for u in found if u.meaning not in held] or found),
         signs=_signs(found, vectors, symbols) if len(values) > 1 else {},
         held_out=held,
-        target=max(row.score for row in rows) if world.channel.effects else world.anchors.full,
+        target=max(row.score for row in rows) if full is None or world.channel.effects else full,
     )
 
 

@@ -125,7 +125,11 @@ class World:
     def free(self, agent: str | None) -> bool:
         """Say whether an agent (None: anyone) may say any text."""
         replies = self.arena.replies
-        return any(spec.free for seat in (replies if agent is None else (agent,)) for spec in replies[seat])
+        return any(
+            spec.free and spec.kind == "say"
+            for seat in (replies if agent is None else (agent,))
+            for spec in replies[seat]
+        )
 
     def reply_spec(self, agent: str, spec: ReplySpec) -> ReplySpec:
         """Return what an agent may reply where the arena asks for `spec`.

@@ -70,6 +70,7 @@ def test_the_main_job_is_a_configuration_whose_agents_can_succeed() -> None:
     assert config.out == Path("runs/quickstart")
     anchors = config.scenario.arena.make().anchors()
     assert anchors.full == 1.0
+    assert anchors.silent is not None
     assert anchors.silent < 0.2
 
 

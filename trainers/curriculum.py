@@ -41,6 +41,8 @@ class Curriculum:
         if name not in arena.ranges:
             known = ", ".join(arena.ranges) or "none"
             raise UserError(f"curriculum.parameter: {arena.name} has no range called {name!r}; its ranges: {known}")
+        if target.anchors.full is None:
+            raise UserError(f"curriculum: the optimum of {arena.name} is not known, so nothing tells success")
         low, high = arena.ranges[name]
         if not low <= config.start <= high:
             raise UserError(f"curriculum.start: {name} of {arena.name} goes from {low} to {high}, not {config.start}")
@@ -80,6 +82,7 @@ class Curriculum:
     def observe(self, episodes: Sequence[Episode]) -> None:
         """Move to another level if the episodes of the last updates say so."""
         share = succeeded(self.world, episodes)
+        assert share is not None
         direction = int(share >= self.config.up) - int(share <= self.config.down)
         self._streak = self._streak + direction if direction * self._streak >= 0 and direction else direction
         if abs(self._streak) >= self.config.patience:

@@ -81,6 +81,8 @@ class Run:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.world = World(config.scenario)
+        if config.stop_at is not None and self.world.anchors.full is None:
+            raise UserError(f"stop_at: the optimum of {self.world.arena.name} is not known, so leave stop_at out")
         self._played = self.world
         self.curriculum = Curriculum(config.curriculum, self.world) if config.curriculum else None
         self.trainer = make_trainer(config, self.world, self.curriculum.words if self.curriculum else None)

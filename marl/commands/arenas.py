@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from marl.commands.console import ANCHORS, OUT, answer, number, show
+from marl.commands.console import ANCHORS, ERR, OUT, answer, note, number, show
 
 if TYPE_CHECKING:
     from arenas import Arena
 
 
 def arenas(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One arena, in full.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="One arena, in full; or pettingzoo:, openspiel:, textarena:.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the arenas; or show one: its rules, seats, parameters, known scores, and an episode of random play."""
-    from arenas import make, names
+    """List the arenas; or show one: its rules, seats, parameters, known scores, and an episode of random play.
+
+    Games of other libraries are arenas too, such as openspiel:kuhn_poker; a library's name with its colon lists them.
+    """
+    from arenas import bridges, make, names
+
+    if name is not None and name.endswith(":"):
+        with ERR.status(f"trying the games of {name[:-1]}"):
+            playable = bridges.games(name[:-1])
+        if as_json:
+            OUT.print_json(json.dumps(playable))
+        else:
+            _library(name, playable)
+        return
 
     if name is None:
         found = {each: _description(each, make(each)) for each in names()}
@@ -39,15 +52,13 @@ def arenas(
 
 
 def _description(name: str, arena: Arena) -> dict[str, Any]:
-    from arenas import ARENAS
+    from arenas import find
 
-    maker = ARENAS[name]
     anchors = arena.anchors()
-    parameters = inspect.signature(maker).parameters.values()
-    about = [inspect.getdoc(sys.modules[maker.__module__]) or "", inspect.getdoc(maker) or ""]
+    parameters = inspect.signature(find(name)).parameters.values()
     return {
         "name": name,
-        "rules": "\n\n".join(filter(None, about)),
+        "rules": arena.rules,
         "tags": list(arena.tags),
         "seats": {seat: [spec.describe() for spec in specs] for seat, specs in arena.replies.items()},
         "parameters": {p.name: None if p.default is p.empty else p.default for p in parameters},
@@ -55,6 +66,16 @@ def _description(name: str, arena: Arena) -> dict[str, Any]:
         "deals": arena.cases or None,
         "anchors": {anchor: getattr(anchors, anchor) for anchor in ANCHORS},
     }
+
+
+def _library(name: str, playable: dict[str, str]) -> None:
+    """Print which games of a library can be played here, and why the others cannot."""
+    for game, problem in playable.items():
+        if not problem:
+            answer(f"{name}{game}")
+    for game, problem in playable.items():
+        if problem:
+            note(f"{name}{game} cannot be played here: {problem}")
 
 
 def _table(found: dict[str, dict[str, Any]]) -> None:

@@ -39,8 +39,8 @@ def evaluate(
     """Play the newest checkpoint of a run, every reply the most probable one, and compare its score with the anchors.
 
     The score of an episode is the mean of its agents' returns. Success is the share of episodes that reach the
-    optimum, and the communication gain (score - silent) / (optimum - silent). --close, --drop and --shuffle show what
-    is left of the score when messages are lost, or tell nothing.
+    optimum, and the communication gain (score - silent) / (optimum - silent); a dash stands for what is not known.
+    --close, --drop and --shuffle show what is left of the score when messages are lost, or tell nothing.
     """
     from marl import build
     from marl.evaluate import summarise

@@ -100,9 +100,9 @@ def world_and_run(source: str, settings: Sequence[str]) -> tuple[World, Path | N
             raise UserError(f"{config} has no [scenario]")
         return build.world(override(scenario, settings), str(config)), run
     if source not in arenas.ARENAS:
-        if "/" in source:
+        if "/" in source and ":" not in source:
             raise UserError(f"there is neither a run's folder nor an arena {source!r}; `marl arenas` lists the arenas")
-        arenas.make(source)  # raises ArenaError, with a likely name
+        arenas.find(source)  # raises ArenaError, with a likely name
     return build.world(override({"arena": {"name": source}}, settings), source), None
 
 

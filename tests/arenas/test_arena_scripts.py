@@ -38,7 +38,9 @@ def measured(arena: Arena, script: Script) -> tuple[float, float]:
 def test_random_replies_score_random(name: str, options: dict[str, Any]) -> None:
     arena = arenas.make(name, **options)
     score, error = measured(arena, uniform)
-    assert abs(score - arena.anchors().random) <= error
+    expected = arena.anchors().random
+    assert expected is not None
+    assert abs(score - expected) <= error
 
 
 @pytest.mark.parametrize(("name", "options"), CASES + FURTHER, ids=str)
@@ -49,6 +51,7 @@ def test_scripts_score_what_they_are_named_after(name: str, options: dict[str, A
         assert script in NAMES, f"a script is named {', '.join(NAMES)}"
         score, error = measured(arena, play)
         if script == "best":
+            assert known.full is not None
             assert score <= known.full + error
         else:
             assert abs(score - getattr(known, script)) <= error

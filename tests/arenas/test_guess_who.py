@@ -75,7 +75,9 @@ def test_honest_answers_are_worth_what_the_plan_says(options: dict[str, int]) ->
     returns = expected_returns(arena, dict.fromkeys(arena.possible_agents, arena.scripts()["best"]))
     start = (len(arena.world[0]),) * len(arena.world)
     assert returns["asker_0"] == pytest.approx(plan(start, arena.rounds, arena.price)[0])
-    assert returns["asker_0"] <= arena.anchors().full + 1e-9
+    full = arena.anchors().full
+    assert full is not None
+    assert returns["asker_0"] <= full + 1e-9
 
 
 def test_honest_answers_suffice_where_every_value_halves_the_world() -> None:

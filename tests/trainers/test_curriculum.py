@@ -31,6 +31,7 @@ def curriculum(goal: int = 5, **settings: Any) -> Curriculum:
 def observe(made: Curriculum, share: float) -> int:
     """Let so many of four episodes reach the optimum."""
     full = made.world.anchors.full
+    assert full is not None
     made.observe([SimpleNamespace(score=full if i < share * 4 else full - 1) for i in range(4)])  # type: ignore[misc]
     return made.level
 

@@ -1,0 +1,45 @@
+"""Games of other libraries as arenas, by name: `LIBRARY:GAME`, such as `openspiel:kuhn_poker`.
+
+A library is imported when one of its games is named. Names come from configurations, which may be another's: only
+modules of the packages that a bridge lists are imported, and what you registered with it yourself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from arenas.errors import ArenaError
+
+if TYPE_CHECKING:
+    from arenas.core import Arena
+
+LIBRARIES: Final = ("openspiel", "pettingzoo", "textarena")
+"""Each is a module of this package, with `find(game)` and `games()`."""
+
+
+def find(library: str, game: str) -> Callable[..., Arena]:
+    """Return what builds the arena of a game; raises ArenaError, also where the library is not installed."""
+    found: Callable[..., Arena] = _bridge(library).find(game)
+    return found
+
+
+def games(library: str) -> dict[str, str]:
+    """Return the games of a library by name: "", or why this one cannot be played here."""
+    found: dict[str, str] = _bridge(library).games()
+    return found
+
+
+def _bridge(library: str) -> Any:
+    if library not in LIBRARIES:
+        raise ArenaError(f"no library {library!r} of games: there are {', '.join(LIBRARIES)}")
+    return import_module(f"arenas.bridges.{library}")
+
+
+def install(package: str, source: str) -> Any:
+    """Import a package; raises ArenaError, which says from which `source` pip installs it."""
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        raise ArenaError(f"this game needs the package {error.name}: pip install '{source}'") from None
