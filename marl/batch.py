@@ -58,13 +58,13 @@ def collate(
         lm: the model whose tokens these are.
         episodes: what was played.
         seats: the seats this model sat on.
-        advantage: [E, K] by episode and turn; a turn with nan is not trained.
+        advantage: [E, K] by episode and turn; a turn with nan is not trained, nor is any of a frozen opponent.
         oldest: turns sampled by an older version of the weights than this are not trained.
     """
     found = [
         (e, t)
         for e, episode in enumerate(episodes)
-        for t in traces(episode, [agent for agent in episode.agents if agent in seats], lm.encode)
+        for t in traces(episode, learning(episode, seats), lm.encode)
         if t.spans
     ]
     size, width = len(found), max((len(t.ids) for _, t in found), default=1)
@@ -88,6 +88,11 @@ def collate(
             adv[b, start:stop] = credit
     episode = np.array([e for e, _ in found], np.int64)
     return Batch(*(torch.from_numpy(a).to(lm.device) for a in (ids, trained, logp, adv, rows, episode)))
+
+
+def learning(episode: Episode, seats: Collection[str]) -> list[str]:
+    """Return those of the seats that a policy in training played."""
+    return [agent for agent, learns in zip(episode.agents, episode.learners, strict=True) if learns and agent in seats]
 
 
 def _options(lm: LanguageModel, episodes: Sequence[Episode], seats: Collection[str]) -> list[int]:

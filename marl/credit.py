@@ -29,6 +29,7 @@ class Ledger:
     discount: Array  # [E, K]
     actor: NDArray[np.int64]  # [E, K] index of the agent that decided; -1 pads
     stage: NDArray[np.int64]  # [E, K] round of the arena; the padding counts on
+    learner: NDArray[np.bool_]  # [E, N] False: a frozen version of the league plays the agent
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -38,7 +39,10 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """Numbers beside the episodes. nan where nothing was scored: padding, or an agent's value where it has none."""
+    """Numbers beside the episodes.
+
+    nan where nothing was scored: padding, an agent's value where it has none, and all that is a frozen opponent's.
+    """
 
     advantage: Array  # [E, K] of the agent that decided
     target: Array  # [E, K, N] what V_i before decision k should have been
@@ -67,7 +71,7 @@ def ledger(episodes: Sequence[Episode], gamma: float, sharing: float = 0.0) -> L
         discount[e, :count] = [gamma ** (b - a) for a, b in pairwise(rounds)] + [last]
     if sharing:
         rewards = (1 - sharing) * rewards + sharing * rewards.mean(-1, keepdims=True)
-    return Ledger(rewards, discount, actor, stage)
+    return Ledger(rewards, discount, actor, stage, np.array([episode.learners for episode in episodes]))
 
 
 def decided(array: Array, actor: NDArray[np.int64]) -> Array:
@@ -166,8 +170,10 @@ def monte_carlo(book: Ledger, values: Array, lam: float) -> Credit:
 
 
 def _credit(book: Ledger, advantage: Array, baseline: Array) -> Credit:
-    target = np.where(book.valid[..., None], advantage + baseline[:, :-1], np.nan)
-    return Credit(np.where(book.valid, decided(advantage, book.actor), np.nan), target)
+    learner = book.valid[..., None] & book.learner[:, None]  # [E, K, N]
+    target = np.where(learner, advantage + baseline[:, :-1], np.nan)
+    trained = np.take_along_axis(learner, np.maximum(book.actor, 0)[..., None], -1)[..., 0]
+    return Credit(np.where(trained, decided(advantage, book.actor), np.nan), target)
 
 
 CREDITS: Final[dict[str, Callable[[Ledger, Array, float], Credit]]] = {
@@ -179,10 +185,13 @@ CREDITS: Final[dict[str, Callable[[Ledger, Array, float], Credit]]] = {
 
 
 def normalise(advantage: Array, actor: NDArray[np.int64], agents: int) -> Array:
-    """Give each agent's advantages mean 0 and deviation 1; a group without variance gives 0 (Dr. MAS, 2026)."""
+    """Give each agent's advantages mean 0 and deviation 1; a group without variance gives 0 (Dr. MAS, 2026).
+
+    What was not scored has no part in it.
+    """
     result = advantage.copy()
     for i in range(agents):
-        own = actor == i
+        own = (actor == i) & ~np.isnan(advantage)
         if not own.any():
             continue
         spread = advantage[own].std()

@@ -26,6 +26,10 @@ class Finish(StrEnum):
 FINISHES: Final = {finish.value: finish for finish in Finish}
 
 
+FROZEN: Final = "@"
+"""Stands between name and version in the name of a frozen policy, which plays and is not trained."""
+
+
 class Stop(StrEnum):
     """Why an episode ended."""
 
@@ -83,6 +87,11 @@ class Episode:
         nothing = {id(row) for row in {id(row): row for row in self.rewards}.values() if not any(row)}
         paid = [row for row in self.rewards if id(row) not in nothing]
         return tuple(sum(column) for column in zip(*paid, strict=True)) or (0.0,) * len(self.agents)
+
+    @property
+    def learners(self) -> tuple[bool, ...]:
+        """Whether each agent is played by a policy in training; frozen versions of a league are others' context."""
+        return tuple(FROZEN not in self.log.seats.get(agent, "") for agent in self.agents)
 
     @property
     def score(self) -> float:

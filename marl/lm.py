@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -163,6 +163,12 @@ class LanguageModel(nn.Module):
         # 0 * -inf is nan, so forbidden tokens are taken out before the product.
         entropy = -(logp.exp() * logp.masked_fill(logp.isneginf(), 0.0)).sum(-1)
         return Scores(logp.gather(-1, ids[trained][:, None]).squeeze(-1), entropy)
+
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Take up saved weights; raises KeyError for weights of another model, RuntimeError for other shapes."""
+        found = self.model.load_state_dict(weights, strict=False)
+        if wrong := {*found.unexpected_keys, *found.missing_keys} - set(self.model._tied_weights_keys or ()):
+            raise KeyError(f"weights that are missing or too many, such as {min(wrong)}")
 
     def save(self, folder: Path) -> None:
         """Write an ordinary Hugging Face folder (safetensors)."""

@@ -27,6 +27,7 @@ class RunDir:
         self.report = path / "report.html"
         self.tensorboard = path / "tensorboard"
         self.checkpoints = path / "checkpoints"
+        self.league = path / "league"
         self.train_log = path / "logs" / "train.jsonl.gz"
         self.eval_log = path / "logs" / "eval.jsonl.gz"
 
@@ -44,7 +45,7 @@ class RunDir:
         """Remove the run, and nothing else that may lie in the folder."""
         for path in (self.config, self.metrics, self.summary, self.report):
             path.unlink(missing_ok=True)
-        for path in (self.tensorboard, self.checkpoints, self.train_log.parent):
+        for path in (self.tensorboard, self.checkpoints, self.league, self.train_log.parent):
             shutil.rmtree(path, ignore_errors=True)
 
     def append_metrics(self, row: dict[str, Any]) -> None:

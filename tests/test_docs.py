@@ -14,6 +14,7 @@ import arenas
 from arenas.testing import check_arena
 from marl.cli import app
 from marl.intervention import InterventionConfig
+from marl.league import LeagueConfig
 from marl.policy import Scripted
 from marl.rollout import Plan, collect
 from marl.scenario import Scenario, World
@@ -170,7 +171,9 @@ def rows(page: str) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize(("model", "prefix"), [(MappoConfig, ""), (EntropyConfig, "entropy."), (RunConfig, "")])
+@pytest.mark.parametrize(
+    ("model", "prefix"), [(MappoConfig, ""), (EntropyConfig, "entropy."), (LeagueConfig, "league."), (RunConfig, "")]
+)
 def test_every_setting_is_listed_with_its_default(model: type[BaseModel], prefix: str) -> None:
     listed = rows("docs/training.md")
     for setting, field in model.model_fields.items():

@@ -23,6 +23,7 @@ from marl.config import TinyPolicy, write_toml
 from marl.critic import Critic
 from marl.episode import Stop
 from marl.errors import UserError
+from marl.league import LeagueConfig
 from marl.lm import LanguageModel, tiny
 from marl.policy import Policy
 from marl.rollout import Plan, collect, rare_collections
@@ -34,6 +35,7 @@ from protocols.draws import key
 from trainers.actors import Actors, HostConfig
 from trainers.curriculum import Curriculum, CurriculumConfig
 from trainers.mappo import Mappo, MappoConfig
+from trainers.selfplay import SelfPlay
 from trainers.trainer import Trainer
 
 
@@ -59,6 +61,7 @@ class RunConfig(BaseModel):
     )
     device: str = "cpu"
     curriculum: CurriculumConfig | None = Field(default=None, description="a parameter that grows with success")
+    league: LeagueConfig | None = Field(default=None, description="frozen versions of the policies as opponents")
     host: HostConfig | None = Field(default=None, description="actors in other processes")
 
 
@@ -88,6 +91,7 @@ class Run:
         self.trainer = make_trainer(config, self.world, self.curriculum.words if self.curriculum else None)
         self.servers = {name: PolicyServer(lm, name) for name, lm in self.trainer.policies.items()}
         self.seats: dict[str, Policy] = {seat: self.servers[name] for seat, name in self.trainer.seats.items()}
+        self.selfplay = self._selfplay(config.league) if config.league else None
         self.seconds = 0.0
         self.result: dict[str, Any] = {}
         self._stop = threading.Event()
@@ -107,6 +111,8 @@ class Run:
             self._resume()
         else:
             write_toml(self.dir.config, config)
+            if self.selfplay:
+                self.selfplay.freeze(0)
         with SummaryWriter(str(self.dir.tensorboard)) as board, self._actors(), self._finishing_updates():
             while self.trainer.version < config.updates and not self._stop.is_set():
                 row = self._update()
@@ -137,12 +143,16 @@ class Run:
         )
         began = time.perf_counter()
         plans = [Plan(f"train-{trainer.version}-{i}", self.seats, config.seed) for i in range(config.episodes)]
+        if self.selfplay:
+            plans = self.selfplay.seated(plans, trainer.version)
         episodes = collect(world, plans, concurrency=config.episodes)
         played = time.perf_counter()
         failed = [episode for episode in episodes if episode.stop is Stop.ERROR]
         if failed:
             raise RuntimeError(f"{len(failed)} of {len(episodes)} episodes failed; the first: {failed[0].error}")
         metrics = trainer.update(episodes)
+        if self.selfplay:
+            metrics |= self.selfplay.learned(episodes, trainer.version)
         for server in self.servers.values():
             server.publish(trainer.version)
         if self.actors is not None:
@@ -187,7 +197,8 @@ class Run:
 
     def _checkpoint(self) -> None:
         level = {"curriculum": self.curriculum.state()} if self.curriculum else {}
-        self.dir.checkpoint(self.trainer.version, {"seconds": self.seconds} | level, self.trainer.save)
+        league = {"league": self.selfplay.state()} if self.selfplay else {}
+        self.dir.checkpoint(self.trainer.version, {"seconds": self.seconds} | level | league, self.trainer.save)
 
     def _resume(self) -> None:
         newest, state = self.dir.resume()
@@ -195,8 +206,15 @@ class Run:
         self.seconds = float(state.get("seconds", 0.0))
         if self.curriculum:
             self.curriculum.restore(state.get("curriculum", {}))
+        if self.selfplay:
+            self.selfplay.restore(state)
         for server in self.servers.values():
             server.publish(self.trainer.version)
+
+    def _selfplay(self, config: LeagueConfig) -> SelfPlay:
+        if self.config.host is not None:
+            raise UserError("league: seats that are elsewhere (host) have no frozen opponents: leave one of them out")
+        return SelfPlay(config, self.config.seed, self.trainer.policies, self.trainer.seats, self.dir.league)
 
     def _summarise(self) -> dict[str, Any]:
         if not self.result:
@@ -209,6 +227,7 @@ class Run:
             "episodes": self.trainer.version * self.config.episodes,
             "training_seconds": round(self.seconds, 3),
             "evaluation": self.result,
+            **({"league": self.selfplay.league.summary()} if self.selfplay else {}),
         }
         self.dir.summary.write_text(json.dumps(summary, indent=2) + "\n")
         return summary

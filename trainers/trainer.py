@@ -101,10 +101,7 @@ class Trainer(ABC):
         try:
             state = json.loads((folder / "trainer.json").read_text())
             for name, lm in self.policies.items():
-                weights = load_file(folder / "policies" / name / "model.safetensors")
-                found = lm.model.load_state_dict(weights, strict=False)
-                if wrong := {*found.unexpected_keys, *found.missing_keys} - set(lm.model._tied_weights_keys or ()):
-                    raise KeyError(f"weights of {name} that are missing or too many, such as {min(wrong)}")
+                lm.take(load_file(folder / "policies" / name / "model.safetensors"))
             if self.critic is not None:
                 self.critic.load_state_dict(load_file(folder / "critic.safetensors"))
             tensors = load_file(folder / "optimizers.safetensors")

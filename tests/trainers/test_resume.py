@@ -22,6 +22,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "shared": {"sharing": "shared"},
     "minibatches": {"algorithm": {"epochs": 2, "minibatches": 2}},
     "curriculum": {"curriculum": {"parameter": "n", "start": 2, "up": 0.4, "down": 0.3, "patience": 1}},
+    "league": {"sharing": "shared", "league": {"every": 1, "size": 3, "share": 0.5}},
+    "league, separate": {"league": {"every": 2, "opponents": 1, "matchmaking": "latest"}},
     "no critic": {"algorithm": {"critic": "none", "credit": "monte_carlo"}},
 }
 
