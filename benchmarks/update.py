@@ -23,7 +23,8 @@ from marl.batch import collate
 from marl.config import TinyPolicy
 from marl.rollout import Plan, collect
 from marl.scenario import ArenaConfig, Scenario
-from trainers.mappo import Mappo, MappoConfig
+from trainers.algorithm import AlgorithmConfig
+from trainers.mappo import Mappo
 from trainers.run import Run, RunConfig
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     config = RunConfig(
         scenario=Scenario(arena=ArenaConfig(name="reconstruction")),
         policy=TinyPolicy(width=options.width, layers=options.layers),
-        algorithm=MappoConfig(critic_width=options.width, critic_layers=options.layers),
+        algorithm=AlgorithmConfig(critic_width=options.width, critic_layers=options.layers),
         threads=options.threads,
     )
     run = Run(config)

@@ -29,8 +29,17 @@ class Batch:
     """[B, T] float32: one number per reply, on each of its tokens."""
     mask_rows: Tensor
     """[B, T] int64 row of `LanguageModel.masks` under which it was drawn."""
+    turn: Tensor
+    """[B, T] int64 which decision of its episode the token is part of."""
+    said: Tensor
+    """[B, T] bool: part of a message, not of a move."""
     episode: Tensor
     """[B] int64 which episode."""
+
+    @property
+    def reply(self) -> Tensor:
+        """[B, T] int64 a number for each reply, wherever it stands."""
+        return (self.episode[:, None] << 32) + self.turn
 
     @property
     def tokens(self) -> int:
@@ -73,6 +82,8 @@ def collate(
     logp = np.zeros((size, width), np.float32)
     adv = np.zeros((size, width), np.float32)
     rows = np.zeros((size, width), np.int64)
+    decision = np.zeros((size, width), np.int64)
+    said = np.zeros((size, width), bool)
     choice = [n > 1 for n in _options(lm, episodes, seats)]
     for b, (e, t) in enumerate(found):
         ids[b, : len(t.ids)] = t.ids
@@ -86,8 +97,10 @@ def collate(
             trained[b, start:stop] = [choice[row] for row in grammar]
             logp[b, start:stop] = turn.sample.logprobs
             adv[b, start:stop] = credit
+            decision[b, start:stop] = index
+            said[b, start:stop] = turn.spec.kind == "say"
     episode = np.array([e for e, _ in found], np.int64)
-    return Batch(*(torch.from_numpy(a).to(lm.device) for a in (ids, trained, logp, adv, rows, episode)))
+    return Batch(*(torch.from_numpy(a).to(lm.device) for a in (ids, trained, logp, adv, rows, decision, said, episode)))
 
 
 def learning(episode: Episode, seats: Collection[str]) -> list[str]:

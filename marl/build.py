@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arenas import ArenaError
-from marl.config import check, read_toml
+from marl.config import check, policy_names, read_toml
 from marl.errors import UserError
 from marl.policy import Seats
 from marl.rundir import RunDir
@@ -81,8 +81,10 @@ def _table(settings: dict[str, Any], key: str, folder: RunDir) -> dict[str, Any]
 
 def _names(settings: dict[str, Any], home: World, checkpoint: Path) -> dict[str, str]:
     """Return seat -> folder of its policy: one for each seat, or one that all share."""
-    shared = settings.get("sharing") == "shared"
-    names = {seat: "shared" if shared else seat for seat in home.agents}
+    sharing = settings.get("sharing", "separate")
+    if isinstance(sharing, dict):
+        sharing = {name: tuple(seats) for name, seats in sharing.items()}
+    names = policy_names(sharing, home.agents)
     for name in names.values():
         if not (checkpoint / "policies" / name).is_dir():
             raise UserError(f"the checkpoint {checkpoint} lacks the policy {name}: restore it or train again")

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from arenas import ArenaError
 from marl.errors import UserError
-from protocols import ProtocolError
+from protocols import ProtocolError, topics
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -110,3 +110,26 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for part in get_args(annotation):
         yield from _models(part)
+
+
+Sharing = Literal["separate", "shared"] | dict[str, tuple[str, ...]]
+
+
+def policy_names(sharing: Sharing, agents: Sequence[str]) -> dict[str, str]:
+    """Return seat -> name of the policy that plays it; raises UserError for groups that do not divide up the seats."""
+    if sharing == "shared":
+        return dict.fromkeys(agents, "shared")
+    if isinstance(sharing, str):
+        return {seat: seat for seat in agents}
+    names: dict[str, str] = {}
+    for name, seats in sharing.items():
+        topics.name(name)  # it names a folder too
+        for seat in seats:
+            if seat not in agents:
+                raise UserError(f"sharing.{name}: no seat {seat!r}; the seats are {', '.join(agents)}")
+            if seat in names:
+                raise UserError(f"sharing: {seat} is in {names[seat]} and in {name}; give every seat one policy")
+            names[seat] = name
+    if left := [seat for seat in agents if seat not in names]:
+        raise UserError(f"sharing: nobody plays {', '.join(left)}; give every seat one policy")
+    return {seat: names[seat] for seat in agents}

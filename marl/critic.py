@@ -1,7 +1,8 @@
 """The centralized critic: a causal model that reads the log once and gives V_i for every agent at every decision.
 
-Scope decides what it reads: `central` the whole log, hidden state and undelivered messages included; `own` each agent's
-view alone (then it is as blind as the actor: IPPO). A decision's value is read at the last token before the reply.
+Scope decides what it reads: `central` the whole log, hidden state and undelivered messages included; `joint` the log
+without the hidden state, so what all agents together were shown and said; `own` each agent's view alone (then it is as
+blind as the actor: IPPO). A decision's value is read at the last token before the reply.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from marl.transcript import BOS, PAD
 from protocols.envelope import EVERYONE, NOBODY, REFEREE, Envelope, Kind
 from protocols.log import REPLIES, Heard
 
-Scope = Literal["central", "own"]
+Scope = Literal["central", "joint", "own"]
 HEARD = "<heard>"
 MARKS = {kind: f"<{kind.value}>" for kind in (Kind.WORLD, Kind.VIEW, Kind.SAY, Kind.MOVE)}
 
@@ -103,8 +104,8 @@ class Critic(nn.Module):
         rows: list[list[int]] = []
         points: list[tuple[int, int, int, int, int]] = []
         for e, episode in enumerate(episodes):
-            if self.scope == "central":
-                ids, at = self._sequence(_everything(episode), episode)
+            if self.scope != "own":
+                ids, at = self._sequence(_everything(episode, self.scope == "central"), episode)
                 points += [
                     (len(rows), at[slot], i, e, slot) for slot in range(len(at)) for i in range(len(self.agents))
                 ]
@@ -171,10 +172,14 @@ class Critic(nn.Module):
         return values
 
 
-def _everything(episode: Episode) -> Iterator[tuple[Envelope, Sequence[Heard]]]:
-    """Yield every entry of the log, with what listeners heard where that differs from what was said."""
+def _everything(episode: Episode, hidden: bool) -> Iterator[tuple[Envelope, Sequence[Heard]]]:
+    """Yield every entry of the log, with what listeners heard where that differs from what was said.
+
+    Without `hidden` what no agent sees is left out: the joint view.
+    """
     for envelope, heard in episode.log.entries:
-        yield envelope, [h for h in heard if h.body != envelope.body or h.sender]
+        if hidden or envelope.kind is not Kind.WORLD:
+            yield envelope, [h for h in heard if h.body != envelope.body or h.sender]
 
 
 def _before(seq: int, ends: Sequence[tuple[int, int]], latest: Sequence[int]) -> int:

@@ -76,7 +76,8 @@ class Referee:
 
     async def _stages(self) -> Stop:
         arena = self.arena
-        arena.begin(key(self.log.seed, self.log.episode, "deal"), **self.log.deal)
+        deal = dict(self.log.deal)
+        arena.begin(key(self.log.seed, deal.pop("like", self.log.episode), "deal"), **deal)
         hidden = arena.hidden()
         self._stamp(Kind.WORLD, NOBODY, hidden)
         while True:

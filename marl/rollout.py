@@ -33,7 +33,10 @@ YOUNG: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One episode to be played: what its log's header will say, and who sits where."""
+    """One episode to be played: what its log's header will say, and who sits where.
+
+    `deal` may name a `case` and a `split` of the arena, and in `like` another episode: it is dealt as that one.
+    """
 
     episode: str
     seats: Seats

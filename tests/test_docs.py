@@ -19,8 +19,8 @@ from marl.policy import Scripted
 from marl.rollout import Plan, collect
 from marl.scenario import Scenario, World
 from protocols import log
+from trainers.algorithm import AlgorithmConfig
 from trainers.entropy import EntropyConfig
-from trainers.mappo import MappoConfig
 from trainers.run import RunConfig
 
 ROOT = Path(__file__).parents[1]
@@ -172,7 +172,8 @@ def rows(page: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("model", "prefix"), [(MappoConfig, ""), (EntropyConfig, "entropy."), (LeagueConfig, "league."), (RunConfig, "")]
+    ("model", "prefix"),
+    [(AlgorithmConfig, ""), (EntropyConfig, "entropy."), (LeagueConfig, "league."), (RunConfig, "")],
 )
 def test_every_setting_is_listed_with_its_default(model: type[BaseModel], prefix: str) -> None:
     listed = rows("docs/training.md")

@@ -20,6 +20,9 @@ class EntropyConfig(BaseModel):
 
     random: float = Field(default=0.0, ge=0, description="weight where a choice is as random as its spec allows")
     settled: float = Field(default=0.25, ge=0, description="weight where it is always the same")
+    target: float | None = Field(
+        default=None, gt=0, lt=1, description="share of the largest entropy at which the weights are steered to hold it"
+    )
 
     def weight(self, entropy: Tensor, most: Tensor) -> Tensor:
         """Return c [N] for tokens of `entropy` [N] nats, where `most` [N] > 0 would be uniform choice."""

@@ -1,7 +1,7 @@
 """Losses over the N trained tokens of a batch: pure functions, the equation above each.
 
-Each returns a *sum*; the caller divides once, by the number of trained tokens of the whole optimizer step, so that
-splitting a batch changes nothing (DAPO, Yu et al. 2025; never a mean of means).
+Each returns a *sum* of terms that carry their own weight in the mean, so that splitting a batch changes nothing (DAPO,
+Yu et al. 2025; never a mean of means).
 """
 
 from __future__ import annotations
@@ -15,20 +15,76 @@ from torch import Tensor
 class PolicyLoss(NamedTuple):
     """The loss, and what to watch."""
 
-    loss: Tensor  # scalar, sum over tokens
+    loss: Tensor  # scalar, weighted sum over tokens
     ratio: Tensor  # [N] pi / pi_old, detached
     clipped: Tensor  # scalar, number of tokens at which the clip took hold
 
 
-def ppo_clip(logp: Tensor, logp_old: Tensor, advantage: Tensor, low: float, high: float) -> PolicyLoss:
-    """Clipped surrogate (Schulman et al. 2017, eq. 7), with separate bounds (clip-higher, DAPO).
+class Clip(NamedTuple):
+    """Bounds of the surrogate: 1 - low, 1 + high, and the bound on the loss of bad replies, if there is one."""
 
-    L = - sum_t min(rho_t A_t, clip(rho_t, 1 - low, 1 + high) A_t),    rho_t = exp(log pi(a_t) - log pi_old(a_t))
+    low: float
+    high: float
+    dual: float | None = None
+
+
+def surrogate(ratio: Tensor, advantage: Tensor, weight: Tensor, clip: Clip) -> PolicyLoss:
+    """Clipped surrogate (Schulman et al. 2017, eq. 7) with separate bounds (clip-higher, DAPO) and dual clip.
+
+    L = - sum_t w_t min(rho_t A_t, clip(rho_t, 1 - low, 1 + high) A_t);    where A_t < 0 and dual = c: at most -c A_t
+    (Ye et al. 2020, eq. 5)
     """
-    ratio = (logp - logp_old).exp()
     plain = ratio * advantage
-    bounded = ratio.clamp(1 - low, 1 + high) * advantage
-    return PolicyLoss(-torch.minimum(plain, bounded).sum(), ratio.detach(), (bounded < plain).sum().detach())
+    bounded = ratio.clamp(1 - clip.low, 1 + clip.high) * advantage
+    least = torch.minimum(plain, bounded)
+    if clip.dual is not None:
+        least = torch.where(advantage < 0, torch.maximum(least, clip.dual * advantage), least)
+    return PolicyLoss(-(weight * least).sum(), ratio.detach(), (bounded < plain).sum().detach())
+
+
+def ppo_clip(logp: Tensor, logp_old: Tensor, advantage: Tensor, weight: Tensor, clip: Clip) -> PolicyLoss:
+    """The surrogate token by token: rho_t = exp(log pi(a_t) - log pi_old(a_t))."""
+    return surrogate((logp - logp_old).exp(), advantage, weight, clip)
+
+
+def sequence_clip(
+    logp: Tensor, logp_old: Tensor, advantage: Tensor, weight: Tensor, clip: Clip, reply: Tensor
+) -> PolicyLoss:
+    """One ratio for each reply of n tokens (GSPO, Zheng et al. 2025, eq. 7): s = exp(1/n sum_t log rho_t)."""
+    return surrogate(reply_mean(logp - logp_old, reply).exp(), advantage, weight, clip)
+
+
+def geometric_clip(
+    logp: Tensor, logp_old: Tensor, advantage: Tensor, weight: Tensor, clip: Clip, reply: Tensor
+) -> PolicyLoss:
+    """The geometric mean of a reply's clipped ratios (GMPO, Zhao et al. 2025, eq. 4).
+
+    L = - sum_t w_t A exp(1/n sum_t' m_t')
+    m_t = min(log rho_t, log(1 + high)) where A > 0, max(log rho_t, log(1 - low)) where A < 0
+    """
+    log_ratio = logp - logp_old
+    upper = log_ratio.clamp(max=torch.tensor(1 + clip.high).log().item())
+    lower = log_ratio.clamp(min=torch.tensor(1 - clip.low).log().item())
+    kept = torch.where(advantage > 0, upper, lower)
+    loss = -(weight * advantage * reply_mean(kept, reply).exp()).sum()
+    return PolicyLoss(loss, log_ratio.detach().exp(), (kept != log_ratio).sum().detach())
+
+
+def reply_mean(values: Tensor, reply: Tensor) -> Tensor:
+    """Return for each token [N] the mean over the tokens of its reply, which `reply` [N] numbers."""
+    place = torch.unique(reply, return_inverse=True)[1]
+    count = torch.bincount(place).to(values.dtype)
+    return (torch.zeros_like(count).index_add(0, place, values) / count)[place]
+
+
+def divergence(logp: Tensor, reference: Tensor, logp_old: Tensor) -> Tensor:
+    """KL(pi, reference) at each token [N], with the gradient of the divergence also for tokens of an older policy.
+
+    k3 = rho_t (exp(d_t) - d_t - 1),    d_t = log ref(a_t) - log pi(a_t)
+    (Schulman 2020; with the importance weight: DeepSeek-V3.2)
+    """
+    d = (reference - logp).clamp(-20, 20)
+    return (logp - logp_old).exp() * (d.exp() - d - 1)
 
 
 def value_loss(values: Tensor, targets: Tensor) -> Tensor:
@@ -40,3 +96,9 @@ def explained_variance(values: Tensor, targets: Tensor) -> float:
     """1 - Var(target - V) / Var(target): 1 is a perfect critic, 0 a constant one; 0 where targets do not vary."""
     spread = targets.var(unbiased=False)
     return float(1 - (targets - values).var(unbiased=False) / spread) if spread > 1e-12 else 0.0
+
+
+def calibration(values: Tensor, targets: Tensor) -> float:
+    """Slope of the targets over the values: 1 is calibrated, below 1 exaggerates; 0 where the values do not vary."""
+    spread = values.var(unbiased=False)
+    return float(((values - values.mean()) * (targets - targets.mean())).mean() / spread) if spread > 1e-12 else 0.0

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch.utils.tensorboard import SummaryWriter
 
 from marl import evaluate
-from marl.config import TinyPolicy, write_toml
+from marl.config import Sharing, TinyPolicy, policy_names, write_toml
 from marl.critic import Critic
 from marl.episode import Stop
 from marl.errors import UserError
@@ -33,10 +33,10 @@ from marl.server import PolicyServer
 from marl.study import traffic
 from protocols.draws import key
 from trainers.actors import Actors, HostConfig
+from trainers.algorithm import BY_FORK, AlgorithmConfig
 from trainers.curriculum import Curriculum, CurriculumConfig
-from trainers.mappo import Mappo, MappoConfig
+from trainers.mappo import Mappo
 from trainers.selfplay import SelfPlay
-from trainers.trainer import Trainer
 
 
 class RunConfig(BaseModel):
@@ -54,8 +54,8 @@ class RunConfig(BaseModel):
     stop_at: float | None = Field(default=None, description="stop once this share of evaluation episodes succeeds")
     log_episodes: int = Field(default=32, ge=0, description="training episodes of each update that are logged")
     policy: TinyPolicy = TinyPolicy()
-    sharing: Literal["separate", "shared"] = "separate"
-    algorithm: MappoConfig = MappoConfig()
+    sharing: Sharing = Field(default="separate", description="which seats share a policy")
+    algorithm: AlgorithmConfig = AlgorithmConfig()
     threads: int = Field(
         default=1, ge=0, description="torch threads; 1 is best for tiny models, 0 leaves torch's own choice"
     )
@@ -63,6 +63,16 @@ class RunConfig(BaseModel):
     curriculum: CurriculumConfig | None = Field(default=None, description="a parameter that grows with success")
     league: LeagueConfig | None = Field(default=None, description="frozen versions of the policies as opponents")
     host: HostConfig | None = Field(default=None, description="actors in other processes")
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> RunConfig:
+        if self.episodes % self.algorithm.group:
+            raise ValueError(f"episodes = {self.episodes} is no multiple of algorithm.group = {self.algorithm.group}")
+        if self.league and self.algorithm.credit in BY_FORK:
+            raise ValueError(
+                f'futures know no frozen opponents: leave out league, or credit = "{self.algorithm.credit}"'
+            )
+        return self
 
 
 class Progress(NamedTuple):
@@ -89,8 +99,10 @@ class Run:
         self._played = self.world
         self.curriculum = Curriculum(config.curriculum, self.world) if config.curriculum else None
         self.trainer = make_trainer(config, self.world, self.curriculum.words if self.curriculum else None)
+        self.trainer.assignment.play = lambda plans: collect(self._played, plans, concurrency=config.episodes)
         self.servers = {name: PolicyServer(lm, name) for name, lm in self.trainer.policies.items()}
         self.seats: dict[str, Policy] = {seat: self.servers[name] for seat, name in self.trainer.seats.items()}
+        self.trainer.assignment.live = self.seats
         self.selfplay = self._selfplay(config.league) if config.league else None
         self.seconds = 0.0
         self.result: dict[str, Any] = {}
@@ -142,7 +154,7 @@ class Run:
             {f"curriculum/{self.curriculum.config.parameter}": float(self.curriculum.level)} if self.curriculum else {}
         )
         began = time.perf_counter()
-        plans = [Plan(f"train-{trainer.version}-{i}", self.seats, config.seed) for i in range(config.episodes)]
+        plans = self._plans()
         if self.selfplay:
             plans = self.selfplay.seated(plans, trainer.version)
         episodes = collect(world, plans, concurrency=config.episodes)
@@ -179,6 +191,16 @@ class Run:
             "time/tokens_per_second": tokens / (played - began),
             "time/seconds": self.seconds,
         }
+
+    def _plans(self) -> list[Plan]:
+        """Plan the episodes of the next update, several of each deal where credit compares them."""
+        config, version = self.config, self.trainer.version
+        names = [f"train-{version}-{i}" for i in range(config.episodes)]
+        alike = [names[i - i % config.algorithm.group] for i in range(config.episodes)]
+        deals: list[dict[str, Any]] = [
+            {} if one == name else {"like": one} for one, name in zip(alike, names, strict=True)
+        ]
+        return [Plan(name, self.seats, config.seed, deal) for name, deal in zip(names, deals, strict=True)]
 
     def evaluate(self) -> dict[str, float]:
         """Evaluate greedily, keep the log, and return the figures as metrics."""
@@ -264,10 +286,14 @@ class Run:
             signal.signal(signal.SIGINT, before)
 
 
-def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = None) -> Trainer:
+def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = None) -> Mappo:
     """Build the policies from scratch, the critic, and the algorithm over them; `words` if not only the world's."""
     size, words = config.policy, words or world.vocabulary
-    names = ["shared"] if config.sharing == "shared" else list(world.agents)
+    seats = policy_names(config.sharing, world.agents)
+    names = list(dict.fromkeys(seats.values()))
+    algorithm = config.algorithm
+    if strange := [name for name in (*algorithm.frozen, *algorithm.lrs) if name not in names]:
+        raise UserError(f"algorithm: there is no policy {strange[0]!r} to freeze or pace; there are {', '.join(names)}")
     policies: dict[str, LanguageModel] = {
         name: tiny(
             words,
@@ -280,8 +306,6 @@ def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = 
         ).to(config.device)
         for name in names
     }
-    seats = {agent: "shared" if config.sharing == "shared" else agent for agent in world.agents}
-    algorithm = config.algorithm
     critic = None
     if algorithm.critic != "none":
         critic = Critic(

@@ -141,7 +141,7 @@ def test_padding_is_told_by_length_and_not_by_a_token_that_looks_like_it() -> No
     ids = torch.tensor([[1, 5, 0], [1, 0, 0]])
     trained = torch.tensor([[False, True, True], [False, True, False]])
     zeros = torch.zeros(2, 3)
-    batch = Batch(ids, trained, zeros, zeros, ids * 0, torch.tensor([0, 1]))
+    batch = Batch(ids, trained, zeros, zeros, ids * 0, ids * 0, trained, torch.tensor([0, 1]))
     assert batch.rows(torch.tensor([0, 1])).tokens == 3
     assert batch.rows(torch.tensor([1])).ids.tolist() == [[1, 0]]
     assert batch.rows(torch.tensor([], dtype=torch.int64)).tokens == 0

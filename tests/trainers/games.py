@@ -11,12 +11,13 @@ from marl.critic import Critic
 from marl.lm import LanguageModel
 from marl.scenario import World
 from tests.marl.worlds import lm_for
-from trainers.mappo import Mappo, MappoConfig
+from trainers.algorithm import AlgorithmConfig
+from trainers.mappo import Mappo
 
 
-def config(**settings: Any) -> MappoConfig:
+def config(**settings: Any) -> AlgorithmConfig:
     """No entropy unless asked for: what is tested is the rest."""
-    return MappoConfig.model_validate({"entropy": {"random": 0.0, "settled": 0.0}, **settings})
+    return AlgorithmConfig.model_validate({"entropy": {"random": 0.0, "settled": 0.0}, **settings})
 
 
 def policies(world: World, count: int = 1, init: float = 0.3, seed: int = 1) -> dict[str, LanguageModel]:

@@ -114,7 +114,7 @@ def ratios(monkeypatch: pytest.MonkeyPatch) -> list[Pair]:
         seen.append((logp.detach().clone(), logp_old.clone()))
         return original(logp, logp_old, *rest)
 
-    monkeypatch.setattr("trainers.mappo.ppo_clip", spy)
+    monkeypatch.setattr("trainers.policy_step.ppo_clip", spy)
     return seen
 
 

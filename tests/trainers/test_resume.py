@@ -24,6 +24,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "curriculum": {"curriculum": {"parameter": "n", "start": 2, "up": 0.4, "down": 0.3, "patience": 1}},
     "league": {"sharing": "shared", "league": {"every": 1, "size": 3, "share": 0.5}},
     "league, separate": {"league": {"every": 2, "opponents": 1, "matchmaking": "latest"}},
+    "running averages": {"algorithm": {"value_norm": True, "entropy": {"target": 0.5}}},
+    "roles": {"algorithm": {"type": "rae", "kl": 0.1}},
+    "futures": {"algorithm": {"type": "c3", "forks": 2, "alternate": 2}},
     "no critic": {"algorithm": {"critic": "none", "credit": "monte_carlo"}},
 }
 

@@ -86,7 +86,7 @@ def test_an_update_takes_its_gradient_from_the_learner_alone() -> None:
     (found,) = made.noted["p0"]
     again, _ = against()
     book = credit.ledger(episodes, 1.0)
-    values, _ = again.values(episodes, book)
+    values, _ = again.assignment.values(episodes, book, 1)
     advantage = credit.sequential(book, values, 0.95).advantage
     advantage = credit.normalise(advantage, book.actor, 2)
     lm = again.policies["p0"]

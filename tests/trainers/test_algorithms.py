@@ -1,0 +1,261 @@
+"""Every named assembly makes an update; what makes no sense together is refused before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from marl.batch import collate
+from marl.credit import ledger
+from marl.episode import Episode
+from marl.errors import UserError
+from marl.lm import LanguageModel
+from marl.policy import Scripted
+from marl.rollout import Plan, collect
+from marl.rundir import RunDir
+from marl.scenario import World
+from protocols.log import load
+from tests.marl.worlds import WORLDS, lm_for, played, seated, world
+from tests.trainers.games import Moving, Noting, policies, trainer, weights
+from trainers import counterfactual, forks
+from trainers.algorithm import ASSEMBLIES, AlgorithmConfig, TypeName
+from trainers.run import Run, RunConfig
+
+
+def config(out: Path, **settings: Any) -> RunConfig:
+    algorithm = {"critic_width": 16, "critic_layers": 1, "critic_heads": 2, **settings.pop("algorithm", {})}
+    given = {
+        "scenario": {"arena": {"name": "lewis", "n": 3, "k": 3}},
+        "out": out,
+        "updates": 2,
+        "episodes": 16,
+        "policy": {"width": 16, "layers": 1, "heads": 2},
+        "algorithm": algorithm,
+    }
+    return RunConfig.model_validate(given | settings)
+
+
+@pytest.mark.parametrize("name", get_args(TypeName))
+def test_every_assembly_learns_without_complaint(name: str, tmp_path: Path) -> None:
+    run = Run(config(tmp_path / "run", algorithm={"type": name, "forks": 2}))
+    before = {seat: weights(lm) for seat, lm in run.trainer.policies.items()}
+    run.train()
+    assert all(not torch.equal(before[seat], weights(lm)) for seat, lm in run.trainer.policies.items())
+    logs = list(load(RunDir(tmp_path / "run").train_log))
+    dealt = {log.deal.get("like", log.episode) for log in logs if log.episode.startswith("train-0-")}
+    assert len(dealt) == 16 // run.config.algorithm.group
+
+
+def test_the_names_are_those_of_the_table() -> None:
+    assert set(ASSEMBLIES) == set(get_args(TypeName))
+    assert AlgorithmConfig.model_validate({"type": "magrpo", "group": 4}).group == 4, "a key that is given wins"
+    assert AlgorithmConfig.model_validate({"type": "magrpo"}).credit == "group"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"credit": "group", "group": 4}, 'has a baseline of its own: set critic = "none"'),
+        ({"credit": "group", "critic": "none"}, "set group to 2 or more"),
+        ({"credit": "counterfactual", "critic": "own"}, "asks the critic about joint moves"),
+        ({"credit": "counterfactual", "critic": "none"}, "asks the critic about joint moves"),
+        ({"type": "c3", "kl": 0.1, "kl_in": "reward"}, 'set kl_in = "loss"'),
+        ({"order": "one_by_one", "minibatches": 2}, "set minibatches = 1"),
+    ],
+)
+def test_settings_that_make_no_sense_together_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        AlgorithmConfig.model_validate(settings)
+
+
+def test_broken_groups_and_unknown_policies_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=r"16 is no multiple of algorithm\.group = 3"):
+        config(tmp_path, algorithm={"type": "magrpo", "group": 3})
+    with pytest.raises(UserError, match="no policy 'nobody' to freeze or pace; there are sender_0, receiver_0"):
+        Run(config(tmp_path, algorithm={"frozen": ["nobody"]}))
+
+
+@pytest.mark.parametrize(
+    ("sharing", "message"),
+    [
+        ({"a": ["sender_0"]}, "nobody plays receiver_0"),
+        ({"a": ["sender_0", "receiver_0"], "b": ["sender_0"]}, "sender_0 is in a and in b"),
+        ({"a": ["sender_0", "reader_0"]}, "sharing.a: no seat 'reader_0'; the seats are sender_0, receiver_0"),
+    ],
+)
+def test_groups_of_seats_divide_up_the_seats(sharing: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        Run(config(tmp_path, sharing=sharing))
+
+
+def test_groups_of_seats_share_a_policy(tmp_path: Path) -> None:
+    run = Run(config(tmp_path / "run", sharing={"both": ["sender_0", "receiver_0"]}))
+    assert run.trainer.seats == {"sender_0": "both", "receiver_0": "both"}
+    run.train()
+    from marl.build import trained
+
+    assert {policy.name for policy in trained(tmp_path / "run").seats.values()} == {"both"}
+
+
+def chatted(name: str = "repeated matrix", models: int = 2, count: int = 6) -> Any:
+    here = world(**WORLDS[name])
+    made = policies(here, models)
+    return here, made, played(here, seated(here, *made.values()), count)
+
+
+def noting(here: World, models: dict[str, LanguageModel], **settings: Any) -> Noting:
+    made = trainer(here, models, Noting, **settings)
+    assert isinstance(made, Noting)
+    return made
+
+
+def test_frozen_policies_stay_and_others_take_turns() -> None:
+    here, models, episodes = chatted()
+    made = trainer(here, models, Moving, frozen=["p1"], lrs={"p0": 1e-3})
+    still = weights(models["p1"])
+    made.update(episodes)
+    assert torch.equal(still, weights(models["p1"]))
+    assert made.optimizers["p0"].param_groups[0]["lr"] == 1e-3
+    here, models, episodes = chatted()
+    made = trainer(here, models, Moving, alternate=2)
+    moved = []
+    for _ in range(5):
+        before = {name: weights(lm) for name, lm in models.items()}
+        made.update(episodes)
+        moved.append([name for name, lm in models.items() if not torch.equal(before[name], weights(lm))])
+    assert moved == [["p0"], ["p0"], ["p1"], ["p1"], ["p0"]]
+
+
+def test_stale_replies_are_context_only() -> None:
+    here, models, episodes = chatted(models=1)
+    made = noting(here, models, stalest=1)
+    made.update(episodes)
+    assert float(made.noted["p0"][-1].norm()) > 0
+    made.version = 2  # the episodes are of version 0
+    assert made.update(episodes)["policy/p0/entropy"] == 0
+    assert float(made.noted["p0"][-1].norm()) == 0
+
+
+def test_divergence_is_zero_at_the_start_and_seen_later() -> None:
+    here, models, episodes = chatted(models=1)
+    made = noting(here, models, kl=1e4)
+    first = made.update(episodes)
+    assert first["policy/p0/divergence"] == pytest.approx(0, abs=1e-6)
+    with torch.no_grad():
+        for parameter in models["p0"].model.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    replayed = played(here, seated(here, *models.values()), 6)
+    moved = made.update(replayed)
+    assert moved["policy/p0/divergence"] > 1e-4
+
+
+def test_divergence_in_the_reward_is_paid_by_who_replied() -> None:
+    here, models, episodes = chatted(models=2)
+    made = noting(here, models, kl=0.5, kl_in="reward")
+    with torch.no_grad():
+        for parameter in made.policy_step.references["p0"].model.parameters():
+            parameter += 0.05
+    book = ledger(episodes, 1.0)
+    plain = book.rewards.copy()
+    made.policy_step.charge(episodes, book, made.seats)
+    lm, reference = models["p0"], made.policy_step.references["p0"]
+    for e, episode in enumerate(episodes):
+        for k, turn in enumerate(episode.turns):
+            i = episode.agents.index(turn.agent)
+            paid = plain[e, k] - book.rewards[e, k]
+            assert paid[1 - i] == 0
+            if made.seats[turn.agent] != "p0":
+                assert paid[i] == pytest.approx(0, abs=1e-5)
+    reference.masks = lm.masks
+    assert np.abs(plain - book.rewards).max() > 1e-4
+
+
+def test_stale_behaviour_is_weighed_and_the_raw_weight_reported() -> None:
+    here, models, episodes = chatted(models=1)
+    same = noting(here, models)
+    same.update(episodes)
+    capped = noting(here, models, behaviour_cap=2.0)
+    found = capped.update(episodes)
+    assert found["policy/p0/behaviour_ratio"] == pytest.approx(1, abs=1e-4)
+    torch.testing.assert_close(capped.noted["p0"][0], same.noted["p0"][0], atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("per", ["token", "reply", "constant"])
+def test_the_weights_of_a_batch_are_the_mean_that_was_asked_for(per: str) -> None:
+    here, models, episodes = chatted("chat, all effects", models=1)
+    batch = collate(models["p0"], episodes, here.agents, np.zeros((len(episodes), 99)))
+    w = trainer(here, models, per=per, longest=10).policy_step.weights(batch)
+    assert float(w[~batch.trained].abs().sum()) == 0
+    numbers = torch.unique(batch.reply[batch.trained])
+    for number in numbers:
+        inside = w[batch.trained & (batch.reply == number)]
+        expected = {"token": 1 / batch.tokens, "reply": 1 / len(inside) / len(numbers), "constant": 0.1 / len(numbers)}
+        assert inside.tolist() == pytest.approx([expected[per]] * len(inside), rel=1e-4)
+
+
+def play(here: Any) -> forks.Play:
+    def played_(plans: Sequence[Plan]) -> list[Episode]:
+        return collect(here, plans)
+
+    return played_
+
+
+def test_futures_of_a_decision_do_not_depend_on_the_reply_it_was_given() -> None:
+    """Their mean is the true value before the decision, as the sender and the receiver here draw at random."""
+    here = world("lewis", arena={"n": 2, "k": 2})
+    models = [lm_for(here, seed=3), lm_for(here, seed=4)]
+    seats = seated(here, *models)
+    episodes = played(here, seats, 3)
+    book = ledger(episodes, 1.0)
+    values = forks.futures(episodes, book, seats, play(here), 400, 1.0)
+    for e in range(3):
+        assert abs(values[e, 0, 0] - values[e, 0, 1]) < 1e-12, "both are paid the same"
+        assert 0.3 < values[e, 0, 0] < 0.7
+        assert values[e, 2].tolist() == [0, 0]
+
+
+def test_difference_rewards_compare_with_the_default_reply() -> None:
+    here = world("lewis", arena={"n": 2, "k": 2})
+    sender = Scripted(lambda heard, spec: "m" + heard[-1].body[-1])
+    receiver = Scripted(lambda heard, spec: "s" + heard[0].body[-1])
+    seats = {"sender_0": sender, "receiver_0": receiver}
+    episodes = collect(here, [Plan(f"e{case}", seats, 1, {"case": case}) for case in range(2)])
+    values = forks.defaults(episodes, ledger(episodes, 1.0), seats, play(here), 1.0)
+    # With m0, or s0, in place of what was done, state 0 is still found and state 1 is not.
+    assert values[:, :2, 0].tolist() == [[1.0, 1.0], [0.0, 0.0]]
+
+
+def test_a_joint_value_forgets_what_the_agent_itself_did() -> None:
+    """The critic reads the same stage for both, so the baseline cannot depend on the reply it is for."""
+    here, models, episodes = chatted(models=2, count=40)
+    made = noting(here, models, credit="counterfactual")
+    assert made.critic is not None
+    cut = [counterfactual.joint(episode, 1, "hare") for episode in episodes]
+    alike = [e for e in episodes if e.turns[0].sample.text == episodes[0].turns[0].sample.text]
+    assert {e.turns[1].sample.text for e in alike} == {"stag", "hare"}
+    with torch.no_grad():
+        reading, output = counterfactual.read(made.critic, cut)
+    first = [output[(reading.episode == episodes.index(e)) & (reading.agent == 1)].item() for e in alike]
+    assert max(first) - min(first) < 1e-6
+    with torch.no_grad():
+        plain = counterfactual.read(made.critic, [counterfactual.joint(e, 1) for e in episodes])[1]
+    assert float((plain - output).abs().max()) > 1e-3
+
+
+def test_the_others_replies_are_drawn_from_the_policy() -> None:
+    here, models, episodes = chatted(models=2, count=3)
+    found = counterfactual.alternatives(episodes, models, trainer(here, models).seats, 200, 1)
+    again = counterfactual.alternatives(episodes, models, trainer(here, models).seats, 200, 1)
+    assert found == again
+    for e, episode in enumerate(episodes):
+        for k, turn in enumerate(episode.turns):
+            assert len(found[e][k]) == 200
+            share = found[e][k].count(turn.sample.text) / 200
+            p = float(np.exp(turn.sample.logprobs[0]))
+            assert abs(share - p) < 4 * (p * (1 - p) / 200) ** 0.5 + 1e-9

@@ -1,0 +1,144 @@
+"""What an algorithm is made of, as configuration: what the critic reads, how credit is given, what is optimised.
+
+The settings are independent of each other. A `type` is a name for an assembly of them that the literature knows; every
+other key that is given replaces the assembly's. What makes no sense together is refused before the first step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from trainers.entropy import EntropyConfig
+
+CriticScope = Literal["central", "joint", "own", "none"]
+CreditName = Literal[
+    "sequential",
+    "team",
+    "individual",
+    "monte_carlo",
+    "group",
+    "agent_turn",
+    "role",
+    "leave_one_out",
+    "vine",
+    "difference",
+    "counterfactual",
+]
+BY_CRITIC: Final = ("sequential", "team", "individual", "monte_carlo", "counterfactual")
+"""Credit whose baseline is a critic's (V = 0 without one); all other credit has a baseline of its own."""
+BY_FORK: Final = ("leave_one_out", "vine", "difference")
+"""Credit that plays other futures of each decision."""
+
+ASSEMBLIES: Final[dict[str, dict[str, Any]]] = {
+    # MAPPO with credit per message, telescoped over the log: the default.
+    "mappo": {},
+    # Yu et al. 2022: one advantage for all who move in a stage.
+    "mappo_team": {"credit": "team"},
+    # Kuba et al. 2022: agents step one after another, each weighed by the steps before it.
+    "happo": {"credit": "team", "order": "one_by_one"},
+    # de Witt et al. 2020: every agent alone.
+    "ippo": {"critic": "own", "credit": "individual"},
+    # Williams 1992, with the mean of the update as baseline.
+    "reinforce": {"critic": "none", "credit": "monte_carlo"},
+    # Foerster et al. 2018: the critic's value of what was done, less its mean over what the agent might have done.
+    "coma": {"credit": "counterfactual"},
+    # Liu et al. 2025 (MAGRPO): several episodes of each deal, each against the others.
+    "magrpo": {"critic": "none", "credit": "group", "group": 8},
+    # Zhao et al. 2025 (AT-GRPO): replies against others of the same agent to the very same prompt.
+    "at_grpo": {"critic": "none", "credit": "agent_turn", "group": 8},
+    # Liu et al. 2025 (SPIRAL): a running baseline for each role.
+    "rae": {"critic": "none", "credit": "role", "normalise": False},
+    # C3 2026: other futures of each decision, drawn by replay, are its baseline.
+    "c3": {"critic": "none", "credit": "leave_one_out"},
+    # Kazemnejad et al. 2025 (VinePPO): values are means over futures played from each decision.
+    "vineppo": {"critic": "none", "credit": "vine", "lam": 0.0},
+    # Liu et al. 2025 (Dr. GRPO): no division by deviation or by length.
+    "dr_grpo": {"critic": "none", "credit": "group", "group": 8, "normalise": False, "per": "constant"},
+    # Zheng et al. 2025: one ratio for a whole reply.
+    "gspo": {"critic": "none", "credit": "group", "group": 8, "ratio": "sequence", "per": "reply"},
+    # Zhao et al. 2025: the geometric mean of clipped ratios.
+    "gmpo": {"critic": "none", "credit": "group", "group": 8, "ratio": "geometric", "per": "reply"},
+}
+TypeName = Literal[
+    "mappo",
+    "mappo_team",
+    "happo",
+    "ippo",
+    "reinforce",
+    "coma",
+    "magrpo",
+    "at_grpo",
+    "rae",
+    "c3",
+    "vineppo",
+    "dr_grpo",
+    "gspo",
+    "gmpo",
+]
+
+
+class AlgorithmConfig(BaseModel):
+    """The defaults are the vetted algorithm; any key you set is your own assembly."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: TypeName = "mappo"
+    critic: CriticScope = "central"
+    credit: CreditName = "sequential"
+    reward_sharing: float = Field(default=0.0, ge=0, le=1, description="share of the team's mean in every reward")
+    gamma: float = Field(default=1.0, gt=0, le=1, description="discount per round of the arena")
+    lam: float = Field(default=0.95, ge=0, le=1, description="lambda of the generalised advantage")
+    group: int = Field(default=1, ge=1, description="episodes of an update that are dealt alike")
+    forks: int = Field(default=4, ge=1, description="futures, or other replies, drawn for each decision")
+    role_decay: float = Field(default=0.9, ge=0, lt=1, description="of a role's running baseline, per update")
+    normalise: bool = Field(default=True, description="advantages to mean 0, deviation 1, per agent")
+    ratio: Literal["token", "sequence", "geometric"] = "token"
+    clip_low: float = Field(default=0.2, gt=0)
+    clip_high: float = Field(default=0.2, gt=0)
+    dual_clip: float | None = Field(default=None, gt=1, description="bound on the loss of bad replies")
+    per: Literal["token", "reply", "constant"] = "token"
+    longest: int = Field(default=16, ge=1, description='tokens of a full reply, for per = "constant"')
+    entropy: EntropyConfig = EntropyConfig()
+    message_entropy: EntropyConfig | None = Field(default=None, description="of what is said, if not as of moves")
+    kl: float = Field(default=0.0, ge=0, description="weight of the divergence from the policies of the start")
+    kl_in: Literal["loss", "reward"] = "loss"
+    behaviour_cap: float | None = Field(default=None, gt=0, description="truncates importance weights of stale replies")
+    stalest: int | None = Field(default=None, ge=0, description="updates after which replies are not trained any more")
+    order: Literal["together", "one_by_one"] = "together"
+    alternate: int = Field(default=0, ge=0, description="updates that one policy learns alone before the next; 0: all")
+    frozen: tuple[str, ...] = Field(default=(), description="policies that do not learn")
+    epochs: int = Field(default=1, ge=1)
+    minibatches: int = Field(default=1, ge=1, description="optimizer steps per epoch")
+    micro_batch: int = Field(default=4096, ge=1, description="rows per backward pass; changes nothing but memory")
+    lr: float = Field(default=5e-4, gt=0)
+    lrs: dict[str, float] = Field(default_factory=dict, description="step sizes of single policies")
+    critic_lr: float = Field(default=5e-4, gt=0)
+    value_norm: bool = Field(default=False, description="the critic predicts targets of mean 0 and deviation 1")
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    critic_width: int = Field(default=64, ge=8)
+    critic_layers: int = Field(default=2, ge=1)
+    critic_heads: int = Field(default=4, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _assemble(cls, given: Any) -> Any:
+        """Fill in what the type stands for where a key is not given."""
+        return ASSEMBLIES.get(given.get("type", "mappo"), {}) | given if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _make_sense(self) -> AlgorithmConfig:
+        if self.credit not in BY_CRITIC and self.critic != "none":
+            raise ValueError(f'credit = "{self.credit}" has a baseline of its own: set critic = "none" with it')
+        if self.credit == "counterfactual" and self.critic not in ("central", "joint"):
+            raise ValueError(
+                'credit = "counterfactual" asks the critic about joint moves: critic = "central" or "joint"'
+            )
+        if self.credit == "group" and self.group < 2:
+            raise ValueError('credit = "group" compares episodes of one deal: set group to 2 or more')
+        if self.kl and self.kl_in == "reward" and self.credit in BY_FORK:
+            raise ValueError('futures do not pay for divergence: with this credit set kl_in = "loss"')
+        if self.order == "one_by_one" and self.minibatches > 1:
+            raise ValueError('order = "one_by_one" weighs whole updates: set minibatches = 1')
+        return self

@@ -1,0 +1,131 @@
+"""Who earned what: from the episodes of an update to an advantage for each decision, and what the critic has to learn.
+
+The equations are pure functions in marl/credit.py and marl/baselines.py; here is what they need: the critic's values,
+other futures, running baselines. `state` is what lasts from one update to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+
+from marl import baselines, credit
+from marl.credit import Array, Credit, Ledger
+from marl.critic import Critic
+from marl.episode import Episode
+from marl.lm import LanguageModel
+from marl.policy import Seats
+from protocols.draws import key
+from trainers import counterfactual, forks, values
+from trainers.algorithm import BY_CRITIC, BY_FORK, AlgorithmConfig
+from trainers.trainer import finite
+
+CHUNK: Final = 64
+"""Episodes whose counterfactual stages the critic reads at once."""
+
+
+class Assigned(NamedTuple):
+    """Advantages [E, K] and targets [E, K, N]; the critic's forward pass over the episodes, if one can be reused."""
+
+    credit: Credit
+    forward: values.Forward | None = None
+    futures: int = 0  # episodes played for the credit alone
+
+
+class Assignment:
+    """Assigns credit as an algorithm's configuration says.
+
+    `live` and `play` are the run's policies and its way to play plans; only credit by fork needs them.
+    """
+
+    def __init__(
+        self,
+        config: AlgorithmConfig,
+        critic: Critic | None,
+        policies: Mapping[str, LanguageModel],
+        seats: Mapping[str, str],
+        seed: int,
+    ) -> None:
+        self.config, self.critic, self.seed = config, critic, seed
+        self.policies, self.seats = policies, seats
+        self.scale = values.Scale(config.value_norm)
+        self.alarm = values.Alarm()
+        self.roles: dict[int, float] = {}
+        self.live: Seats = {}
+        self.play: forks.Play | None = None
+
+    def assign(self, episodes: Sequence[Episode], book: Ledger, update: int) -> Assigned:
+        """Give credit for the episodes of an update, the run's `update`-th."""
+        cfg = self.config
+        if cfg.credit in BY_FORK:
+            return self._by_fork(episodes, book)
+        if cfg.credit not in BY_CRITIC:
+            baseline = self._baseline(episodes, book)
+            return Assigned(credit.monte_carlo(book, baseline, 1.0))
+        table, forward = self.values(episodes, book, update)
+        if cfg.credit != "counterfactual":
+            return Assigned(credit.CREDITS[cfg.credit](book, table, cfg.lam), forward)
+        scored = credit.sequential(book, table, cfg.lam)
+        return Assigned(Credit(self._counterfactual(episodes, book, update), scored.target), forward)
+
+    def values(self, episodes: Sequence[Episode], book: Ledger, update: int) -> tuple[Array, values.Forward | None]:
+        """Return V [E, K + 1, N], zeros without a critic; and the forward pass it came from."""
+        size, count, agents = book.rewards.shape
+        if self.critic is None:
+            return np.zeros((size, count + 1, agents)), None
+        with torch.set_grad_enabled(self.config.minibatches == 1):
+            table, forward = values.read(self.critic, episodes, (size, count + 1, agents), self.scale)
+        return finite(table, f"the critic's values in update {update}"), forward
+
+    def _baseline(self, episodes: Sequence[Episode], book: Ledger) -> Array:
+        if self.config.credit == "group":
+            dealt = [str(episode.log.deal.get("like", episode.log.episode)) for episode in episodes]
+            return baselines.group(book, np.unique(dealt, return_inverse=True)[1].astype(np.int64))
+        if self.config.credit == "agent_turn":
+            return baselines.agent_turn(book, baselines.prompts(episodes, book.actor.shape[1]))
+        before = baselines.role(book, self.roles)  # read before it is moved: no return is its own baseline
+        keep = self.config.role_decay
+        for i, mean in enumerate(baselines.to_go(book)[:, 0].mean(0).tolist()):
+            self.roles[i] = keep * self.roles[i] + (1 - keep) * mean if i in self.roles else mean
+        return before
+
+    def _by_fork(self, episodes: Sequence[Episode], book: Ledger) -> Assigned:
+        cfg = self.config
+        if self.play is None:
+            raise ValueError(f"credit {cfg.credit!r} plays other futures: give the assignment `live` and `play`")
+        if cfg.credit == "difference":
+            table = forks.defaults(episodes, book, self.live, self.play, cfg.gamma)
+        else:
+            table = forks.futures(episodes, book, self.live, self.play, cfg.forks, cfg.gamma)
+        estimate: Callable[[Ledger, Array, float], Credit]
+        estimate = credit.sequential if cfg.credit == "vine" else credit.monte_carlo
+        count = sum(len(episode.turns) for episode in episodes) * (1 if cfg.credit == "difference" else cfg.forks)
+        return Assigned(estimate(book, table, cfg.lam), None, count)
+
+    def _counterfactual(self, episodes: Sequence[Episode], book: Ledger, update: int) -> Array:
+        assert self.critic is not None  # the configuration was checked
+        others = counterfactual.alternatives(
+            episodes, self.policies, self.seats, self.config.forks, key(self.seed, update)
+        )
+        parts = [
+            counterfactual.advantages(self.critic, episodes[i : i + CHUNK], others[i : i + CHUNK], book.actor.shape[1])
+            for i in range(0, len(episodes), CHUNK)
+        ]
+        return np.concatenate(parts) * (self.scale.deviation if self.scale.on else 1.0)
+
+    def state(self) -> dict[str, Any]:
+        """Return what lasts between updates, as JSON values."""
+        return {
+            "scale": self.scale.sums,
+            "roles": {str(i): v for i, v in self.roles.items()},
+            "silent": self.alarm.silent,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` returned."""
+        self.scale.sums = [float(value) for value in state["scale"]]
+        self.roles = {int(i): float(v) for i, v in state["roles"].items()}
+        self.alarm.silent = int(state["silent"])

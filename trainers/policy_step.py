@@ -1,0 +1,175 @@
+"""One optimizer step of one policy: the objective of a batch, token by token.
+
+L = - sum_t w_t [min(rho_t A_t, clip(rho_t) A_t) + c_t H_t - beta KL_t]       losses.py, entropy.py
+
+w_t makes the mean: 1/n over the n trained tokens of the step (`per = "token"`), 1/(R n_r) over the tokens of each of R
+replies ("reply"), or 1/(R longest), the same however long replies are ("constant": Dr. GRPO, Liu et al. 2025).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from marl.batch import Batch, collate
+from marl.credit import Ledger
+from marl.episode import Episode
+from marl.lm import LanguageModel
+from trainers.algorithm import AlgorithmConfig
+from trainers.losses import Clip, PolicyLoss, divergence, geometric_clip, ppo_clip, sequence_clip
+from trainers.trainer import Metrics
+
+Step = Callable[[str, nn.Module, float], float]
+WATCHED = ("loss", "entropy", "entropy_weight", "kl", "clipped", "divergence")
+
+
+class PolicyStep:
+    """Steps policies as an algorithm's configuration says; `step` clips the gradient and moves the weights."""
+
+    def __init__(self, config: AlgorithmConfig, policies: Mapping[str, LanguageModel], step: Step) -> None:
+        self.config, self.policies, self._step = config, policies, step
+        self.clip = Clip(config.clip_low, config.clip_high, config.dual_clip)
+        self.references = {name: deepcopy(lm).eval() for name, lm in policies.items()} if config.kl else {}
+        self.steered = dict.fromkeys(policies, 0.0)  # log of the factor that holds the entropy at its target
+
+    def __call__(self, name: str, batch: Batch) -> Metrics:
+        """Take one step; the rows go through in micro-batches with one common denominator."""
+        cfg, lm = self.config, self.policies[name]
+        if cfg.behaviour_cap is not None:
+            batch, raw = self.corrected(name, batch)
+        lm.train()
+        n, weights = max(batch.tokens, 1), self.weights(batch)
+        total: dict[str, float] = dict.fromkeys(WATCHED, 0.0)
+        for first in range(0, len(batch.ids), cfg.micro_batch):
+            rows = torch.arange(first, min(first + cfg.micro_batch, len(batch.ids)), device=batch.ids.device)
+            micro = batch.rows(rows)
+            at = micro.trained
+            w = weights[rows, : at.shape[1]][at]
+            logp, entropy = lm.score(micro.ids, at, micro.mask_rows[at])
+            policy = self.surrogate(logp, micro, w)
+            bonus = self.bonus(name, entropy.detach(), lm.masks[micro.mask_rows[at]].sum(-1).log(), micro.said[at])
+            loss = policy.loss - (w * bonus * entropy).sum()
+            if self.references and cfg.kl_in == "loss":
+                apart = divergence(logp, self.reference(name, micro), micro.logp_old[at])
+                loss = loss + cfg.kl * (w * apart).sum()
+                total["divergence"] += float((w * apart.detach()).sum())
+            loss.backward()  # type: ignore[no-untyped-call]
+            total["loss"] += float(loss.detach())
+            total["entropy"] += float(entropy.detach().sum()) / n
+            total["entropy_weight"] += float(bonus.sum()) / n
+            total["kl"] += float((policy.ratio - 1 - policy.ratio.log()).sum()) / n  # k3, Schulman 2020
+            total["clipped"] += float(policy.clipped) / n
+        if not self.references:
+            del total["divergence"]
+        total["grad"] = self._step(name, lm.model, cfg.max_grad_norm)
+        total |= raw if cfg.behaviour_cap is not None else {}
+        self.steer(name, batch, total["entropy"])
+        return {f"policy/{name}/{what}": value for what, value in total.items()}
+
+    def surrogate(self, logp: Tensor, micro: Batch, weight: Tensor) -> PolicyLoss:
+        """Return the clipped surrogate with the configured kind of ratio."""
+        at = micro.trained
+        given = (logp, micro.logp_old[at], micro.advantage[at], weight, self.clip)
+        if self.config.ratio == "token":
+            return ppo_clip(*given)
+        return (sequence_clip if self.config.ratio == "sequence" else geometric_clip)(*given, micro.reply[at])
+
+    def weights(self, batch: Batch) -> Tensor:
+        """Return w [B, T], 0 where nothing is trained."""
+        trained = batch.trained
+        if self.config.per == "token":
+            return trained / max(batch.tokens, 1)
+        _, place, count = torch.unique(batch.reply[trained], return_inverse=True, return_counts=True)
+        each = 1 / count[place] if self.config.per == "reply" else torch.full_like(place, 1) / self.config.longest
+        weights = torch.zeros_like(batch.logp_old)
+        weights[trained] = (each / max(len(count), 1)).to(weights.dtype)
+        return weights
+
+    def bonus(self, name: str, entropy: Tensor, most: Tensor, said: Tensor) -> Tensor:
+        """Return the weight c [N] of each token's entropy."""
+        cfg = self.config
+        weight = cfg.entropy.weight(entropy, most)
+        if cfg.message_entropy is not None:
+            weight = torch.where(said, cfg.message_entropy.weight(entropy, most), weight)
+        return weight * float(np.exp(self.steered[name]))
+
+    def steer(self, name: str, batch: Batch, entropy: float) -> None:
+        """Move the factor on the entropy's weight, if its mean over tokens is to be held at a target."""
+        target, most = self.config.entropy.target, self.policies[name].masks[batch.mask_rows[batch.trained]].sum(-1)
+        if target is not None and len(most):
+            share = entropy / float(most.log().mean())
+            self.steered[name] = float(np.clip(self.steered[name] + 0.3 * (target - share), -5.0, 5.0))
+
+    @torch.no_grad()
+    def reference(self, name: str, batch: Batch) -> Tensor:
+        """Return the log-probabilities [N] of the trained tokens under the policy of the start."""
+        at, lm = batch.trained, self.references[name]
+        lm.masks = self.policies[name].masks
+        return lm.score(batch.ids, at, batch.mask_rows[at]).logp
+
+    @torch.no_grad()
+    def corrected(self, name: str, batch: Batch) -> tuple[Batch, Metrics]:
+        """Measure ratios from the weights of now, and weigh replies by min(pi_now / pi_behaviour, cap) (TIS).
+
+        The raw weights are reported before they are cut off (Espeholt et al. 2018; AReaL, Fu et al. 2025).
+        """
+        at, cap = batch.trained, self.config.behaviour_cap
+        now = self.policies[name].score(batch.ids, at, batch.mask_rows[at]).logp
+        raw = (now - batch.logp_old[at]).exp()
+        old, advantage = batch.logp_old.clone(), batch.advantage.clone()
+        old[at], advantage[at] = now, advantage[at] * raw.clamp(max=cap)
+        found = {"behaviour_ratio": float(raw.mean()), "behaviour_ratio_max": float(raw.max())} if len(raw) else {}
+        return replace(batch, logp_old=old, advantage=advantage), found
+
+    def charge(self, episodes: Sequence[Episode], book: Ledger, seats: Mapping[str, str]) -> None:
+        """Take each reply's divergence out of its agent's reward: r_k -= beta sum_t (log pi_old - log ref) (k1)."""
+        if not self.references or self.config.kl_in != "reward":
+            return
+        nothing = np.zeros(book.actor.shape)
+        for name, lm in self.policies.items():
+            batch = collate(lm, episodes, [seat for seat, policy in seats.items() if policy == name], nothing)
+            at = batch.trained
+            apart = (batch.logp_old[at] - self.reference(name, batch)).double().cpu().numpy()
+            e = batch.episode[:, None].expand_as(batch.turn)[at].cpu().numpy()
+            k = batch.turn[at].cpu().numpy()
+            np.subtract.at(book.rewards, (e, k, book.actor[e, k]), self.config.kl * apart)
+
+    def one_by_one(self, batches: Mapping[str, Batch], book: Ledger, seed: int) -> Metrics:
+        """Step agent after agent in a drawn order, each weighed by what the steps before did to the joint move.
+
+        A_k of agent m is multiplied by the product, over agents that stepped before it and moved in the same stage, of
+        pi_new / pi_old of their replies (HAPPO, Kuba et al. 2022, eq. 11).
+        """
+        metrics: Metrics = {}
+        size = len(book.actor)
+        factor = torch.ones(size, int(book.stage.max()) + 1, dtype=torch.float64)
+        stage = torch.from_numpy(book.stage)
+        for i in np.random.default_rng(seed).permutation(len(batches)):
+            name = sorted(batches)[i]
+            batch = batches[name]
+            at = batch.trained
+            e = batch.episode[:, None].expand_as(batch.turn)[at].cpu()
+            s = stage[e, batch.turn[at].cpu()]
+            advantage = batch.advantage.clone()
+            advantage[at] *= factor[e, s].to(advantage)
+            for _ in range(self.config.epochs):
+                metrics |= self(name, replace(batch, advantage=advantage))
+            with torch.no_grad():
+                change = self.policies[name].score(batch.ids, at, batch.mask_rows[at]).logp - batch.logp_old[at]
+            log = torch.zeros_like(factor).index_put_((e, s), change.double().cpu(), accumulate=True)
+            factor = factor * log.exp()
+        return metrics
+
+    def state(self) -> dict[str, Any]:
+        """Return what lasts between updates, as JSON values."""
+        return {"steered": self.steered}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` returned."""
+        self.steered = {str(name): float(value) for name, value in state["steered"].items()}

@@ -1,0 +1,95 @@
+"""The critic at work: values of a whole update, their scale, one step towards the targets, and signs of its health."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from marl.credit import Array
+from marl.critic import Critic, Reading, table
+from marl.episode import Episode
+from trainers.losses import calibration, explained_variance, value_loss
+
+Forward = tuple[Reading, Tensor]
+"""Where values are, and the critic's output there, with gradients."""
+DEAD_AFTER: Final = 20
+"""Updates in a row without explained variance after which the critic is reported dead."""
+
+
+class Scale:
+    """Running mean and deviation of the targets: the critic's output x stands for V = mean + deviation x.
+
+    mean and mean of squares are exponential averages with decay beta, without bias at the start (MAPPO's value
+    normalisation, Yu et al. 2022). Switched off, V = x.
+    """
+
+    def __init__(self, on: bool, beta: float = 0.99) -> None:
+        self.on = on
+        self.beta = beta
+        self.sums = [0.0, 0.0, 0.0]  # of weights, targets, squared targets
+
+    @property
+    def mean(self) -> float:
+        """The mean of the targets."""
+        return self.sums[1] / self.sums[0] if self.sums[0] else 0.0
+
+    @property
+    def deviation(self) -> float:
+        """Their standard deviation, at least 0.01."""
+        if not self.sums[0]:
+            return 1.0
+        return float(max(self.sums[2] / self.sums[0] - self.mean**2, 1e-4) ** 0.5)
+
+    def observe(self, targets: Tensor) -> None:
+        """Take in the targets of an update."""
+        if self.on and len(targets):
+            new = (1.0, float(targets.mean()), float(targets.square().mean()))
+            self.sums = [self.beta * old + (1 - self.beta) * value for old, value in zip(self.sums, new, strict=True)]
+
+    def values(self, output: Array, there: NDArray[np.bool_]) -> Array:
+        """Return the values that outputs stand for, where there are any."""
+        return np.where(there, self.mean + self.deviation * output, 0.0) if self.on else output
+
+    def outputs(self, targets: Tensor) -> Tensor:
+        """Return the outputs that stand for targets."""
+        return (targets - self.mean) / self.deviation if self.on else targets
+
+
+def read(
+    critic: Critic, episodes: Sequence[Episode], shape: tuple[int, int, int], scale: Scale
+) -> tuple[Array, Forward]:
+    """Return V [E, K + 1, N], 0 where there is no value; and the forward pass it came from."""
+    forward = critic.predict(episodes)
+    there = table(forward[0], torch.ones_like(forward[1]), *shape) > 0
+    return scale.values(table(*forward, *shape), there), forward
+
+
+def loss(forward: Forward, target: Array, scale: Scale) -> tuple[Tensor, dict[str, float]]:
+    """Return L_V = 1/(2P) sum_p (x_p - x(target_p))^2 over the P points that have a target, and the critic's health."""
+    reading, output = forward
+    wanted = torch.from_numpy(target).float().to(reading.ids.device)
+    goal = wanted[reading.episode, reading.slot.clamp(max=wanted.shape[1] - 1), reading.agent]
+    keep = (reading.slot < wanted.shape[1]) & ~goal.isnan()
+    output, goal = output[keep], goal[keep]
+    found = scale.mean + scale.deviation * output.detach() if scale.on else output.detach()
+    scale.observe(goal)
+    made = value_loss(output, scale.outputs(goal)) / max(len(goal), 1)
+    health = {"explained_variance": explained_variance(found, goal), "calibration": calibration(found, goal)}
+    return made, {"loss": float(made.detach()), **health}
+
+
+class Alarm:
+    """Counts updates in a row in which the critic explained nothing though there was something to explain."""
+
+    def __init__(self) -> None:
+        self.silent = 0
+
+    def hear(self, explained: float) -> bool:
+        """Return whether the critic is dead by now."""
+        self.silent = 0 if explained > 0 else self.silent + 1
+        return self.silent >= DEAD_AFTER
