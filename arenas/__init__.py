@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any
 
 from arenas import bridges
+from arenas.commons import Commons
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
 from arenas.guess_who import GuessWho
@@ -15,24 +16,31 @@ from arenas.hidden_profile import HiddenProfile
 from arenas.lewis import Lewis
 from arenas.matrix import Matrix
 from arenas.naming import Naming
+from arenas.negotiation import Negotiation
+from arenas.public_goods import PublicGoods
 from arenas.reconstruction import Reconstruction
 from arenas.reference import Reference
 from arenas.relay import Relay
 from arenas.speaker_listener import SpeakerListener
 from arenas.spec import ReplySpec
 from arenas.switch_riddle import SwitchRiddle
+from arenas.undercover import Undercover
 
 ARENAS: dict[str, Callable[..., Arena]] = {
+    "commons": Commons,
     "guess_who": GuessWho,
     "hidden_profile": HiddenProfile,
     "lewis": Lewis,
     "matrix": Matrix,
     "naming": Naming,
+    "negotiation": Negotiation,
+    "public_goods": PublicGoods,
     "reconstruction": Reconstruction,
     "reference": Reference,
     "relay": Relay,
     "speaker_listener": SpeakerListener,
     "switch_riddle": SwitchRiddle,
+    "undercover": Undercover,
 }
 """Name -> class. Add your own: `arenas.ARENAS["mine"] = Mine`."""
 

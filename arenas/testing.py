@@ -157,6 +157,7 @@ def _check_stage(arena: Arena) -> None:
             require(
                 arena, text == arena.view(agent), f"view({agent!r}) changes when asked twice; draw in lay() or deal()"
             )
+        _check_words(arena, text)
         _check_spec(arena, agent)
         seen = arena.observe(agent)
         require(
@@ -166,6 +167,13 @@ def _check_stage(arena: Arena) -> None:
         )
     with blame(arena, "hidden()", "it must work in every stage"):
         arena.state()
+        _check_words(arena, arena.hidden())
+
+
+def _check_words(arena: Arena, text: str) -> None:
+    """Where talk is free, `encode` forgives words that are not in the vocabulary; views may not have any."""
+    foreign = [word for word in text.split() if word not in arena.vocabulary]
+    require(arena, not foreign, f"add {', '.join(map(repr, foreign[:1]))} to the arena's words")
 
 
 def _check_copy(arena: Arena) -> None:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
+    "commons": [
+        {},
+        {"months": 3, "step": 1, "talk": 1},
+        {"agents": 3, "stock": 60, "months": 4, "talk": 2},
+        {"agents": 2, "stock": 12, "months": 2, "step": 3},
+        {"agents": 10, "stock": 50, "months": 1, "talk": 3},
+    ],
     "guess_who": [
         {},
         {"attributes": 3, "values": 3, "rounds": 6, "price": 0.02},
@@ -31,6 +38,13 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {},
         {"agents": 10, "names": 10, "rounds": 20, "graph": "ring", "miss": -0.5},
         {"agents": 2, "names": 2, "rounds": 1, "graph": "chain"},
+    ],
+    "negotiation": [{}, {"turns": 2, "words": 4}, {"turns": 0}, {"turns": 5, "words": 1}, {"turns": 1}],
+    "public_goods": [
+        {},
+        {"players": 3, "endowment": 10, "multiplier": 2.5, "rounds": 2, "talk": 0},
+        {"players": 2, "endowment": 3, "multiplier": 1.5, "rounds": 3, "step": 1, "talk": 1},
+        {"players": 6, "rounds": 1, "step": 20},
     ],
     "reconstruction": [
         {},
@@ -72,6 +86,12 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"size": 5, "landmarks": 3, "horizon": 2, "scattered": True},
     ],
     "switch_riddle": [{}, {"n": 2}, {"n": 4}, {"n": 3, "days": 3}, {"n": 6, "days": 9}],
+    "undercover": [
+        {},
+        {"players": 6, "words": 3},
+        {"players": 3, "rounds": 2},
+        {"players": 4, "rounds": 3, "words": 5},
+    ],
 }
 CASES: Final = [(name, options) for name, several in SETTINGS.items() for options in several]
 

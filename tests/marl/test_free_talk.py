@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -17,6 +19,7 @@ from marl.rollout import Plan, collect, fork, replay
 from marl.study import lexicon, traffic
 from marl.transcript import EOS, trace
 from protocols.envelope import Kind
+from tests.marl.conftest import marl
 from tests.marl.worlds import NOISY, STORMY, lm_for, one, raw, seated, world
 
 ANYTHING: Final = st.text(max_size=50) | st.lists(
@@ -113,3 +116,18 @@ def test_what_may_be_said_is_told() -> None:
     assert say(("m0",), 1, free=9).describe() == "says anything of at most 9 characters"
     both = ReplySpec((("public", "side"), ("m0",)), "say", 2, ("public", "side"), 9)
     assert both.describe() == "says anything of at most 9 characters after the name of a channel: public|side"
+
+
+def test_the_commands_bear_free_talk(make_run: Callable[..., Path]) -> None:
+    run = make_run("negotiation", "scenario.arena.turns=2")
+    assert "negotiator_0" in (run / "report.html").read_text()
+    line = "I'd like the [b]hats[/b] <eos>"
+    played = marl("play", run, "--seat", "negotiator_0=human", "--greedy", stdin=f"{line}\n0 0 0\n")
+    assert played.code == 0, played.err
+    assert line in played.out
+    forked = marl("fork", run, "--say", "I would like the hats")
+    assert forked.code == 0, forked.err
+    assert "I would like the hats" in forked.out
+    long = marl("fork", run, "--say", "hats " * 50)
+    assert long.code == 2
+    assert "--say: negotiator_0 says anything of at most 200 characters, in one line" in long.err

@@ -1,0 +1,209 @@
+"""Commons: fishers share a lake, may talk, and choose at once how much to catch; what is left doubles, or collapses.
+
+Each month everyone may say something, if there is `talk`, then catches 0 to its fair share of a full lake (stock /
+agents). Who asks for more fish together than there are gets them in proportion. Of fewer than 5 fish left none come
+back, and the game is over; else they double, up to the full lake, and everyone is shown what each took. The last month
+is known to be the last. A catch is paid in fair shares of a full lake: 20 fish of 100 pay each of five fishers 1. (The
+fishery of GovSim, Piatti et al. 2024, whose constants are the defaults; there what is over-asked for is dealt out at
+random, catches are whole fish, `step = 1`, and the fishers talk after each month's catch.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import ClassVar, Final
+
+import numpy as np
+
+from arenas.core import Anchors, Arena, Outcome
+from arenas.errors import ArenaError
+from arenas.scripted import Memory, Script
+from arenas.spec import ReplySpec, Words, choose, say, symbols
+
+COLLAPSE: Final = 5
+GROWTH: Final = 2
+FREE: Final = 200
+TALK: Final = ("take", "each", "more", "less", "all", "yes", "no")
+
+
+def regrown(left: int, full: int) -> int:
+    """Return how many fish there are a month after so many were left; 0 if the lake collapsed."""
+    return 0 if left < COLLAPSE else min(GROWTH * left, full)
+
+
+def caught(asked: Sequence[int], stock: int) -> list[float]:
+    """Return each one's catch: what it asked for, or its part of the stock where that is not enough for all."""
+    enough = min(1.0, stock / max(sum(asked), 1))
+    return [each * enough for each in asked]
+
+
+@lru_cache(maxsize=1 << 16)
+def plan(months: int, stock: int, full: int, step: int) -> tuple[int, int]:
+    """Return the most fish that can be caught in so many months, and how many of them in the first (the fewest)."""
+    if not months or not stock:
+        return 0, 0
+    wholes = range(0, stock + step, step)
+    totals = [min(asked, stock) + plan(months - 1, regrown(stock - asked, full), full, step)[0] for asked in wholes]
+    return max(totals), wholes[totals.index(max(totals))]
+
+
+@lru_cache(maxsize=1 << 16)
+def expected(months: int, stock: int, full: int, step: int, agents: int) -> float:
+    """Return how many fish are caught in so many months if everyone asks for a random amount."""
+    if not months or not stock:
+        return 0.0
+    return sum(
+        chance * (min(asked, stock) + expected(months - 1, regrown(stock - asked, full), full, step, agents))
+        for asked, chance in asked_at_random(full // agents, step, agents).items()
+    )
+
+
+@lru_cache
+def greed_dominates(agents: int, full: int, step: int) -> bool:
+    """Say whether to take the most is the only best reply in every month if everyone will take the most in the next.
+
+    Whatever the stock, and whatever the others ask for; where they ask for nothing, other amounts may be as good as the
+    most, but not nothing. What is left grows, and is then shared equally.
+    """
+    most = full // agents
+    stock = np.arange(COLLAPSE, full + 1)[:, None, None]
+    others = np.arange(0, most * (agents - 1) + 1, step)[:, None]
+    mine = np.arange(0, most + 1, step)
+    asked = mine + others
+    left = np.maximum(stock - asked, 0)
+    grown = np.where(left < COLLAPSE, 0, np.minimum(GROWTH * left, full))
+    worth = mine * np.minimum(1.0, stock / np.maximum(asked, 1)) + grown / agents
+    ahead = worth[..., -1:] - worth[..., :-1]  # [stock, others, mine]
+    return bool((ahead[:, 1:] > 1e-9).all() and (ahead[:, 0] > -1e-9).all() and (ahead[:, 0, 0] > 1e-9).all())
+
+
+@lru_cache
+def asked_at_random(most: int, step: int, agents: int) -> dict[int, float]:
+    """Return the distribution of the sum of everyone's uniformly random amounts."""
+    chances = {0: 1.0}
+    amounts = range(0, most + step, step)
+    for _ in range(agents):
+        after: dict[int, float] = {}
+        for asked, chance in chances.items():
+            for amount in amounts:
+                after[asked + amount] = after.get(asked + amount, 0.0) + chance / len(amounts)
+        chances = after
+    return chances
+
+
+def survival(asked: Sequence[int], full: int = 100) -> int:
+    """Return GovSim's survival time: in how many months there were fish, given what all asked for in each."""
+    stock, months = full, 0
+    for total in asked:
+        if not stock:
+            break
+        months, stock = months + 1, regrown(stock - min(total, stock), full)
+    return months
+
+
+def equality(returns: Sequence[float]) -> float:
+    """Return 1 - Gini = 1 - sum_ij |x_i - x_j| / (2 n sum_i x_i); 1 where nobody has anything (Perolat et al. 2017)."""
+    total = sum(returns)
+    apart = sum(abs(a - b) for a in returns for b in returns)
+    return 1.0 - apart / (2 * len(returns) * total) if total else 1.0
+
+
+class Commons(Arena):
+    """So many agents and months; catches are multiples of `step`; messages have at most `talk` words, 0 for no talk."""
+
+    metadata = Arena.metadata | {"name": "commons_v0", "is_parallelizable": True}
+    cases = 1  # nothing is drawn
+    ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"months": (1, 24), "talk": (0, 3)}
+
+    def __init__(self, agents: int = 5, stock: int = 100, months: int = 12, step: int = 5, talk: int = 0) -> None:
+        if agents < 2 or not 1 <= months <= 60 or step < 1 or talk < 0:
+            raise ArenaError(
+                "commons needs agents >= 2, 1 to 60 months, step >= 1 and talk >= 0, "
+                f"not {agents=}, {months=}, {step=}, {talk=}"
+            )
+        if not 2 * COLLAPSE <= stock <= 200 or stock % (agents * step):
+            raise ArenaError(
+                f"commons needs a stock of {2 * COLLAPSE} to 200 fish, a multiple of agents * step = {agents * step}, "
+                f"not {stock=}"
+            )
+        self.full, self.months, self.unit, self.talk = stock, months, step, talk
+        self.tags = ("mixed", "planning", *(("communication",) if talk else ()))
+        self.amounts = tuple(map(str, range(0, stock // agents + step, step)))
+        talks = (say((*self.amounts, *TALK), talk, 0, free=FREE),) if talk else ()
+        fishers = symbols("fisher_", agents)
+        numbers = map(str, range(max(stock, months) + 1))
+        heard = months * (agents - 1) * (2 + talk)
+        super().__init__(
+            dict.fromkeys(fishers, (*talks, choose(self.amounts))),
+            ("month", "stock", "took", *numbers),
+            view_words=heard + agents + 8,
+        )
+
+    def lay(self, case: int) -> None:
+        """Begin with a full lake."""
+        self.month, self.stock, self.talking = 1, self.full, self.talk > 0
+        self.took: Words = ()
+
+    def acting(self) -> tuple[str, ...]:
+        """All at once."""
+        return tuple(self.possible_agents)
+
+    def spec(self, agent: str) -> ReplySpec:
+        """First a message, if there is talk; then a catch."""
+        return self.replies[agent][0 if self.talking else -1]
+
+    def view(self, agent: str) -> str:
+        """What everyone took last month, in seat order; the month, and how many fish there are."""
+        now = f"month {self.month} stock {self.stock}"
+        if self.talk and not self.talking:
+            return now
+        return " ".join([*(("took", *self.took) if self.took else ()), now])
+
+    def resolve(self, replies: Mapping[str, Words]) -> Outcome:
+        """Talk pays nothing; a catch pays, and shrinks the stock."""
+        if self.talking:
+            self.talking = False
+            return Outcome()
+        self.took = tuple(replies[agent][0] for agent in self.possible_agents)
+        asked = [int(amount) for amount in self.took]
+        fair = self.full / len(asked)
+        paid = [catch / fair for catch in caught(asked, self.stock)]
+        self.stock = regrown(self.stock - min(sum(asked), self.stock), self.full)
+        self.month += 1
+        self.talking = self.talk > 0
+        over = not self.stock or self.month > self.months
+        return Outcome(dict(zip(self.possible_agents, paid, strict=True)), done=over)
+
+    def hidden(self) -> str:
+        """Nothing is hidden: the number of fish, for the critic to see it at once."""
+        return f"stock {self.stock}"
+
+    def anchors(self) -> Anchors:
+        """Random play and the optimum by dynamic programming over the stock; silent = full, and greed for equilibrium.
+
+        How much to catch can be agreed in training, without a message. Where `greed_dominates`, rational play ends at
+        once: from the last month back everyone takes the most, as nobody will leave anything later. Then each gets its
+        fair share of the first month, and that is the only (subgame perfect) equilibrium.
+        """
+        agents = len(self.possible_agents)
+        full = plan(self.months, self.full, self.full, self.unit)[0] / self.full
+        random = expected(self.months, self.full, self.full, self.unit, agents) / self.full
+        greed = 1.0 if self.months == 1 or greed_dominates(agents, self.full, self.unit) else None
+        return Anchors(random, full, full, greed, None if greed is None else (greed,) * agents)
+
+    def scripts(self) -> Mapping[str, Script]:
+        """Everyone takes its part of the best plan, and nobody talks; or everyone takes the most."""
+        known: dict[str, Script] = {"silent": self._planned, "full": self._planned}
+        return known | ({} if self.anchors().equilibrium is None else {"equilibrium": self._greedy})
+
+    def _planned(self, memory: Memory) -> Words:
+        if memory.spec.kind == "say":
+            return ()
+        month, stock = int(memory.view[-3]), int(memory.view[-1])
+        units = plan(self.months + 1 - month, stock, self.full, self.unit)[1] // self.unit
+        share, rest = divmod(units, len(self.possible_agents))
+        return (str(self.unit * (share + (self.possible_agents.index(memory.agent) < rest))),)
+
+    def _greedy(self, memory: Memory) -> Words:
+        return () if memory.spec.kind == "say" else (self.amounts[-1],)
