@@ -108,11 +108,13 @@ def train(
         note(f"stopped{_reached(folder)}; go on with: marl train {shlex.quote(str(config.out))}")
         raise typer.Exit(130) from None
     except FloatingPointError as error:
-        raise UserError(f"{error}: a smaller algorithm.lr may help") from None
+        raise UserError(f"{error}{_reached(folder)}: a smaller algorithm.lr may help") from None
     seconds = summary["training_seconds"]
     note(
         f"{summary['arena']}: {summary['updates']} updates, {summary['episodes']} episodes, {seconds:.0f} s of training"
     )
+    if summary["critic_dead"]:
+        note("the critic explained nothing in its last updates: try value_norm, another critic_lr, or no critic")
     OUT.print(scores(summary["evaluation"], ", ".join(["this run", *(f"{name} closed" for name in summary["closed"])])))
     _report(folder)
 

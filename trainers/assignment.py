@@ -78,7 +78,7 @@ class Assignment:
             return np.zeros((size, count + 1, agents)), None
         with torch.set_grad_enabled(self.config.minibatches == 1):
             table, forward = values.read(self.critic, episodes, (size, count + 1, agents), self.scale)
-        return finite(table, f"the critic's values in update {update}"), forward
+        return finite(table, f"the critic's values in update {update}", episodes), forward
 
     def _baseline(self, episodes: Sequence[Episode], book: Ledger) -> Array:
         if self.config.credit == "group":

@@ -59,7 +59,8 @@ class Mappo(Trainer):
         """
         cfg = self.config
         book = credit.ledger(episodes, cfg.gamma, cfg.reward_sharing)
-        finite(book.rewards, f"the rewards of update {self.version + 1}")
+        finite(book.rewards, f"the rewards of update {self.version + 1}", episodes)
+        self.policy_step.names = [episode.log.episode for episode in episodes]
         self.policy_step.charge(episodes, book, self.seats)
         assigned = self.assignment.assign(episodes, book, self.version + 1)
         advantage = assigned.credit.advantage

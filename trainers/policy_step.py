@@ -36,6 +36,7 @@ class PolicyStep:
         self.config, self.policies, self._step = config, policies, step
         self.clip = Clip(config.clip_low, config.clip_high, config.dual_clip)
         self.references = {name: deepcopy(lm).eval() for name, lm in policies.items()} if config.kl else {}
+        self.names: list[str] = []  # of the update's episodes, for errors
         self.steered = dict.fromkeys(policies, 0.0)  # log of the factor that holds the entropy at its target
 
     def __call__(self, name: str, batch: Batch) -> Metrics:
@@ -59,6 +60,10 @@ class PolicyStep:
                 apart = divergence(logp, self.reference(name, micro), micro.logp_old[at])
                 loss = loss + cfg.kl * (w * apart).sum()
                 total["divergence"] += float((w * apart.detach()).sum())
+            if not loss.isfinite():
+                wrong = micro.episode[:, None].expand_as(at)[at][~(logp + entropy).isfinite()].tolist()
+                where = f" in episode {self.names[wrong[0]]}" if wrong and self.names else ""
+                raise FloatingPointError(f"the loss of {name} is {float(loss.detach())}{where}")
             loss.backward()  # type: ignore[no-untyped-call]
             total["loss"] += float(loss.detach())
             total["entropy"] += float(entropy.detach().sum()) / n

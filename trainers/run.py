@@ -248,6 +248,7 @@ class Run:
             "updates": self.trainer.version,
             "episodes": self.trainer.version * self.config.episodes,
             "training_seconds": round(self.seconds, 3),
+            "critic_dead": self.trainer.assignment.alarm.dead,
             "evaluation": self.result,
             **({"league": self.selfplay.league.summary()} if self.selfplay else {}),
         }

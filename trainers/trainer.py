@@ -36,10 +36,14 @@ def side_by_side(steps: Sequence[Callable[[], Metrics]]) -> list[Metrics]:
         return [future.result() for future in [pool.submit(step) for step in steps]]
 
 
-def finite(array: NDArray[np.float64], what: str) -> NDArray[np.float64]:
-    """Return the array; raises FloatingPointError if it is not finite: nan must not pass for "not scored"."""
-    if not np.isfinite(array).all():
-        raise FloatingPointError(f"{what} are not finite")
+def finite(array: NDArray[np.float64], what: str, episodes: Sequence[Episode]) -> NDArray[np.float64]:
+    """Return the array [E, ...]; raises FloatingPointError, which names the first episode with a number that is none.
+
+    nan must not pass for "not scored".
+    """
+    fine = np.isfinite(array).reshape(len(array), -1).all(1)
+    if not fine.all():
+        raise FloatingPointError(f"{what} are not finite in episode {episodes[int(fine.argmin())].log.episode}")
     return array
 
 

@@ -92,4 +92,9 @@ class Alarm:
     def hear(self, explained: float) -> bool:
         """Return whether the critic is dead by now."""
         self.silent = 0 if explained > 0 else self.silent + 1
+        return self.dead
+
+    @property
+    def dead(self) -> bool:
+        """Whether the critic has explained nothing for too long."""
         return self.silent >= DEAD_AFTER
