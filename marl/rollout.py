@@ -47,9 +47,9 @@ class Plan:
     salt: int = 0
 
 
-async def play(world: World, bus: Bus, plan: Plan, run: str = RUN) -> Episode:
-    """Play one episode: an agent task for each seat, and the referee. `run` keeps forks of one log apart on one bus."""
-    log = Log(
+def header(world: World, plan: Plan) -> Log:
+    """Return the log of a planned episode before anything has happened."""
+    return Log(
         plan.episode,
         plan.seed,
         world.scenario.wire,
@@ -58,6 +58,14 @@ async def play(world: World, bus: Bus, plan: Plan, run: str = RUN) -> Episode:
         plan.greedy,
         [intervention.model_dump(mode="json") for intervention in plan.do],
     )
+
+
+async def play(world: World, bus: Bus, plan: Plan, run: str = RUN, log: Log | None = None) -> Episode:
+    """Play one episode: an agent task for each seat, and the referee. `run` keeps forks of one log apart on one bus.
+
+    Who wants to read along gives the `log`, as `header` makes it.
+    """
+    log = header(world, plan) if log is None else log
     for intervention in plan.do:
         intervention.check(world)
     arena = world.borrow()
