@@ -106,6 +106,13 @@ def test_the_arena_of_contributing_is_sound_and_short() -> None:
     assert anchors.full == min(max(paid[case, a, b] for a in places for b in places) for case in range(9))
 
 
+def test_every_test_that_holds_off_a_pitfall_exists() -> None:
+    named = re.findall(r"`(tests/\S+\.py)::(\w+)`", (ROOT / "docs/pitfalls.md").read_text())
+    assert len(named) > 27
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / file).read_text(), f"docs/pitfalls.md names {file}::{test}"
+
+
 def anchor(heading: str) -> str:
     """Return the anchor that a heading gets where the pages are shown."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")

@@ -104,6 +104,7 @@ class AlgorithmConfig(BaseModel):
     message_entropy: EntropyConfig | None = Field(default=None, description="of what is said, if not as of moves")
     kl: float = Field(default=0.0, ge=0, description="weight of the divergence from the policies of the start")
     kl_in: Literal["loss", "reward"] = "loss"
+    kl_on: Literal["all", "said"] = Field(default="all", description="all replies, or messages alone")
     behaviour_cap: float | None = Field(default=None, gt=0, description="truncates importance weights of stale replies")
     stalest: int | None = Field(default=None, ge=0, description="updates after which replies are not trained any more")
     order: Literal["together", "one_by_one"] = "together"

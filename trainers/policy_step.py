@@ -57,7 +57,7 @@ class PolicyStep:
             bonus = self.bonus(name, entropy.detach(), lm.masks[micro.mask_rows[at]].sum(-1).log(), micro.said[at])
             loss = policy.loss - (w * bonus * entropy).sum()
             if self.references and cfg.kl_in == "loss":
-                apart = divergence(logp, self.reference(name, micro), micro.logp_old[at])
+                apart = divergence(logp, self.reference(name, micro), micro.logp_old[at]) * self.concerned(micro)
                 loss = loss + cfg.kl * (w * apart).sum()
                 total["divergence"] += float((w * apart.detach()).sum())
             if not loss.isfinite():
@@ -111,6 +111,11 @@ class PolicyStep:
             share = entropy / float(most.log().mean())
             self.steered[name] = float(np.clip(self.steered[name] + 0.3 * (target - share), -5.0, 5.0))
 
+    def concerned(self, batch: Batch) -> Tensor:
+        """Return 1 for trained tokens [N] that pay for divergence, 0 for others."""
+        at = batch.trained
+        return (batch.said[at] if self.config.kl_on == "said" else at[at]).float()
+
     @torch.no_grad()
     def reference(self, name: str, batch: Batch) -> Tensor:
         """Return the log-probabilities [N] of the trained tokens under the policy of the start."""
@@ -140,10 +145,10 @@ class PolicyStep:
         for name, lm in self.policies.items():
             batch = collate(lm, episodes, [seat for seat, policy in seats.items() if policy == name], nothing)
             at = batch.trained
-            apart = (batch.logp_old[at] - self.reference(name, batch)).double().cpu().numpy()
+            apart = (batch.logp_old[at] - self.reference(name, batch)) * self.concerned(batch)
             e = batch.episode[:, None].expand_as(batch.turn)[at].cpu().numpy()
             k = batch.turn[at].cpu().numpy()
-            np.subtract.at(book.rewards, (e, k, book.actor[e, k]), self.config.kl * apart)
+            np.subtract.at(book.rewards, (e, k, book.actor[e, k]), self.config.kl * apart.double().cpu().numpy())
 
     def one_by_one(self, batches: Mapping[str, Batch], book: Ledger, seed: int) -> Metrics:
         """Step agent after agent in a drawn order, each weighed by what the steps before did to the joint move.

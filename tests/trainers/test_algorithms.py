@@ -11,7 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from marl.batch import collate
+from marl.batch import Batch, collate
 from marl.credit import ledger
 from marl.episode import Episode
 from marl.errors import UserError
@@ -259,3 +259,81 @@ def test_the_others_replies_are_drawn_from_the_policy() -> None:
             share = found[e][k].count(turn.sample.text) / 200
             p = float(np.exp(turn.sample.logprobs[0]))
             assert abs(share - p) < 4 * (p * (1 - p) / 200) ** 0.5 + 1e-9
+
+
+def test_divergence_may_be_that_of_messages_alone() -> None:
+    here, models, episodes = chatted("chat, all effects", models=1)
+    made = noting(here, models, kl=1.0, kl_on="said")
+    batch = collate(models["p0"], episodes, here.agents, np.zeros((len(episodes), 99)))
+    assert made.policy_step.concerned(batch).bool().tolist() == batch.said[batch.trained].tolist()
+    said = {turn.spec.kind for episode in episodes for turn in episode.turns}
+    assert said == {"say", "move"}
+    assert 0 < float(made.policy_step.concerned(batch).mean()) < 1
+
+
+def test_messages_may_have_an_entropy_bonus_of_their_own() -> None:
+    here, models, _ = chatted("chat, all effects", models=1)
+    made = noting(
+        here, models, entropy={"random": 0.1, "settled": 0.1}, message_entropy={"random": 0.5, "settled": 0.5}
+    )
+    entropy, most = torch.tensor([0.2, 0.2]), torch.tensor([0.7, 0.7])
+    bonus = made.policy_step.bonus("p0", entropy, most, torch.tensor([True, False]))
+    assert bonus.tolist() == pytest.approx([0.5, 0.1])
+
+
+def test_a_target_steers_the_entropy_bonus_up_below_it_and_down_above() -> None:
+    here, models, episodes = chatted(models=1)
+    factors = {}
+    for target in (0.01, 0.99):
+        made = noting(here, models, entropy={"random": 0.1, "settled": 0.1, "target": target})
+        made.update(episodes)
+        factors[target] = made.policy_step.steered["p0"]
+    assert factors[0.01] < 0 < factors[0.99]
+
+
+def test_the_second_agent_is_weighed_by_what_the_first_has_become() -> None:
+    """HAPPO's factor, worked out from the log-probabilities before and after the first agent's step."""
+    here, models, episodes = chatted(models=2, count=8)
+    made = trainer(here, models, Moving, order="one_by_one", lr=0.05, normalise=False)
+    seen: list[tuple[str, Batch]] = []
+    step = made.policy_step
+    book = ledger(episodes, 1.0)
+    ones = np.where(book.actor >= 0, 1.0, np.nan)
+    batches = {name: collate(lm, episodes, made.seats_of(name), ones) for name, lm in models.items()}
+    original = type(step).__call__
+
+    class Watched(type(step)):  # type: ignore[misc]
+        def __call__(self, name: str, batch: Batch) -> Any:
+            seen.append((name, batch))
+            return original(self, name, batch)
+
+    step.__class__ = Watched
+    step.one_by_one(batches, book, 1)
+    (first, _), (second, weighed) = seen
+    before = batches[first]
+    with torch.no_grad():
+        now = models[first].score(before.ids, before.trained, before.mask_rows[before.trained]).logp
+    change: dict[tuple[int, int], float] = {}
+    for e, k, d in zip(
+        before.episode[:, None].expand_as(before.turn)[before.trained].tolist(),
+        before.turn[before.trained].tolist(),
+        (now - before.logp_old[before.trained]).tolist(),
+        strict=True,
+    ):
+        stage = (e, episodes[e].turns[k].stage)
+        change[stage] = change.get(stage, 0.0) + d
+    at = weighed.trained
+    e = weighed.episode[:, None].expand_as(weighed.turn)[at].tolist()
+    stages = [episodes[i].turns[k].stage for i, k in zip(e, weighed.turn[at].tolist(), strict=True)]
+    expected = [float(np.exp(change[i, s])) for i, s in zip(e, stages, strict=True)]
+    assert weighed.advantage[at].tolist() == pytest.approx(expected, rel=1e-4)
+    assert {first, second} == set(models)
+    assert max(abs(value - 1) for value in expected) > 1e-3
+
+
+def test_the_critic_shares_no_weight_with_a_policy() -> None:
+    here, models, _ = chatted(models=1)
+    made = trainer(here, models)
+    assert made.critic is not None
+    policy = {p.data_ptr() for p in models["p0"].parameters()}
+    assert not policy & {p.data_ptr() for p in made.critic.parameters()}
