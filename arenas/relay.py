@@ -98,7 +98,7 @@ class Relay(Arena):
     def __init__(
         self,
         states: int = 4,
-        alphabet: int = 4,
+        alphabet: int = 6,
         length: int = 1,
         relays: int = 1,
         graph: str | Sequence[Sequence[str]] = "chain",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any, Final
 
 import numpy as np
@@ -19,13 +20,18 @@ SAMPLE: Final = 256
 
 
 def plans(world: World, seats: Seats, seed: int, episodes: int = SAMPLE) -> list[Plan]:
-    """Plan greedy episodes: each deal of each split once if they can be counted, else `episodes` drawn ones."""
+    """Plan greedy episodes: each deal of each split once if they can be counted, else `episodes` drawn ones.
+
+    Where channels or interventions draw too, each deal is played again until there are `episodes` of a split.
+    """
     seed = key(seed, "evaluation")
     splits = world.arena.splits()
+    chance = bool(world.scenario.interventions) or any(channel.effects for channel in world.channels.values())
     if splits and sum(map(len, splits.values())) <= MOST_CASES:
         return [
-            Plan(f"eval-{split}-{case}", seats, seed, {"case": case, "split": split}, greedy=True)
+            Plan(f"eval-{split}-{case}{f'-{again}' * (again > 0)}", seats, seed, {"case": case, "split": split}, True)
             for split, cases in splits.items()
+            for again in range(max(ceil(episodes / len(cases)), 1) if chance else 1)
             for case in cases
         ]
     return [

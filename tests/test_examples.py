@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 import arenas
+from marl.scenario import World
 from trainers.run import RunConfig
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+CONFIGURATIONS = sorted(EXAMPLES.glob("*.toml"))
 
 
 def load(name: str) -> Any:
@@ -72,6 +74,25 @@ def test_the_main_job_is_a_configuration_whose_agents_can_succeed() -> None:
     assert anchors.full == 1.0
     assert anchors.silent is not None
     assert anchors.silent < 0.2
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.name)
+def test_configurations_are_of_worlds_in_which_something_can_be_learned(path: Path) -> None:
+    config = RunConfig.model_validate(tomllib.loads(path.read_text()))
+    assert config.out == Path("runs") / path.stem
+    known = World(config.scenario).anchors
+    assert known.random < known.full
+
+
+def test_what_the_comments_of_the_configurations_say() -> None:
+    relay, walk = (
+        RunConfig.model_validate(tomllib.loads((EXAMPLES / f"{name}.toml").read_text())).scenario
+        for name in ("relay", "speaker_listener")
+    )
+    losses = [effect.model_dump() for edge in ("edge_0", "edge_1") for effect in relay.channels[edge].effects]
+    assert losses == [{"type": "loss", "p": 0.1}] * 2
+    anchors = walk.arena.make().anchors()
+    assert (round(anchors.silent, 2), round(anchors.full, 2)) == (-4.56, -1.67)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

@@ -22,7 +22,10 @@ def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/lewis.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     episodes: Annotated[
-        int, typer.Option(min=1, help="Episodes for an arena whose deals cannot be counted; otherwise each deal once.")
+        int,
+        typer.Option(
+            min=1, help="Episodes where deals cannot be counted, or channels have effects; otherwise each deal once."
+        ),
     ] = 256,
     seed: Annotated[int | None, typer.Option(help="Seed of the episodes; the run's own unless given.")] = None,
     close: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,27 @@ def test_each_deal_of_each_split_is_played_once_and_greedily() -> None:
     assert all(plan.deal["case"] in splits[plan.deal["split"]] for plan in plans)
     assert all(plan.greedy for plan in plans)
     assert len({plan.episode for plan in plans}) == len(plans) == 9
+
+
+LOSSES: list[dict[str, Any]] = [
+    {"channel": [{"type": "loss", "p": 0.5}]},
+    {"interventions": [{"type": "drop", "p": 0.5}]},
+]
+
+
+@pytest.mark.parametrize("losses", LOSSES, ids=str)
+def test_where_messages_may_be_lost_each_deal_is_played_equally_often_and_draws_anew(losses: dict[str, Any]) -> None:
+    here = world("lewis", **losses)
+    plans = evaluate.plans(here, random_seats(here), seed=1, episodes=30)
+    assert [plan.deal["case"] for plan in plans] == [0, 1, 2, 3] * 8
+    assert len({plan.episode for plan in plans}) == len(plans)
+    code = {
+        "sender_0": Scripted(lambda heard, spec: f"m{heard[-1].body[-1]}"),
+        "receiver_0": Scripted(lambda heard, spec: f"s{heard[0].body[-1]}" if len(heard) > 1 else "s0"),
+    }
+    scores = [episode.score for episode in evaluate.run(here, code, seed=1, episodes=30)]
+    assert {sum(scores[i::4]) for i in (1, 2, 3)}.isdisjoint({0.0, 8.0}), "lost in some of the episodes of a deal"
+    assert sum(scores[::4]) == 8.0
 
 
 def test_deals_that_are_too_many_to_count_are_drawn_from_seeds_that_training_does_not_use() -> None:
