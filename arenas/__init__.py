@@ -13,7 +13,10 @@ from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
 from arenas.guess_who import GuessWho
 from arenas.hidden_profile import HiddenProfile
+from arenas.kuhn import Kuhn
+from arenas.leduc import Leduc
 from arenas.lewis import Lewis
+from arenas.liars_dice import LiarsDice
 from arenas.matrix import Matrix
 from arenas.naming import Naming
 from arenas.negotiation import Negotiation
@@ -24,13 +27,19 @@ from arenas.relay import Relay
 from arenas.speaker_listener import SpeakerListener
 from arenas.spec import ReplySpec
 from arenas.switch_riddle import SwitchRiddle
+from arenas.tictactoe import TicTacToe
+from arenas.tiny_hanabi import TinyHanabi
+from arenas.trade_comm import TradeComm
 from arenas.undercover import Undercover
 
 ARENAS: dict[str, Callable[..., Arena]] = {
     "commons": Commons,
     "guess_who": GuessWho,
     "hidden_profile": HiddenProfile,
+    "kuhn": Kuhn,
+    "leduc": Leduc,
     "lewis": Lewis,
+    "liars_dice": LiarsDice,
     "matrix": Matrix,
     "naming": Naming,
     "negotiation": Negotiation,
@@ -40,6 +49,9 @@ ARENAS: dict[str, Callable[..., Arena]] = {
     "relay": Relay,
     "speaker_listener": SpeakerListener,
     "switch_riddle": SwitchRiddle,
+    "tictactoe": TicTacToe,
+    "tiny_hanabi": TinyHanabi,
+    "trade_comm": TradeComm,
     "undercover": Undercover,
 }
 """Name -> class. Add your own: `arenas.ARENAS["mine"] = Mine`."""

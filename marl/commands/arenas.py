@@ -65,6 +65,7 @@ def _description(name: str, arena: Arena) -> dict[str, Any]:
         "ranges": {parameter: list(limits) for parameter, limits in arena.ranges.items()},
         "deals": arena.cases or None,
         "anchors": {anchor: getattr(anchors, anchor) for anchor in ANCHORS},
+        "values": dict(zip(arena.replies, anchors.values, strict=True)) if anchors.values else None,
     }
 
 
@@ -105,7 +106,8 @@ def _page(name: str, about: dict[str, Any]) -> None:
     heading("Seats")
     for seat, replies in about["seats"].items():
         answer(f"  {seat} {'; or '.join(replies)}")
-    heading("Parameters")
+    if about["parameters"]:
+        heading("Parameters")
     for parameter, default in about["parameters"].items():
         limits = about["ranges"].get(parameter)
         answer(f"  {parameter} = {default}" + (f"  ({limits[0]} to {limits[1]})" if limits else ""))
@@ -113,6 +115,9 @@ def _page(name: str, about: dict[str, Any]) -> None:
     for anchor, label in ANCHORS.items():
         if about["anchors"][anchor] is not None:
             answer(f"  {label:<18} {number(about['anchors'][anchor])}")
+    if about["values"]:
+        each = ", ".join(f"{seat} {number(value)}" for seat, value in about["values"].items())
+        answer(f"  {'value of the game':<18} {each}")
     heading("Random play")
     world = build.world({"arena": {"name": name}}, name)
     (episode,) = collect(world, [Plan("random", dict.fromkeys(world.agents, Random()), 0)])

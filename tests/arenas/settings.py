@@ -25,7 +25,10 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"rounds": 0, "lookups": 0},
         {"points": 3, "length": 1, "price": 0.05},
     ],
+    "kuhn": [{}],
+    "leduc": [{}],
     "lewis": [{}, {"n": 3, "k": 2}, {"n": 2, "k": 1}, {"n": 5, "k": 2}, {"n": 30, "k": 7}],
+    "liars_dice": [{}, {"dice": 2, "faces": 3}, {"faces": 2}, {"dice": 5}],
     "matrix": [
         {},
         {"game": "prisoners_dilemma", "rounds": 3},
@@ -86,6 +89,9 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"size": 5, "landmarks": 3, "horizon": 2, "scattered": True},
     ],
     "switch_riddle": [{}, {"n": 2}, {"n": 4}, {"n": 3, "days": 3}, {"n": 6, "days": 9}],
+    "tictactoe": [{}],
+    "tiny_hanabi": [{}, {"game": "A"}, {"game": "B"}, {"game": "C"}, {"game": "D"}, {"game": "F"}],
+    "trade_comm": [{}, {"items": 3}, {"items": 2}],
     "undercover": [
         {},
         {"players": 6, "words": 3},

@@ -1,0 +1,89 @@
+"""Trading with talk: both players hold an item that the other does not see, say one word each, then both offer a trade.
+
+player_0 speaks first and player_1 hears it. An offer is what to give and what to get, as in "i3 i5"; both offers are
+made at once. Both players are paid 1 if each gives the item it holds and gets the one the other holds, else 0.
+(OpenSpiel's `trade_comm`, there played in turn with the first offer unseen.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+from arenas.core import Anchors, Arena, Outcome
+from arenas.errors import ArenaError
+from arenas.scripted import Memory, Script
+from arenas.spec import ReplySpec, Words, fill, say, symbols
+
+PLAYERS: Final = ("player_0", "player_1")
+
+
+class TradeComm(Arena):
+    """`items` kinds of items, and as many words to say. A case is a pair of items; both may hold the same."""
+
+    metadata = Arena.metadata | {"name": "trade_comm_v0"}
+    tags = ("cooperative", "communication")
+    ranges: ClassVar = {"items": (2, 100)}
+
+    def __init__(self, items: int = 10) -> None:
+        if not 2 <= items <= 1000:
+            raise ArenaError(f"trade_comm needs 2 to 1000 items, not {items=}")
+        self.cases = items**2
+        self.items = symbols("i", items)
+        talk, offer = say(symbols("m", items), 1), fill(self.items, self.items)
+        super().__init__(dict.fromkeys(PLAYERS, (talk, offer)), words=("item", "trade"))
+
+    def lay(self, case: int) -> None:
+        """Hand out both items."""
+        self.held = tuple(self.items[number] for number in divmod(case, len(self.items)))
+        self.said = 0
+
+    def acting(self) -> tuple[str, ...]:
+        """Both speak in turn, then offer at once."""
+        return PLAYERS if self.said == 2 else (PLAYERS[self.said],)
+
+    def spec(self, agent: str) -> ReplySpec:
+        """First a word, then an offer."""
+        return self.replies[agent][self.said == 2]
+
+    def view(self, agent: str) -> str:
+        """One's own item, and whether it is time to trade."""
+        return f"{'trade' if self.said == 2 else 'item'} {self.held[PLAYERS.index(agent)]}"
+
+    def resolve(self, replies: Mapping[str, Words]) -> Outcome:
+        """Pay both if the offers fit the items and each other."""
+        if self.said < 2:
+            self.said += 1
+            return Outcome()
+        fits = all(replies[player] == held for player, held in zip(PLAYERS, (self.held, self.held[::-1]), strict=True))
+        return Outcome(dict.fromkeys(PLAYERS, float(fits)), done=True)
+
+    def hidden(self) -> str:
+        """Both items."""
+        return " ".join(("item", *self.held))
+
+    def anchors(self) -> Anchors:
+        """Random offers fit once in items^4; talk tells everything.
+
+        Without talk each of n items of player_0 goes with at most one item it asks for, so at most n of the n^2 pairs
+        are traded; if both ask for what they hold, exactly the n equal pairs are.
+        """
+        n = len(self.items)
+        return Anchors(random=1 / n**4, silent=1 / n, full=1.0)
+
+    def scripts(self) -> Mapping[str, Script]:
+        """`silent`: ask for what one holds. `full`: word k for item k, and ask for what the other named."""
+        return {"silent": _silent, "full": _full}
+
+
+def _silent(memory: Memory) -> Words:
+    item = memory.view[1]
+    return ("m0",) if memory.spec.kind == "say" else (item, item)
+
+
+def _full(memory: Memory) -> Words:
+    item = memory.view[1]
+    if memory.spec.kind == "say":
+        return (f"m{item[1:]}",)
+    ((_, (said,)),) = memory.heard
+    return (item, f"i{said[1:]}")
