@@ -90,6 +90,8 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "name": "arena_v0", "is_parallelizable": False}
     tags: tuple[str, ...] = ()  # cooperative | competitive | mixed, communication, ...
+    open_text: bool = False  # views hold words that nobody declared: no model from scratch can read them
+    view_chars: int = 4096  # the most characters of an observation, for PettingZoo
     cases: int = 0  # the number of equally likely deals, where they can be counted
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {}
     """Parameters of generated arenas: name -> (lowest, highest). Whatever is chosen within all of them works."""
@@ -215,7 +217,7 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
     def observation_spaces(self) -> dict[str, spaces.Dict]:
         """The words as ids (0 pads), the same as text, and which actions are legal."""
         ids = spaces.Box(0, len(self.vocabulary), (self.view_words,), np.int64)
-        text = spaces.Text(min_length=0, max_length=4096, charset=_TEXT)
+        text = spaces.Text(min_length=0, max_length=self.view_chars, charset=_TEXT)
         return {
             agent: spaces.Dict(
                 {"observation": ids, "text": text, "action_mask": spaces.Box(0, 1, (int(space.n),), np.int8)}

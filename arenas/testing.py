@@ -163,7 +163,8 @@ def _check_stage(arena: Arena) -> None:
         require(
             arena,
             arena.observation_space(agent).contains(seen),
-            f"what {agent} sees does not fit its observation space; use printable ASCII and at most 4096 characters",
+            f"what {agent} sees does not fit its observation space; use printable ASCII and at most "
+            f"{arena.view_chars} characters",
         )
     with blame(arena, "hidden()", "it must work in every stage"):
         arena.state()
@@ -173,7 +174,7 @@ def _check_stage(arena: Arena) -> None:
 def _check_words(arena: Arena, text: str) -> None:
     """Where talk is free, `encode` forgives words that are not in the vocabulary; views may not have any."""
     foreign = [word for word in text.split() if word not in arena.vocabulary]
-    require(arena, not foreign, f"add {', '.join(map(repr, foreign[:1]))} to the arena's words")
+    require(arena, arena.open_text or not foreign, f"add {', '.join(map(repr, foreign[:1]))} to the arena's words")
 
 
 def _check_copy(arena: Arena) -> None:

@@ -289,6 +289,10 @@ class Run:
 
 def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = None) -> Mappo:
     """Build the policies from scratch, the critic, and the algorithm over them; `words` if not only the world's."""
+    if world.arena.open_text:
+        raise UserError(
+            f"{world.arena.name} shows free text, and a model from scratch has no words for it: choose another"
+        )
     size, words = config.policy, words or world.vocabulary
     seats = policy_names(config.sharing, world.agents)
     names = list(dict.fromkeys(seats.values()))
