@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -44,6 +45,14 @@ class Scores(NamedTuple):
 
     logp: Tensor  # [N] log-probability of each token under the reply's mask
     entropy: Tensor  # [N] entropy of the masked distribution it was drawn from, nats
+
+
+def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Return token ids [R, T], padded on the right with 0: causal attention never looks there."""
+    table = np.zeros((len(rows), max(map(len, rows))), np.int64)
+    for to, ids in zip(table, rows, strict=True):
+        to[: len(ids)] = ids
+    return torch.from_numpy(table).to(device)
 
 
 def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -141,6 +150,14 @@ class LanguageModel(nn.Module):
         logits: Tensor = self.model.get_output_embeddings()(hidden)
         return logits.float()
 
+    def states(self, ids: Tensor) -> Tensor:
+        """Return the last hidden states [B, T, d] over token ids [B, T], padded on the right, with gradients."""
+        trunk = self.model.base_model
+        if self.plain:
+            return hidden_states(trunk, ids, torch.arange(ids.shape[1], device=ids.device)[None])
+        states: Tensor = trunk(input_ids=ids, use_cache=False).last_hidden_state
+        return states
+
     def score(self, ids: Tensor, trained: Tensor, mask_rows: Tensor) -> Scores:
         """Score the trained tokens of a batch, with gradients.
 
@@ -151,13 +168,7 @@ class LanguageModel(nn.Module):
 
         log pi(a_t | s_t) = log softmax(logits within the mask)[a_t]; logits are computed at trained positions only.
         """
-        inputs = ids[:, :-1]
-        trunk = self.model.base_model
-        if self.plain:
-            hidden = hidden_states(trunk, inputs, torch.arange(inputs.shape[1], device=inputs.device)[None])
-        else:
-            hidden = trunk(input_ids=inputs, use_cache=False).last_hidden_state
-        at = hidden[trained[:, 1:]]  # what is known before a token predicts it
+        at = self.states(ids[:, :-1])[trained[:, 1:]]  # what is known before a token predicts it
         logits = self.logits(at).masked_fill(~self.masks[mask_rows], -torch.inf)
         logp = logits.log_softmax(-1)
         # 0 * -inf is nan, so forbidden tokens are taken out before the product.

@@ -22,6 +22,7 @@ from protocols import log
 from trainers.algorithm import AlgorithmConfig
 from trainers.entropy import EntropyConfig
 from trainers.run import RunConfig
+from trainers.shaping import ShapingConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -180,7 +181,13 @@ def rows(page: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize(
     ("model", "prefix"),
-    [(AlgorithmConfig, ""), (EntropyConfig, "entropy."), (LeagueConfig, "league."), (RunConfig, "")],
+    [
+        (AlgorithmConfig, ""),
+        (EntropyConfig, "entropy."),
+        (ShapingConfig, "shaping."),
+        (LeagueConfig, "league."),
+        (RunConfig, ""),
+    ],
 )
 def test_every_setting_is_listed_with_its_default(model: type[BaseModel], prefix: str) -> None:
     listed = rows("docs/training.md")

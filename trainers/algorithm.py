@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainers.entropy import EntropyConfig
+from trainers.shaping import ShapingConfig
 
 CriticScope = Literal["central", "joint", "own", "none"]
 CreditName = Literal[
@@ -107,6 +108,7 @@ class AlgorithmConfig(BaseModel):
     kl_on: Literal["all", "said"] = Field(default="all", description="all replies, or messages alone")
     behaviour_cap: float | None = Field(default=None, gt=0, description="truncates importance weights of stale replies")
     stalest: int | None = Field(default=None, ge=0, description="updates after which replies are not trained any more")
+    shaping: ShapingConfig = ShapingConfig()
     order: Literal["together", "one_by_one"] = "together"
     alternate: int = Field(default=0, ge=0, description="updates that one policy learns alone before the next; 0: all")
     frozen: tuple[str, ...] = Field(default=(), description="policies that do not learn")

@@ -26,6 +26,7 @@ from trainers import counterfactual, values
 from trainers.algorithm import AlgorithmConfig
 from trainers.assignment import Assigned, Assignment
 from trainers.policy_step import PolicyStep
+from trainers.shaping import Shaping
 from trainers.trainer import Metrics, Trainer, finite, side_by_side
 
 
@@ -48,7 +49,11 @@ class Mappo(Trainer):
         if critic is not None:
             self.optimizer("critic", critic, config.critic_lr)
         self.assignment = Assignment(config, critic, self.policies, self.seats, seed)
-        self.policy_step = PolicyStep(config, self.policies, self.step)
+        self.shaping = Shaping(config.shaping, self.policies, self.seats, key(seed, "shaping"))
+        for name, head in self.shaping.heads.items():
+            self.modules[f"belief {name}"] = head
+            self.optimizer(f"belief {name}", head, config.critic_lr)
+        self.policy_step = PolicyStep(config, self.policies, self.step, self.shaping)
 
     def update(self, episodes: Sequence[Episode]) -> Metrics:
         """One joint update from whole episodes.
@@ -60,7 +65,8 @@ class Mappo(Trainer):
         cfg = self.config
         book = credit.ledger(episodes, cfg.gamma, cfg.reward_sharing)
         finite(book.rewards, f"the rewards of update {self.version + 1}", episodes)
-        self.policy_step.names = [episode.log.episode for episode in episodes]
+        self.policy_step.episodes = episodes
+        metrics: Metrics = self.shaping.pay(episodes, book, self.version)
         self.policy_step.charge(episodes, book, self.seats)
         assigned = self.assignment.assign(episodes, book, self.version + 1)
         advantage = assigned.credit.advantage
@@ -73,7 +79,7 @@ class Mappo(Trainer):
             for name, lm in self.policies.items()
             if name in self.turn()
         }
-        metrics: Metrics = {"credit/futures": float(assigned.futures)} if assigned.futures else {}
+        metrics |= {"credit/futures": float(assigned.futures)} if assigned.futures else {}
         if cfg.order == "one_by_one":
             metrics |= self.policy_step.one_by_one(batches, book, key(self.seed, "order", self.version))
             batches = {}

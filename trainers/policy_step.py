@@ -23,6 +23,7 @@ from marl.episode import Episode
 from marl.lm import LanguageModel
 from trainers.algorithm import AlgorithmConfig
 from trainers.losses import Clip, PolicyLoss, divergence, geometric_clip, ppo_clip, sequence_clip
+from trainers.shaping import Shaping
 from trainers.trainer import Metrics
 
 Step = Callable[[str, nn.Module, float], float]
@@ -32,11 +33,13 @@ WATCHED = ("loss", "entropy", "entropy_weight", "kl", "clipped", "divergence")
 class PolicyStep:
     """Steps policies as an algorithm's configuration says; `step` clips the gradient and moves the weights."""
 
-    def __init__(self, config: AlgorithmConfig, policies: Mapping[str, LanguageModel], step: Step) -> None:
-        self.config, self.policies, self._step = config, policies, step
+    def __init__(
+        self, config: AlgorithmConfig, policies: Mapping[str, LanguageModel], step: Step, shaping: Shaping
+    ) -> None:
+        self.config, self.policies, self._step, self.shaping = config, policies, step, shaping
         self.clip = Clip(config.clip_low, config.clip_high, config.dual_clip)
         self.references = {name: deepcopy(lm).eval() for name, lm in policies.items()} if config.kl else {}
-        self.names: list[str] = []  # of the update's episodes, for errors
+        self.episodes: Sequence[Episode] = ()  # of the update
         self.steered = dict.fromkeys(policies, 0.0)  # log of the factor that holds the entropy at its target
 
     def __call__(self, name: str, batch: Batch) -> Metrics:
@@ -62,7 +65,7 @@ class PolicyStep:
                 total["divergence"] += float((w * apart.detach()).sum())
             if not loss.isfinite():
                 wrong = micro.episode[:, None].expand_as(at)[at][~(logp + entropy).isfinite()].tolist()
-                where = f" in episode {self.names[wrong[0]]}" if wrong and self.names else ""
+                where = f" in episode {self.episodes[wrong[0]].log.episode}" if wrong and self.episodes else ""
                 raise FloatingPointError(f"the loss of {name} is {float(loss.detach())}{where}")
             loss.backward()  # type: ignore[no-untyped-call]
             total["loss"] += float(loss.detach())
@@ -72,6 +75,11 @@ class PolicyStep:
             total["clipped"] += float(policy.clipped) / n
         if not self.references:
             del total["divergence"]
+        if cfg.shaping.listening:
+            heard = self.shaping.listening(name, [self.episodes[e] for e in sorted(set(batch.episode.tolist()))])
+            heard.backward()  # type: ignore[no-untyped-call]
+            total["listening"] = float(heard.detach())
+            self._step(f"belief {name}", self.shaping.heads[name], cfg.max_grad_norm)
         total["grad"] = self._step(name, lm.model, cfg.max_grad_norm)
         total |= raw if cfg.behaviour_cap is not None else {}
         self.steer(name, batch, total["entropy"])

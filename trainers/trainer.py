@@ -67,6 +67,8 @@ class Trainer(ABC):
         self.version = 0
         """Updates made so far: the version of the weights."""
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.modules: dict[str, nn.Module] = {} if critic is None else {"critic": critic}
+        """What learns beside the policies."""
 
     @abstractmethod
     def update(self, episodes: Sequence[Episode]) -> Metrics:
@@ -91,8 +93,8 @@ class Trainer(ABC):
         folder.mkdir(parents=True, exist_ok=True)
         for name, lm in self.policies.items():
             lm.save(folder / "policies" / name)
-        if self.critic is not None:
-            save_file(self.critic.state_dict(), folder / "critic.safetensors")
+        for name, module in self.modules.items():
+            save_file(module.state_dict(), folder / f"{name}.safetensors")
         tensors: dict[str, Tensor] = {}
         for name, optimizer in self.optimizers.items():
             for index, slots in optimizer.state_dict()["state"].items():
@@ -106,8 +108,8 @@ class Trainer(ABC):
             state = json.loads((folder / "trainer.json").read_text())
             for name, lm in self.policies.items():
                 lm.take(load_file(folder / "policies" / name / "model.safetensors"))
-            if self.critic is not None:
-                self.critic.load_state_dict(load_file(folder / "critic.safetensors"))
+            for name, module in self.modules.items():
+                module.load_state_dict(load_file(folder / f"{name}.safetensors"))
             tensors = load_file(folder / "optimizers.safetensors")
             for name, optimizer in self.optimizers.items():
                 slots: dict[int, dict[str, Tensor]] = {}

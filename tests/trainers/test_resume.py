@@ -27,6 +27,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "running averages": {"algorithm": {"value_norm": True, "entropy": {"target": 0.5}}},
     "roles": {"algorithm": {"type": "rae", "kl": 0.1}},
     "futures": {"algorithm": {"type": "c3", "forks": 2, "alternate": 2}},
+    "shaping": {"algorithm": {"shaping": {"influence": 0.1, "speaking": 0.1, "listening": 0.5, "others": 2}}},
     "no critic": {"algorithm": {"critic": "none", "credit": "monte_carlo"}},
 }
 
