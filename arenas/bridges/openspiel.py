@@ -58,7 +58,7 @@ def find(game: str) -> Callable[..., Arena]:
     maker = partial(OpenSpiel, game)
     own = [p for p in signature(OpenSpiel).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
     theirs = types[game].parameter_specification
-    named = [Parameter(name, Parameter.KEYWORD_ONLY, default=theirs[name]) for name in theirs]
+    named = [Parameter(name, Parameter.KEYWORD_ONLY, default=theirs[name]) for name in theirs if name.isidentifier()]
     maker.__signature__ = Signature([*named, *own])  # type: ignore[attr-defined]
     return maker
 
@@ -87,7 +87,10 @@ class OpenSpiel(Arena):
         self.observe_as = _observed(game, self.kind, observe)
         self.metadata = Arena.metadata | {"name": f"{game}_v0"}  # type: ignore[misc]
         seats = [f"player_{i}" for i in range(self.game.num_players())]
-        self.actions, self.known = described(str(self.game), self.observe_as)
+        try:
+            self.actions, self.known = described(str(self.game), self.observe_as)
+        except (_library().SpielError, RuntimeError, TypeError, ValueError) as error:
+            raise ArenaError(f"openspiel:{game} cannot be played here: {_reason(error)}") from None
         super().__init__(
             {seat: choose(self.actions[player]) for player, seat in enumerate(seats)},
             words=[*ascii_letters, *punctuation, *map(str, range(100)), *sorted(self.known)],
@@ -167,9 +170,8 @@ def _load(game: str, options: Mapping[str, Any]) -> Any:
         raise ArenaError(f"openspiel:{game} has no parameter {unknown[0]!r}; it takes {', '.join(takes)}")
     try:
         made = library.load_game(game, dict(options))
-    except (library.SpielError, TypeError, RuntimeError) as error:
-        problem = re.sub(r"^\S+\.(cc|h):\d+ ", "", " ".join(str(error).split()))
-        raise ArenaError(f"openspiel:{game} cannot be loaded with {dict(options)}: {problem[:300]}") from None
+    except (library.SpielError, TypeError, RuntimeError, LookupError) as error:
+        raise ArenaError(f"openspiel:{game} cannot be loaded with {dict(options)}: {_reason(error)}") from None
     kind = made.get_type()
     if kind.chance_mode == type(kind.chance_mode).SAMPLED_STOCHASTIC:
         raise ArenaError(f"openspiel:{game} draws by itself, so its episodes could not be replayed: choose another")
@@ -179,6 +181,11 @@ def _load(game: str, options: Mapping[str, Any]) -> Any:
         count = made.num_distinct_actions()
         raise ArenaError(f"openspiel:{game} has {count} actions; replies need at most {MOST_ACTIONS}: make it smaller")
     return made
+
+
+def _reason(error: Exception) -> str:
+    """Return what OpenSpiel says, without the place in its source."""
+    return re.sub(r"^\S+\.(cc|h):\d+ ", "", " ".join(str(error).split()))[:300]
 
 
 def _observed(game: str, kind: Any, wanted: str) -> str:

@@ -125,6 +125,8 @@ def test_what_is_known_of_scores() -> None:
         ("liars_dice", {"observe": "observation"}, "liars_dice can show information_state, not 'observation'"),
         ("negotiation", {}, "openspiel:negotiation draws by itself, so its episodes could not be replayed"),
         ("mfg_crowd_modelling", {}, "mean-field game"),
+        ("crossword", {}, "crossword cannot be played here: LegalActions unimplemented"),
+        ("nfg_game", {}, "openspiel:nfg_game cannot be loaded with {}"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(game: str, options: dict[str, Any], message: str) -> None:
