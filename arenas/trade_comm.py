@@ -19,18 +19,18 @@ PLAYERS: Final = ("player_0", "player_1")
 
 
 class TradeComm(Arena):
-    """`items` kinds of items, and as many words to say. A case is a pair of items; both may hold the same."""
+    """`items` kinds of items, and `spare` more words to say. A case is a pair of items; both may hold the same."""
 
     metadata = Arena.metadata | {"name": "trade_comm_v0"}
     tags = ("cooperative", "communication")
     ranges: ClassVar = {"items": (2, 100)}
 
-    def __init__(self, items: int = 10) -> None:
-        if not 2 <= items <= 1000:
-            raise ArenaError(f"trade_comm needs 2 to 1000 items, not {items=}")
+    def __init__(self, items: int = 10, spare: int = 0) -> None:
+        if not 2 <= items <= 1000 or spare < 0:
+            raise ArenaError(f"trade_comm needs 2 to 1000 items and spare >= 0, not {items=}, {spare=}")
         self.cases = items**2
         self.items = symbols("i", items)
-        talk, offer = say(symbols("m", items), 1), fill(self.items, self.items)
+        talk, offer = say(symbols("m", items + spare), 1), fill(self.items, self.items)
         super().__init__(dict.fromkeys(PLAYERS, (talk, offer)), words=("item", "trade"))
 
     def lay(self, case: int) -> None:

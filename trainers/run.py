@@ -8,34 +8,32 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch.utils.tensorboard import SummaryWriter
 
 from marl import evaluate
-from marl.config import Sharing, TinyPolicy, policy_names, write_toml
-from marl.critic import Critic
+from marl.config import Sharing, TinyPolicy, write_toml
 from marl.episode import Stop
 from marl.errors import UserError
 from marl.league import LeagueConfig
-from marl.lm import LanguageModel, tiny
 from marl.policy import Policy
 from marl.rollout import Plan, collect, rare_collections
 from marl.rundir import RunDir
 from marl.scenario import Scenario, World
 from marl.server import PolicyServer
 from marl.study import traffic
-from protocols.draws import key
 from trainers.actors import Actors, HostConfig
 from trainers.algorithm import BY_FORK, AlgorithmConfig
 from trainers.curriculum import Curriculum, CurriculumConfig
-from trainers.mappo import Mappo
+from trainers.make import make_trainer
 from trainers.selfplay import SelfPlay
 
 
@@ -52,6 +50,7 @@ class RunConfig(BaseModel):
     evaluate_every: int = Field(default=10, ge=1, description="updates between evaluations")
     checkpoint_every: int = Field(default=50, ge=1, description="updates between checkpoints")
     stop_at: float | None = Field(default=None, description="stop once this share of evaluation episodes succeeds")
+    stop_score: float | None = Field(default=None, description="stop once the evaluation's mean score is this high")
     log_episodes: int = Field(default=32, ge=0, description="training episodes of each update that are logged")
     policy: TinyPolicy = TinyPolicy()
     sharing: Sharing = Field(default="separate", description="which seats share a policy")
@@ -132,7 +131,7 @@ class Run:
                 last = update == config.updates
                 if update % config.evaluate_every == 0 or last:
                     row |= self.evaluate()
-                reached = config.stop_at is not None and row.get("eval/success", -1.0) >= config.stop_at
+                reached = self._reached(row)
                 self.dir.append_metrics(row)
                 for name, value in row.items():
                     if isinstance(value, float):
@@ -214,6 +213,12 @@ class Run:
             flat |= {f"{prefix}/return/{seat}": value for seat, value in figures["returns"].items()}
         return flat
 
+    def _reached(self, row: dict[str, Any]) -> bool:
+        """Whether an evaluation found what the run was to stop at."""
+        at, score = self.config.stop_at, self.config.stop_score
+        enough = at is not None and row.get("eval/success", -1.0) >= at
+        return enough or (score is not None and row.get("eval/score", -np.inf) >= score - 1e-9)
+
     def _gain(self, row: dict[str, Any]) -> float | None:
         return self._played.anchors.communication_gain(row["train/score"])
 
@@ -285,45 +290,6 @@ class Run:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
-
-
-def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = None) -> Mappo:
-    """Build the policies from scratch, the critic, and the algorithm over them; `words` if not only the world's."""
-    if world.arena.open_text:
-        raise UserError(
-            f"{world.arena.name} shows free text, and a model from scratch has no words for it: choose another"
-        )
-    size, words = config.policy, words or world.vocabulary
-    seats = policy_names(config.sharing, world.agents)
-    names = list(dict.fromkeys(seats.values()))
-    algorithm = config.algorithm
-    if strange := [name for name in (*algorithm.frozen, *algorithm.lrs) if name not in names]:
-        raise UserError(f"algorithm: there is no policy {strange[0]!r} to freeze or pace; there are {', '.join(names)}")
-    policies: dict[str, LanguageModel] = {
-        name: tiny(
-            words,
-            width=size.width,
-            layers=size.layers,
-            heads=size.heads,
-            context=size.context,
-            init=size.init,
-            seed=key(config.seed, "policy", name) >> 1,
-        ).to(config.device)
-        for name in names
-    }
-    critic = None
-    if algorithm.critic != "none":
-        critic = Critic(
-            world.agents,
-            words,
-            scope=algorithm.critic,
-            width=algorithm.critic_width,
-            layers=algorithm.critic_layers,
-            heads=algorithm.critic_heads,
-            context=4 * size.context,
-            seed=key(config.seed, "critic") >> 1,
-        ).to(config.device)
-    return Mappo(algorithm, policies, seats, critic, config.seed)
 
 
 def run(config: RunConfig, report: Callable[[Progress], None] = lambda _: None) -> dict[str, Any]:

@@ -91,7 +91,7 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
     "switch_riddle": [{}, {"n": 2}, {"n": 4}, {"n": 3, "days": 3}, {"n": 6, "days": 9}],
     "tictactoe": [{}],
     "tiny_hanabi": [{}, {"game": "A"}, {"game": "B"}, {"game": "C"}, {"game": "D"}, {"game": "F"}],
-    "trade_comm": [{}, {"items": 3}, {"items": 2}],
+    "trade_comm": [{}, {"items": 3}, {"items": 2}, {"items": 4, "spare": 2}],
     "undercover": [
         {},
         {"players": 6, "words": 3},

@@ -54,7 +54,7 @@ from arenas import ArenaError
         ),
         ("liars_dice", {"faces": 1}, "not dice=1, faces=1"),
         ("tiny_hanabi", {"game": "G"}, "no tiny_hanabi game 'G': there are A, B, C, D, E, F$"),
-        ("trade_comm", {"items": 1}, "trade_comm needs 2 to 1000 items, not items=1"),
+        ("trade_comm", {"items": 1}, "trade_comm needs 2 to 1000 items and spare >= 0, not items=1, spare=0"),
         ("matrix", {"game": "chess"}, "no matrix game 'chess': there are prisoners_dilemma, .*; or give payoffs"),
         ("matrix", {"rounds": 0}, "matrix needs rounds >= 1, talk >= 0, alphabet >= 1, not rounds=0"),
         ("matrix", {"payoffs": []}, "rows of equal length of pairs"),

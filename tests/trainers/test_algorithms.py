@@ -337,3 +337,10 @@ def test_the_critic_shares_no_weight_with_a_policy() -> None:
     assert made.critic is not None
     policy = {p.data_ptr() for p in models["p0"].parameters()}
     assert not policy & {p.data_ptr() for p in made.critic.parameters()}
+
+
+def test_a_run_stops_at_a_score(tmp_path: Path) -> None:
+    """Where the optimum is a mean over deals no single episode need reach it."""
+    settings = {"updates": 9, "evaluate_every": 3}
+    assert Run(config(tmp_path / "any", stop_score=0.0, **settings)).train()["updates"] == 3
+    assert Run(config(tmp_path / "none", stop_score=1.1, **settings)).train()["updates"] == 9

@@ -1,0 +1,56 @@
+"""Configuration -> models: the policies from scratch, the critic, and the algorithm over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from marl.config import policy_names
+from marl.critic import Critic
+from marl.errors import UserError
+from marl.lm import LanguageModel, tiny
+from marl.scenario import World
+from protocols.draws import key
+from trainers.mappo import Mappo
+
+if TYPE_CHECKING:
+    from trainers.run import RunConfig
+
+
+def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = None) -> Mappo:
+    """Build what a run trains; `words` if the models must know more than the world's. Raises UserError."""
+    if world.arena.open_text:
+        raise UserError(
+            f"{world.arena.name} shows free text, and a model from scratch has no words for it: choose another"
+        )
+    size, words = config.policy, words or world.vocabulary
+    seats = policy_names(config.sharing, world.agents)
+    names = list(dict.fromkeys(seats.values()))
+    algorithm = config.algorithm
+    if strange := [name for name in (*algorithm.frozen, *algorithm.lrs) if name not in names]:
+        raise UserError(f"algorithm: there is no policy {strange[0]!r} to freeze or pace; there are {', '.join(names)}")
+    policies: dict[str, LanguageModel] = {
+        name: tiny(
+            words,
+            width=size.width,
+            layers=size.layers,
+            heads=size.heads,
+            context=size.context,
+            init=size.init,
+            seed=key(config.seed, "policy", name) >> 1,
+        ).to(config.device)
+        for name in names
+    }
+    critic = None
+    if algorithm.critic != "none":
+        critic = Critic(
+            world.agents,
+            words,
+            scope=algorithm.critic,
+            width=algorithm.critic_width,
+            layers=algorithm.critic_layers,
+            heads=algorithm.critic_heads,
+            context=4 * size.context,
+            seed=key(config.seed, "critic") >> 1,
+        ).to(config.device)
+    return Mappo(algorithm, policies, seats, critic, config.seed)
