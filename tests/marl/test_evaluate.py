@@ -68,6 +68,13 @@ def test_evaluating_twice_gives_the_same_bytes_and_disturbs_no_training() -> Non
     assert raw(played(here, seats, 3)) == before
 
 
+def test_nobody_succeeds_where_one_wins_what_the_other_loses() -> None:
+    here = world("matrix", arena={"game": "matching_pennies"})
+    found = evaluate.summarise(here, evaluate.run(here, random_seats(here), 1))["train"]
+    assert found["score"] == 0
+    assert found["success"] is None
+
+
 def test_each_seats_return_stands_beside_the_score() -> None:
     here = world("matrix", arena={"game": "prisoners_dilemma"})
     seats = {"player_0": Scripted(lambda heard, spec: "cooperate"), "player_1": Scripted(lambda heard, spec: "defect")}
