@@ -49,7 +49,9 @@ def run(world: World, seats: Seats, seed: int, episodes: int = SAMPLE, concurren
 def succeeded(world: World, episodes: Sequence[Episode]) -> float | None:
     """Return the share of episodes whose score reaches the optimum; None if it is unknown, or any play reaches it."""
     full = world.anchors.full
-    return None if full is None or full == world.anchors.random else float(np.mean([episode.score >= full - 1e-9 for episode in episodes]))
+    if full is None or full == world.anchors.random:
+        return None
+    return float(np.mean([episode.score >= full - 1e-9 for episode in episodes]))
 
 
 def summarise(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
