@@ -21,6 +21,7 @@ from marl.batch import collate
 from marl.critic import Critic
 from marl.episode import Episode
 from marl.lm import LanguageModel
+from marl.study.permutation import permutation_test
 from protocols.draws import key
 from trainers import counterfactual, values
 from trainers.algorithm import AlgorithmConfig
@@ -124,6 +125,18 @@ class Mappo(Trainer):
         goal = np.array([target[e, k] for e, k in last])[:, None]  # one slot each: read as decision 0
         reading = forward[0]._replace(slot=torch.zeros_like(forward[0].slot))
         return values.loss((reading, forward[1]), goal, self.assignment.scale)[0]
+
+    def examine(self, episodes: Sequence[Episode]) -> Metrics:
+        """Measure whether the critic uses what agents themselves cannot see: `marl/study/permutation.py`."""
+        critic, scale = self.critic, self.assignment.scale
+        if critic is None or self.config.critic == "own":
+            return {}
+        shape = (len(episodes), max(len(episode.turns) for episode in episodes) + 1, len(self.seats))
+        with torch.no_grad():
+            found = permutation_test(
+                episodes, lambda given: values.read(critic, given, shape, scale)[0], self.config.gamma, self.version
+            )
+        return {"critic/joint_gain": found.explained - found.permuted, "critic/joint_p": found.p}
 
     def seats_of(self, name: str) -> list[str]:
         """Return the seats that a policy plays."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +35,9 @@ from trainers.algorithm import BY_FORK, AlgorithmConfig
 from trainers.curriculum import Curriculum, CurriculumConfig
 from trainers.make import make_trainer
 from trainers.selfplay import SelfPlay
+
+EXAMINED: Final = 256
+"""Episodes of an update in which the critic is examined."""
 
 
 class RunConfig(BaseModel):
@@ -173,6 +176,7 @@ class Run:
         said = traffic.count(world, episodes)
         if self.curriculum:
             self.curriculum.observe(episodes)
+        examined = trainer.examine(episodes[:EXAMINED]) if trainer.version % config.evaluate_every == 0 else {}
         self.seconds += time.perf_counter() - began
         tokens = sum(len(turn.sample.tokens) for episode in episodes for turn in episode.turns)
         score = sum(episode.score for episode in episodes) / len(episodes)
@@ -182,6 +186,7 @@ class Run:
             "train/score": score,
             **level,
             **metrics,
+            **examined,
             "rollout/illegal": sum(not turn.legal for episode in episodes for turn in episode.turns) / len(episodes),
             "rollout/drift": float(sum(episode.drift for episode in episodes)),
             **said.metrics(),
