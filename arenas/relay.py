@@ -97,7 +97,7 @@ class Relay(Arena):
 
     def __init__(
         self,
-        states: int = 4,
+        states: int = 3,
         alphabet: int = 6,
         length: int = 1,
         relays: int = 1,
