@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arenas import ArenaError
 from marl.config import check, policy_names, read_toml
@@ -14,6 +15,9 @@ from marl.policy import Seats
 from marl.rundir import RunDir
 from marl.scenario import Scenario, World
 from protocols import ProtocolError
+
+if TYPE_CHECKING:
+    from marl.lm import LanguageModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,29 @@ def trained(path: Path, *, play_in: World | None = None) -> Trained:
         server.publish(version)
     seats = {seat: servers[name] for seat, name in names.items()}
     return Trained(folder, play_in or home, seats, version, int(settings.get("seed", 0)))
+
+
+def models(made: Trained) -> dict[str, LanguageModel]:
+    """Return the models of a run's seats."""
+    from marl.server import PolicyServer
+
+    return {seat: policy.lm for seat, policy in made.seats.items() if isinstance(policy, PolicyServer)}
+
+
+def frozen(made: Trained) -> Iterator[tuple[int, dict[str, LanguageModel]]]:
+    """Load the frozen versions of a run's league, one after the other; raises UserError for one that is not whole."""
+    from marl.lm import load
+
+    try:
+        state = json.loads((made.dir.newest() / "state.json").read_text())
+        versions = [int(version) for version in state.get("league", {}).get("members", {})]
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"the checkpoint {made.dir.newest()} is damaged ({error}): restore it") from None
+    names = {seat: policy.name for seat, policy in made.seats.items()}
+    for version in versions:
+        folder = made.dir.frozen(version)
+        loaded = {name: load(folder / name) for name in dict.fromkeys(names.values())}
+        yield version, {seat: loaded[name] for seat, name in names.items()}
 
 
 def _table(settings: dict[str, Any], key: str, folder: RunDir) -> dict[str, Any]:

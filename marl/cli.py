@@ -20,7 +20,7 @@ from arenas import ArenaError
 from marl.commands.agent import agent, join
 from marl.commands.arenas import arenas
 from marl.commands.broker import broker
-from marl.commands.console import ERR, OUT, note, number, percent, scores
+from marl.commands.console import ERR, OUT, equilibrium, note, number, percent, scores, standing
 from marl.commands.evaluate import evaluate
 from marl.commands.fork import fork
 from marl.commands.help import Group, command
@@ -116,6 +116,10 @@ def train(
     if summary["critic_dead"]:
         note("the critic explained nothing in its last updates: try value_norm, another critic_lr, or no critic")
     OUT.print(scores(summary["evaluation"], ", ".join(["this run", *(f"{name} closed" for name in summary["closed"])])))
+    if "exploitability" in summary:
+        OUT.print(equilibrium(summary))
+    if "league" in summary:
+        OUT.print(standing(summary["league"]))
     _report(folder)
 
 

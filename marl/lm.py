@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
@@ -174,6 +175,33 @@ class LanguageModel(nn.Module):
         # 0 * -inf is nan, so forbidden tokens are taken out before the product.
         entropy = -(logp.exp() * logp.masked_fill(logp.isneginf(), 0.0)).sum(-1)
         return Scores(logp.gather(-1, ids[trained][:, None]).squeeze(-1), entropy)
+
+    @torch.inference_mode()
+    def chances(self, asked: Sequence[tuple[Sequence[int], ReplySpec]], rows: int = 4096) -> list[NDArray[np.float64]]:
+        """Return, for each transcript that was asked for a reply, the probability of every one: [spec.size].
+
+        A reply is scored as a transcript that goes on with it, so all `size` of them are listed; `rows` at a time.
+        """
+        lines: list[tuple[tuple[int, ...], tuple[int, ...]]] = []  # ids of context and reply; the reply's masks
+        for context, spec in asked:
+            grammar = self.grammar(spec)
+            for words in map(spec.words, range(spec.size)):
+                reply = (*map(self.token, words), self.eos)
+                lines.append(((*context, *reply), grammar[: len(reply)]))
+        found: list[Tensor] = []
+        for first in range(0, len(lines), rows):
+            part = lines[first : first + rows]
+            width = max(len(ids) for ids, _ in part)
+            ids = torch.tensor([[*i, *[self.eos] * (width - len(i))] for i, _ in part], device=self.device)
+            drawn = torch.zeros_like(ids, dtype=torch.bool)
+            for row, (line, masks) in enumerate(part):
+                drawn[row, len(line) - len(masks) : len(line)] = True
+            masked = torch.tensor([mask for _, masks in part for mask in masks], device=self.device)
+            logp = torch.zeros(ids.shape, dtype=torch.float64, device=self.device)
+            logp[drawn] = self.score(ids, drawn, masked).logp.double()
+            found.append(logp.sum(1).exp())
+        chances = torch.cat(found).cpu().numpy()
+        return np.split(chances, np.cumsum([spec.size for _, spec in asked])[:-1])
 
     def take(self, weights: Mapping[str, Tensor]) -> None:
         """Take up saved weights; raises KeyError for weights of another model, RuntimeError for other shapes."""

@@ -30,6 +30,9 @@ MOST_EDGES: Final = 24
 """Edges of a channel in its table: the busiest."""
 
 
+Points = list[tuple[float, float]]
+
+
 class Cell(NamedTuple):
     """A meaning in the grid of a world with two attributes."""
 
@@ -175,6 +178,7 @@ def _charts(world: World, metrics: Sequence[dict[str, Any]]) -> list[Chart]:
                 limits=(0, 1),
             )
         )
+    charts += _selfplay(series("eval/exploitability"), series("eval/exploitability_average"), series("league/rating"))
     if policies:
         charts.append(
             curves(
@@ -183,6 +187,19 @@ def _charts(world: World, metrics: Sequence[dict[str, Any]]) -> list[Chart]:
                 label="entropy",
             )
         )
+    return charts
+
+
+def _selfplay(now: Points, average: Points, rating: Points) -> list[Chart]:
+    """Return the curves of play against each other, where there are any."""
+    charts = []
+    if now:
+        text = "Exploitability: what a best response to the policies gains; 0 is an equilibrium."
+        lines = {"policies": now} | ({"average over the league": average} if average else {})
+        charts.append(curves(text, lines, label="exploitability"))
+    if rating:
+        text = "Rating of the policies in training against their own frozen versions; a lead of 6.5 wins 3 of 4 games."
+        charts.append(curves(text, {"rating": rating}, label="rating"))
     return charts
 
 

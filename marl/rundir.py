@@ -41,6 +41,10 @@ class RunDir:
         """Whether it came to its end."""
         return self.summary.is_file()
 
+    def frozen(self, version: int) -> Path:
+        """Return where the weights of a version of the league are."""
+        return self.league / f"{version:06d}"
+
     def clear(self) -> None:
         """Remove the run, and nothing else that may lie in the folder."""
         for path in (self.config, self.metrics, self.summary, self.report):

@@ -29,12 +29,12 @@ from marl.rollout import Plan, collect, rare_collections
 from marl.rundir import RunDir
 from marl.scenario import Scenario, World
 from marl.server import PolicyServer
-from marl.study import traffic
+from marl.study import exploit, traffic
 from trainers.actors import Actors, HostConfig
 from trainers.algorithm import BY_FORK, AlgorithmConfig
 from trainers.curriculum import Curriculum, CurriculumConfig
 from trainers.make import make_trainer
-from trainers.selfplay import SelfPlay
+from trainers.selfplay import SelfPlay, distance
 
 EXAMINED: Final = 256
 """Episodes of an update in which the critic is examined."""
@@ -105,9 +105,14 @@ class Run:
         self.servers = {name: PolicyServer(lm, name) for name, lm in self.trainer.policies.items()}
         self.seats: dict[str, Policy] = {seat: self.servers[name] for seat, name in self.trainer.seats.items()}
         self.trainer.assignment.live = self.seats
-        self.selfplay = self._selfplay(config.league) if config.league else None
+        self.selfplay: SelfPlay | None = None
+        if config.league:
+            self.selfplay = SelfPlay(config.league, config.seed, self.trainer, self.dir, alone=config.host is None)
         self.seconds = 0.0
         self.result: dict[str, Any] = {}
+        self.tree = exploit.solvable(self.world)
+        self.distance: dict[str, float] = {}
+        """How far from an equilibrium the policies are, where that can be computed."""
         self._stop = threading.Event()
         self.actors: Actors | None = None
 
@@ -216,6 +221,9 @@ class Run:
             prefix = "eval" if split == "train" else f"eval/{split}"
             flat |= {f"{prefix}/{k}": v for k, v in figures.items() if isinstance(v, float)}
             flat |= {f"{prefix}/return/{seat}": value for seat, value in figures["returns"].items()}
+        if self.tree is not None:
+            self.distance = distance(self.tree, self.trainer, self.selfplay)
+            flat |= {f"eval/{name}": value for name, value in self.distance.items()}
         return flat
 
     def _reached(self, row: dict[str, Any]) -> bool:
@@ -243,11 +251,6 @@ class Run:
         for server in self.servers.values():
             server.publish(self.trainer.version)
 
-    def _selfplay(self, config: LeagueConfig) -> SelfPlay:
-        if self.config.host is not None:
-            raise UserError("league: seats that are elsewhere (host) have no frozen opponents: leave one of them out")
-        return SelfPlay(config, self.config.seed, self.trainer.policies, self.trainer.seats, self.dir.league)
-
     def _summarise(self) -> dict[str, Any]:
         if not self.result:
             self.evaluate()
@@ -260,6 +263,7 @@ class Run:
             "training_seconds": round(self.seconds, 3),
             "critic_dead": self.trainer.assignment.alarm.dead,
             "evaluation": self.result,
+            **self.distance,
             **({"league": self.selfplay.league.summary()} if self.selfplay else {}),
         }
         self.dir.summary.write_text(json.dumps(summary, indent=2) + "\n")

@@ -12,14 +12,17 @@ from typing import Any, Final
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from arenas.tree import Floats, Tree
 from marl.episode import Episode
 from marl.errors import UserError
 from marl.league import League, LeagueConfig, Match, named, outcome
 from marl.lm import LanguageModel
 from marl.policy import Policy
 from marl.rollout import Plan
+from marl.rundir import RunDir
 from marl.server import PolicyServer
-from trainers.trainer import Metrics
+from marl.study import exploit
+from trainers.trainer import Metrics, Trainer
 
 PART: Final = "part"
 
@@ -27,40 +30,39 @@ PART: Final = "part"
 class SelfPlay:
     """The frozen versions of a run's policies, as opponents.
 
-    Weights lie in `folder`/VERSION/POLICY, ordinary Hugging Face folders; in memory is a copy of each version that is
-    met in the present update.
+    Weights lie in league/VERSION/POLICY of the run's folder, ordinary Hugging Face folders; in memory is a copy of each
+    version that is met in the present update.
 
     Args:
         config: the league's settings.
         seed: the run's.
-        policies: the models in training, by name.
-        names: seat -> name of the policy that sits there.
-        folder: where frozen weights are kept.
+        trainer: it has the models in training, and knows who sits where.
+        folder: the run's.
+        alone: whether all seats are in this process.
     """
 
     def __init__(
-        self,
-        config: LeagueConfig,
-        seed: int,
-        policies: Mapping[str, LanguageModel],
-        names: Mapping[str, str],
-        folder: Path,
+        self, config: LeagueConfig, seed: int, trainer: Trainer, folder: RunDir, *, alone: bool = True
     ) -> None:
-        if len(names) < 2:
+        if len(trainer.seats) < 2:
             raise UserError("league: an arena with one seat has no opponents: leave [league] out")
+        if not alone:
+            raise UserError("league: seats that are elsewhere (host) have no frozen opponents: leave one of them out")
         self.league = League(config, seed)
-        self.policies = policies
-        self.names = names
-        self.folder = folder
+        self.policies = trainer.policies
+        self.names = trainer.seats
+        self.dir = folder
         self._met: dict[int, dict[str, PolicyServer]] = {}
         self._matches: list[Match | None] = []
+        self._played: dict[int, Floats] = {}
+        """Version -> its exact chances, where the arena is solved."""
         self._needed: set[int] = set()
         """Versions that the checkpoint before the next one may ask for."""
 
     def freeze(self, version: int) -> None:
         """Keep the weights of now, and make them a member of the league."""
         self.league.add(version)
-        part = self.folder / PART
+        part = self.dir.league / PART
         shutil.rmtree(part, ignore_errors=True)
         for name, lm in self.policies.items():
             lm.save(part / name)
@@ -69,7 +71,7 @@ class SelfPlay:
 
     def place(self, version: int) -> Path:
         """Return where a version's weights are."""
-        return self.folder / f"{version:06d}"
+        return self.dir.frozen(version)
 
     def seated(self, plans: Sequence[Plan], version: int) -> list[Plan]:
         """Return an update's plans, some of them against frozen versions: the learner on one seat, they on all others.
@@ -130,6 +132,15 @@ class SelfPlay:
             "league/members": float(len(self.league.members)),
         }
 
+    def average(self, tree: Tree, version: int, now: Floats) -> Floats:
+        """Return the time average of the frozen versions and the policies of now: [A]."""
+        members = set(self.league.members) - {version}
+        self._played = {v: policy for v, policy in self._played.items() if v in members}
+        for v in sorted(members - self._played.keys()):
+            frozen = {name: server.lm for name, server in (self._met.get(v) or self._thaw(v)).items()}
+            self._played[v] = exploit.played(tree, {seat: frozen[name] for seat, name in self.names.items()})
+        return exploit.average(tree, self._played | {version: now})
+
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, and remove weights that neither it nor the one before it names."""
         now = set(self.league.members)
@@ -139,7 +150,7 @@ class SelfPlay:
 
     def _keep(self, versions: Iterable[int]) -> None:
         kept = {self.place(version) for version in versions}
-        for path in self.folder.glob("[0-9]*"):
+        for path in self.dir.league.glob("[0-9]*"):
             if path not in kept:
                 shutil.rmtree(path)
 
@@ -156,3 +167,9 @@ class SelfPlay:
                 raise UserError(f"{self.place(version)}, frozen weights of the league, is gone: restore it")
         self._needed = set(self.league.members)
         self._met = {}
+
+
+def distance(tree: Tree, trainer: Trainer, selfplay: SelfPlay | None) -> dict[str, float]:
+    """Return how far the policies in training, and their average over a league, are from an equilibrium."""
+    now = exploit.played(tree, {seat: trainer.policies[name] for seat, name in trainer.seats.items()})
+    return exploit.measure(tree, now, selfplay.average(tree, trainer.version, now) if selfplay else None)

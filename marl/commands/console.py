@@ -96,3 +96,26 @@ def scores(result: Mapping[str, Any], who: str) -> Group:
         return Group(table)
     each = ", ".join(f"{seat} {number(value)}" for seat, value in returns.items())
     return Group(table, Text(f"each seat's return: {each}", style="dim"))
+
+
+def equilibrium(found: Mapping[str, Any]) -> Group:
+    """Return how far policies are from an equilibrium, and in small games how they mix their replies."""
+    mean = found.get("exploitability_average")
+    line = f"exploitability {found['exploitability']:.4f}" + ("" if mean is None else f", of the average {mean:.4f}")
+    if not found.get("policy"):
+        return Group(Text(line))
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for column in ("seat", "knows", "replies with", *(() if mean is None else ("on average",))):
+        table.add_column(column)
+    rows = [found["policy"], *([] if mean is None else [found["average_policy"]])]
+    for sets in zip(*rows, strict=True):
+        mixed = [", ".join(f"{reply} {p:.3f}" for reply, p in each["chances"].items()) for each in sets]
+        table.add_row(sets[0]["seat"], sets[0]["seen"], *mixed)
+    return Group(Text(line), table)
+
+
+def standing(league: Mapping[str, Any]) -> Text:
+    """Return the rating of the policies in training, and how it stands to that of the best frozen version."""
+    best = max(league["members"], key=lambda member: member["mean"])
+    own, other = (f"{each['mean']:.1f} ± {each['deviation']:.1f}" for each in (league, best))
+    return Text(f"rating {own}; the best of {len(league['members'])} frozen versions, {best['version']}: {other}")

@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from marl.commands.console import ERR, OUT, note, scores
+from marl.commands.console import ERR, OUT, equilibrium, note, scores
 from marl.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,8 +56,10 @@ def evaluate(
     if result["errors"]:
         failed = next(episode for episode in played if episode.error)
         raise UserError(f"{result['errors']} of {len(played)} episodes failed; {failed.log.episode}: {failed.error}")
+    unaltered = not (close or drop or shuffle)
+    distance = _distance(trained) if unaltered else {}
     if as_json:
-        OUT.print_json(json.dumps({"run": str(run), "update": trained.version, **result}))
+        OUT.print_json(json.dumps({"run": str(run), "update": trained.version, **result, **distance}))
         return
     arena = trained.world.arena.name
     note(f"{run}: {arena} after {trained.version} updates, {len(played)} greedy episodes")
@@ -65,6 +67,25 @@ def evaluate(
     who = ["this run", *(f"{channel} closed" for channel in closed)]
     who += ([f"dropped with p = {drop:g}"] if drop else []) + (["shuffled"] if shuffle else [])
     OUT.print(scores(result, ", ".join(who)))
+    if distance:
+        OUT.print(equilibrium(distance))
+
+
+def _distance(trained: Trained) -> dict[str, Any]:
+    """Return how far the policies, and the average of the league, are from an equilibrium; nothing if nobody knows."""
+    from marl import build
+    from marl.study import exploit
+
+    with ERR.status("solving the game"):
+        tree = exploit.solvable(trained.world)
+        if tree is None:
+            return {}
+        now = exploit.played(tree, build.models(trained))
+        versions = {version: exploit.played(tree, models) for version, models in build.frozen(trained)}
+        mean = exploit.average(tree, versions | {trained.version: now}) if versions else None
+    shown: dict[str, Any] = {"policy": exploit.mixtures(tree, now)}
+    shown |= {} if mean is None else {"average_policy": exploit.mixtures(tree, mean)}
+    return exploit.measure(tree, now, mean) | shown
 
 
 def _played(

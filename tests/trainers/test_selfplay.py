@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 
 from marl import credit
 from marl.batch import collate
+from marl.cli import main
 from marl.episode import Episode
 from marl.errors import UserError
 from marl.league import named
@@ -156,13 +158,40 @@ class StopError(Exception):
     pass
 
 
-def stopped(out: Path) -> None:
+def stopped(out: Path, **settings: Any) -> None:
     def stop(progress: Any) -> None:
         if progress.update == 3:
             raise StopError
 
     with pytest.raises(StopError):
-        Run(config(out)).train(stop)
+        Run(config(out, **settings)).train(stop)
+
+
+@pytest.mark.parametrize("sharing", ["shared", "separate"])
+def test_exploitability_is_measured_the_same_by_the_run_its_resumption_and_eval(
+    tmp_path: Path, sharing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, settings = tmp_path / "run", {"sharing": sharing, "evaluate_every": 1}
+    whole = Run(config(tmp_path / "whole", **settings)).train()
+    stopped(out, **settings)
+    summary = Run(config(out, **settings)).train()
+    names = ("exploitability", "exploitability_average")
+    rows, expected = (RunDir(path).read_metrics() for path in (out, tmp_path / "whole"))
+    assert [[row[f"eval/{name}"] for name in names] for row in rows] == [
+        [row[f"eval/{name}"] for name in names] for row in expected
+    ]
+    assert rows[-1]["eval/exploitability"] > 0.01, "nobody is at the equilibrium by chance"
+    assert rows[-1]["eval/exploitability"] != rows[-1]["eval/exploitability_average"]
+    assert [summary[name] for name in names] == [whole[name] for name in names]
+    with pytest.raises(SystemExit) as done:
+        main(["eval", str(out), "--json"])
+    assert done.value.code == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [found[name] for name in names] == pytest.approx([whole[name] for name in names], abs=1e-6)
+    assert [set(each["chances"]) for each in found["average_policy"]] == [{"rock", "paper", "scissors"}] * 2
+    with pytest.raises(SystemExit):
+        main(["eval", str(out)])
+    assert f"of the average {whole['exploitability_average']:.4f}" in capsys.readouterr().out
 
 
 def test_damaged_weights_are_named(tmp_path: Path) -> None:
