@@ -12,6 +12,7 @@ from arenas.commons import Commons
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
 from arenas.guess_who import GuessWho
+from arenas.hanabi import Hanabi
 from arenas.hidden_profile import HiddenProfile
 from arenas.kuhn import Kuhn
 from arenas.leduc import Leduc
@@ -35,6 +36,7 @@ from arenas.undercover import Undercover
 ARENAS: dict[str, Callable[..., Arena]] = {
     "commons": Commons,
     "guess_who": GuessWho,
+    "hanabi": Hanabi,
     "hidden_profile": HiddenProfile,
     "kuhn": Kuhn,
     "leduc": Leduc,

@@ -18,6 +18,13 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"attributes": 1, "values": 4, "rounds": 1, "price": 0.0},
         {"attributes": 2, "values": 4, "rounds": 3, "price": 0.2},
     ],
+    "hanabi": [
+        {},
+        {"size": "small", "bomb": 1.0},
+        {"players": 3, "hints": 2, "lives": 2, "colors": 2, "ranks": 3},
+        {"hand": 1, "hints": 1, "ranks": 2},
+        {"players": 5, "hand": 2},
+    ],
     "hidden_profile": [
         {},
         {"members": 3, "lookups": 2, "price": 0.1},

@@ -99,6 +99,12 @@ def test_prices_and_noise_are_told(make_run: Callable[..., Path]) -> None:
     assert "hears" in text
 
 
+def test_free_talk_has_no_size_in_bits(make_run: Callable[..., Path]) -> None:
+    read = Page((make_run("hidden_profile") / "report.html").read_text())
+    assert "Who talks to whom" in read.headings
+    assert "None" not in read.text
+
+
 def test_the_same_run_gives_the_same_bytes(run: Path) -> None:
     before = (run / "report.html").read_bytes()
     assert marl("report", run).out == f"{run}/report.html\n"
