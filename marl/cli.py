@@ -28,12 +28,14 @@ from marl.commands.host import host
 from marl.commands.play import play
 from marl.commands.replay import replay
 from marl.commands.report import report
+from marl.commands.sweep import sweeping
 from marl.config import check, override, read_toml
 from marl.errors import UserError
 from marl.rundir import RunDir
 from protocols import ProtocolError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from rich.progress import Progress
 
 USAGE_ERRORS: Final = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer keeps it
@@ -80,6 +82,7 @@ def train(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away the run that is in the folder.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html at the end.")] = False,
 ) -> None:
     """Train agents in an arena; an interrupted run goes on where it was.
 
@@ -120,7 +123,8 @@ def train(
         OUT.print(equilibrium(summary))
     if "league" in summary:
         OUT.print(standing(summary["league"]))
-    _report(folder)
+    if not no_report:
+        _report(folder)
 
 
 def _settings(source: str) -> dict[str, Any]:
@@ -235,7 +239,14 @@ def _report(folder: RunDir) -> None:
     note(f"report: {folder.report}")
 
 
+def _run_config() -> type[BaseModel]:
+    with ERR.status("loading PyTorch"):
+        from trainers.run import RunConfig
+    return RunConfig
+
+
 _COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "sweep": sweeping(_run_config, _settings),
     "eval": evaluate,
     "play": play,
     "replay": replay,

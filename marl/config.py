@@ -53,18 +53,28 @@ def override(settings: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
         dotted, equals, raw = text.partition("=")
         if not equals:
             raise UserError(f"an override looks like algorithm.lr=0.001, not {text!r}")
-        try:
-            value = tomllib.loads(f"value = {raw}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = raw
-        *parents, last = dotted.split(".")
-        table = result
-        for part in parents:
-            below = table.get(part, {})
-            if not isinstance(below, dict):
-                raise UserError(f"{text}: {part} is a value, not a table")
-            table[part] = table = dict(below)
-        table[last] = value
+        result = put(result, dotted, parse(raw))
+    return result
+
+
+def parse(raw: str) -> Any:
+    """Read a value in TOML; what is none is a string."""
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return raw
+
+
+def put(settings: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
+    """Return settings with the one at `a.b` set, and the given ones as they were; raises UserError."""
+    result = table = dict(settings)
+    *parents, last = dotted.split(".")
+    for part in parents:
+        below = table.get(part, {})
+        if not isinstance(below, dict):
+            raise UserError(f"{dotted}: {part} is a value, not a table")
+        table[part] = table = dict(below)
+    table[last] = value
     return result
 
 

@@ -1,4 +1,4 @@
-"""Learning curves as inline SVG: matplotlib's objects, none of its global state, the same bytes for the same run."""
+"""Charts as inline SVG: matplotlib's objects, none of its global state, the same bytes for the same run."""
 
 from __future__ import annotations
 
@@ -44,6 +44,8 @@ def curves(
     levels: Mapping[str, float] | None = None,
     noisy: str = "",
     limits: tuple[float, float] | None = None,
+    bands: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    over: str = "updates",
 ) -> Chart:
     """Draw lines over updates, each named at its end.
 
@@ -54,6 +56,8 @@ def curves(
         levels: known values as horizontal lines, with their names.
         noisy: the line that is drawn thin and pale.
         limits: what the vertical axis shows at least.
+        bands: the lower and upper end of an interval around each point of a line.
+        over: what the horizontal axis counts.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -66,7 +70,11 @@ def curves(
         shown = {name: points for name, points in lines.items() if points}
         names = list(zip(shown, LINES, strict=False))
         ends = _draw(axes, [(name, color, shown[name]) for name, color in names], levels or {}, noisy)
-        axes.set_xlabel("updates")
+        for name, color in names:
+            if bands and (band := bands.get(name)):
+                low, high = zip(*band, strict=True)
+                axes.fill_between([x for x, _ in shown[name]], low, high, color=color, alpha=0.15, linewidth=0)
+        axes.set_xlabel(over)
         axes.set_ylabel(label)
         axes.grid(axis="y", color="#e4e7eb", linewidth=0.8)
         axes.set_axisbelow(True)
@@ -76,9 +84,53 @@ def curves(
             bottom, top = axes.get_ylim()
             axes.set_ylim(min(bottom, limits[0] - 0.03), max(top, limits[1] + 0.03))
         _name_ends(axes, ends)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    return Chart(inline(file.getvalue()), caption, names)
+        return Chart(_svg(figure), caption, names)
+
+
+def intervals(
+    caption: str,
+    estimates: Mapping[str, tuple[float, float, float]],
+    *,
+    label: str,
+    levels: Mapping[str, float] | None = None,
+) -> Chart:
+    """Draw a point with its interval for each name, one below the other.
+
+    Args:
+        caption: a sentence or two under the chart.
+        estimates: name -> (value, low, high).
+        label: of the horizontal axis.
+        levels: known values as vertical lines, with their names.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9.4, 0.95 + 0.34 * len(estimates)))
+        FigureCanvasSVG(figure)
+        high = figure.get_figheight()
+        axes = figure.add_axes((0.27, 0.5 / high, 0.7, 1 - 0.8 / high))
+        for name, level in (levels or {}).items():
+            axes.axvline(level, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+            axes.text(level, -0.6, name, ha="center", va="bottom", color="#616e7c")
+        for place, (value, low, up) in enumerate(estimates.values()):
+            color = LINES[place % len(LINES)]
+            axes.plot((low, up), (place, place), color=color, linewidth=6, alpha=0.3, solid_capstyle="butt")
+            axes.plot(value, place, "o", color=color, markersize=6)
+        axes.set_yticks(range(len(estimates)), list(estimates))
+        axes.set_ylim(len(estimates) - 0.5, -0.5)
+        axes.set_xlabel(label)
+        axes.grid(axis="x", color="#e4e7eb", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        return Chart(_svg(figure), caption, [])
+
+
+def _svg(figure: Any) -> str:
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    return inline(file.getvalue())
 
 
 def _draw(

@@ -27,6 +27,13 @@ EXAMPLES: Final[dict[str | None, Sequence[tuple[str, str]]]] = {
         ("marl train runs/lewis", "go on with an interrupted run"),
         ("marl train lewis --close public", "the control run without communication"),
     ),
+    "sweep": (
+        ("marl sweep lewis algorithm.credit=sequential,team --seeds 10", ""),
+        ("marl sweep mine.toml algorithm.lr=1e-3,3e-4 updates=200 out=runs/rates", "2 values x 10 seeds"),
+        ("marl sweep mappo.toml ippo.toml --seeds 1,2,3 --jobs 2", "each file a configuration"),
+        ("marl sweep runs/rates", "go on with an interrupted sweep"),
+        ("marl sweep --table runs/rates", "what it has found so far"),
+    ),
     "eval": (
         ("marl eval runs/lewis", ""),
         ("marl eval runs/lewis --json", ""),

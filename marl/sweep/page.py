@@ -1,0 +1,94 @@
+"""The page of a sweep: table, learning curves and intervals in one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from arenas import Anchors
+from marl.figures import LINES, Chart, curves, intervals
+from marl.sweep.results import ALL, Found, Row, table, tasks
+from marl.sweep.table import LEFT, cells, note
+
+
+def write(found: Sequence[Found], folder: Path) -> Path:
+    """Write `sweep.html`."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    template = environment.from_string(files("marl.sweep").joinpath("page.html.jinja").read_text(encoding="utf-8"))
+    path = folder / "sweep.html"
+    path.write_text(template.render(_gather(found, folder)), encoding="utf-8")
+    return path
+
+
+def _gather(found: Sequence[Found], folder: Path) -> dict[str, Any]:
+    heads, lines = cells(found)
+    return {
+        "name": folder.resolve().name,
+        "finished": sum(len(each.runs) for each in found),
+        "planned": sum(each.planned for each in found),
+        "heads": heads,
+        "left": sum(head in LEFT for head in heads),
+        "lines": lines,
+        "note": note(found),
+        "sections": _sections(found),
+        "config": (folder / "sweep.toml").read_text(encoding="utf-8"),
+    }
+
+
+def _sections(found: Sequence[Found]) -> dict[str, list[Chart]]:
+    """Return the charts of each task, and of all."""
+    rows: dict[str, list[Row]] = {}
+    for row in table(found):
+        rows.setdefault(row.task, []).append(row)
+    sections: dict[str, list[Chart]] = {}
+    for task, members in tasks(found).items():
+        done = [each for each in members if each.runs]
+        levels = _levels(done[0].anchors) if done else {}
+        sections[task] = [_learning(done, levels)] if done else []
+        sections[task] += _compared(rows[task], "score", levels)
+    if ALL in rows:
+        sections[ALL] = _compared(rows[ALL], "normalised score", {"random": 0.0, "optimum": 1.0})
+    return {task: charts for task, charts in sections.items() if charts}
+
+
+def _levels(anchors: Anchors) -> dict[str, float]:
+    """Return the known scores by name, those of the same height together."""
+    named = {"random": anchors.random, "without talk": anchors.silent, "optimum": anchors.full}
+    heights: dict[float, list[str]] = {}
+    for name, value in named.items():
+        heights.setdefault(round(value, 9), []).append(name)
+    return {" = ".join(names): height for height, names in heights.items()}
+
+
+def _learning(done: Sequence[Found], levels: dict[str, float]) -> Chart:
+    shown = done[: len(LINES)]
+    lines = {each.cell.config: each.curve() for each in shown}
+    more = f" Shown are the first {len(shown)} of {len(done)} configurations." if len(done) > len(shown) else ""
+    return curves(
+        "Learning curves: interquartile mean over runs of the evaluation's score, with its 95 % interval at each "
+        f"point. A run that stopped early keeps its last score.{more}",
+        {name: [(x, e.value) for x, e in curve] for name, curve in lines.items()},
+        label="score",
+        levels=levels,
+        bands={name: [(e.low, e.high) for _, e in curve] for name, curve in lines.items()},
+        over="episodes of training",
+    )
+
+
+def _compared(rows: Sequence[Row], what: str, levels: dict[str, float]) -> list[Chart]:
+    scores = {row.config: row.score for row in rows if row.score}
+    better = {row.config: row.better for row in rows if row.better}
+    charts = []
+    if scores:
+        text = f"Interquartile mean of the last {what}, with its 95 % interval."
+        charts.append(intervals(text, scores, label=what, levels=levels))
+    if better:
+        text = (
+            f"How likely a run scores more than one of {rows[0].config}, a tie counting half, with its 95 % interval."
+        )
+        charts.append(intervals(text, better, label="probability of improvement", levels={"as good": 0.5}))
+    return charts

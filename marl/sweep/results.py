@@ -1,0 +1,210 @@
+"""What the runs of a sweep came to: their evaluations, and the statistics of each configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arenas import Anchors
+from marl.study import statistics
+from marl.study.statistics import Estimate
+from marl.sweep.plan import Cell, Member, Sweep
+from protocols.draws import key
+
+ALL: Final = "all tasks"
+
+
+class Reached(NamedTuple):
+    """Where a run's evaluations first reached the success it was to stop at."""
+
+    updates: float
+    episodes: float
+    seconds: float
+
+
+class Finished(NamedTuple):
+    """A run that came to its end, with the rows of its metrics that hold an evaluation."""
+
+    seed: int
+    evaluations: list[dict[str, Any]]
+
+    @property
+    def score(self) -> float:
+        """The score of its last evaluation."""
+        return float(self.evaluations[-1]["eval/score"])
+
+    def first(self, success: float) -> Reached | None:
+        """Return when its evaluations first had this share of successes; None if they never had."""
+        for row in self.evaluations:
+            if row["eval/success"] >= success - 1e-9:
+                return Reached(row["update"], row["episodes"], row["time/seconds"])
+        return None
+
+    def at(self, grid: Sequence[float], name: str) -> list[float]:
+        """Return a measure at each count of episodes: that of the newest evaluation by then.
+
+        A run that stopped keeps its last one: to leave it out would leave the slow ones to stand for all.
+        """
+        counts = np.array([row["episodes"] for row in self.evaluations])
+        newest = np.searchsorted(counts, grid, "right") - 1
+        return [float(self.evaluations[max(place, 0)][name]) for place in newest]
+
+
+class Found(NamedTuple):
+    """A configuration on a task, with the runs of it that came to their end, in the order of their seeds."""
+
+    cell: Cell
+    anchors: Anchors
+    runs: list[Finished]
+    planned: int
+
+    @property
+    def threshold(self) -> float:
+        """The share of evaluation episodes that must succeed for a run to count as one that succeeded."""
+        stop = self.cell.settings.get("stop_at")
+        return 1.0 if stop is None else float(stop)
+
+    @property
+    def scores(self) -> list[float]:
+        """The score of each run's last evaluation."""
+        return [run.score for run in self.runs]
+
+    @property
+    def normalised(self) -> list[float] | None:
+        """(score - random) / (full - random): random play is 0, the optimum 1; None where the two are one."""
+        return normalise(self.scores, self.anchors)
+
+    def grid(self) -> list[float]:
+        """Return the counts of episodes at which its runs were evaluated, from where all had been."""
+        counts = {row["episodes"] for run in self.runs for row in run.evaluations}
+        begin = max((run.evaluations[0]["episodes"] for run in self.runs), default=0)
+        return sorted(count for count in counts if count >= begin)
+
+    def curve(self) -> list[tuple[float, Estimate]]:
+        """Return (episodes, IQM of the score with its interval)."""
+        grid = self.grid()
+        values: NDArray[np.float64] = np.array([run.at(grid, "eval/score") for run in self.runs])  # [R, P]
+        seed = key(0, "curve", self.cell.task, self.cell.config)
+        return list(zip(grid, statistics.iqm_curve([values], seed), strict=True)) if self.runs else []
+
+
+class Row(NamedTuple):
+    """A line of the table: a configuration on one task, or on all of them, where scores are the normalised ones."""
+
+    task: str
+    config: str
+    finished: int
+    planned: int
+    score: Estimate | None
+    gap: Estimate | None
+    """Optimality gap of the normalised scores."""
+    succeeded: int
+    threshold: Reached | None
+    """Median over all runs of when `stop_at` was reached; infinite if half of them never did, None without one."""
+    better: Estimate | None
+    """Probability of improvement over the first configuration; None for itself."""
+
+
+def normalise(scores: Sequence[float], anchors: Anchors) -> list[float] | None:
+    """Return scores with random play at 0 and the optimum at 1; None where the two are one."""
+    span = anchors.full - anchors.random
+    return None if abs(span) < 1e-12 else [(score - anchors.random) / span for score in scores]
+
+
+def gather(sweep: Sweep, folder: Path) -> list[Found]:
+    """Read the runs that came to their end, in the order of the sweep's configurations."""
+    members = sweep.members(folder)
+    return [
+        Found(
+            cell,
+            cell.world().anchors,
+            [run for member in members if member.cell is cell and (run := _read(member))],
+            len(sweep.seeds),
+        )
+        for cell in sweep.configs
+    ]
+
+
+def _read(member: Member) -> Finished | None:
+    if not member.dir.finished:
+        return None
+    rows = [row for row in member.dir.read_metrics() if "eval/score" in row]
+    return Finished(member.seed, rows) if rows else None
+
+
+def tasks(found: Sequence[Found]) -> dict[str, list[Found]]:
+    """Return what was found task by task."""
+    by: dict[str, list[Found]] = {}
+    for each in found:
+        by.setdefault(each.cell.task, []).append(each)
+    return by
+
+
+def table(found: Sequence[Found]) -> list[Row]:
+    """Return the rows, task by task, then over all tasks if there are several on one scale."""
+    by = tasks(found)
+    rows = [_row(each, cells[0]) for cells in by.values() for each in cells]
+    configs: dict[str, list[Found]] = {}
+    for each in found:
+        configs.setdefault(each.cell.config, []).append(each)
+    if len(by) > 1:
+        first = next(iter(configs.values()))
+        rows += [_over_all(own, first) for own in configs.values() if len(own) == len(by)]
+    return rows
+
+
+def _row(each: Found, first: Found) -> Row:
+    seed = key(0, "table", each.cell.task, each.cell.config)
+    normalised = each.normalised
+    comparable = each is not first and each.runs and first.runs
+    return Row(
+        each.cell.task,
+        each.cell.config,
+        len(each.runs),
+        each.planned,
+        statistics.iqm([each.scores], seed) if each.runs else None,
+        statistics.optimality_gap([normalised], seed) if each.runs and normalised is not None else None,
+        _succeeded(each),
+        _threshold(each),
+        statistics.probability_of_improvement([each.scores], [first.scores], seed) if comparable else None,
+    )
+
+
+def _over_all(own: Sequence[Found], first: Sequence[Found]) -> Row:
+    seed = key(0, "table", ALL, own[0].cell.config)
+    scores = [each.normalised or [] for each in own]
+    whole = all(scores)
+    paired = [(a, b) for a, b in zip(own, first, strict=False) if a.cell.task == b.cell.task and a.runs and b.runs]
+    comparable = own[0].cell.config != first[0].cell.config and len(paired) == len(own) == len(first)
+    return Row(
+        ALL,
+        own[0].cell.config,
+        sum(len(each.runs) for each in own),
+        sum(each.planned for each in own),
+        statistics.iqm(scores, seed) if whole else None,
+        statistics.optimality_gap(scores, seed) if whole else None,
+        sum(map(_succeeded, own)),
+        None,
+        statistics.probability_of_improvement([a.scores for a, _ in paired], [b.scores for _, b in paired], seed)
+        if comparable
+        else None,
+    )
+
+
+def _succeeded(each: Found) -> int:
+    """Return how many runs end above the threshold."""
+    return sum(run.evaluations[-1]["eval/success"] >= each.threshold - 1e-9 for run in each.runs)
+
+
+def _threshold(each: Found) -> Reached | None:
+    """Return the median of when runs reached `stop_at`, those that never did counted as infinitely late."""
+    if each.cell.settings.get("stop_at") is None or not each.runs:
+        return None
+    never = Reached(*[float("inf")] * 3)
+    reached = [run.first(each.threshold) or never for run in each.runs]
+    return Reached(*(float(median(one[place] for one in reached)) for place in range(3)))

@@ -1,0 +1,163 @@
+"""Running a sweep: each run in a process of its own, a few at once, and all of it to be taken up again."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import tomli_w
+
+from marl.errors import UserError
+from marl.sweep.plan import Member
+
+POLL: Final = 0.2
+"""Seconds between looks at the processes."""
+INTERRUPTED: Final = 130
+TAIL: Final = 1 << 16
+"""Bytes at the end of a file of metrics that hold its last line."""
+OUTPUT: Final = "output.txt"
+
+
+class Failure(NamedTuple):
+    """A run that did not come to its end, and why."""
+
+    member: Member
+    reason: str
+
+
+class Standing(NamedTuple):
+    """How far a sweep is: `work` is its runs' share of updates, summed."""
+
+    finished: int
+    failed: int
+    running: list[Member]
+    work: float
+
+
+class Child(NamedTuple):
+    """A run at work."""
+
+    member: Member
+    process: subprocess.Popen[bytes]
+
+
+def run(
+    folder: Path, members: Sequence[Member], jobs: int, report: Callable[[Standing], None] = lambda _: None
+) -> list[Failure]:
+    """Bring all runs to their end, those that have not come to it yet, and return which failed.
+
+    Ctrl-C stops every run after its present update, with a checkpoint, and is then raised as KeyboardInterrupt; a
+    second one kills them. Raises UserError when someone is at work in the folder already.
+
+    Args:
+        folder: of the sweep.
+        members: its runs, in the order in which they are begun.
+        jobs: how many run at once.
+        report: is told how far it is, several times a second.
+    """
+    waiting = [member for member in members if not member.dir.finished]
+    finished, failures = len(members) - len(waiting), list[Failure]()
+    children: list[Child] = []
+    with _alone(folder) as lock:
+        try:
+            while waiting or children:
+                while waiting and len(children) < jobs:
+                    children.append(_start(waiting.pop(0), lock))
+                for child in [child for child in children if child.process.poll() is not None]:
+                    children.remove(child)
+                    failure = _end(child)
+                    finished, failures = finished + (failure is None), failures + ([failure] if failure else [])
+                running = [child.member for child in children]
+                done = finished + len(failures) + sum(map(_share, running))
+                report(Standing(finished, len(failures), running, done))
+                if children:
+                    time.sleep(POLL)
+        except BaseException:
+            _stop(children)
+            raise
+    return failures
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[int]:
+    """Hold the folder; the runs hold it too, so that none of a sweep that was killed works on unseen."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: a sweep is at work there, or was killed and its runs are stopping: wait until they have"
+            ) from None
+        yield file.fileno()
+
+
+def _start(member: Member, lock: int) -> Child:
+    folder = member.dir
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if not folder.exists:
+        settings: dict[str, Any] = {**member.cell.settings, "seed": member.seed, "out": str(folder.path)}
+        folder.config.write_text(tomli_w.dumps(settings))
+    with (folder.path / OUTPUT).open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "marl.sweep.child", str(folder.path)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=[lock],
+            start_new_session=True,  # Ctrl-C reaches the sweep, which stops its runs itself
+        )
+    return Child(member, process)
+
+
+def _end(child: Child) -> Failure | None:
+    """See how a run ended; what it printed is kept where that is of use."""
+    member, process = child
+    assert process.stdin is not None
+    process.stdin.close()
+    output = member.dir.path / OUTPUT
+    if process.returncode == 0 and member.dir.finished:
+        output.unlink(missing_ok=True)
+        return None
+    if process.returncode < 0:
+        return Failure(member, f"killed by signal {-process.returncode}")
+    if process.returncode == INTERRUPTED:
+        return Failure(member, "it was interrupted")
+    lines = [line for line in output.read_text(errors="replace").splitlines() if line.strip()]
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return Failure(member, (said or lines or [f"it ended with code {process.returncode}"])[-1])
+
+
+def _stop(children: Sequence[Child]) -> None:
+    """Let all runs come to the end of their update; kill them if that is interrupted too."""
+    for child in children:
+        if child.process.stdin is not None:
+            child.process.stdin.close()
+    try:
+        for child in children:
+            child.process.wait()
+    except BaseException:
+        for child in children:
+            child.process.kill()
+        for child in children:
+            child.process.wait()
+        raise
+
+
+def _share(member: Member) -> float:
+    """Return how much of its updates a run has made."""
+    path = member.dir.metrics
+    try:
+        with path.open("rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - TAIL, 0))
+            lines = file.read().split(b"\n")
+        return float(json.loads(lines[-2])["update"] / member.cell.settings["updates"])
+    except (OSError, ValueError, IndexError, KeyError):
+        return 0.0  # nothing measured yet

@@ -1,0 +1,89 @@
+"""The table of a sweep, for the terminal and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isinf
+from typing import Final
+
+from marl.study.statistics import Estimate
+from marl.sweep.results import Found, Row, table
+
+NOTE: Final = (
+    "Score: interquartile mean over runs of the last evaluation, with the 95 % interval of a bootstrap that draws runs "
+    "within their task (Agarwal et al. 2021); over all tasks, of normalised scores (0: random play, 1: the optimum). "
+    "Succeeded: runs whose last evaluation has {what}. {median}"
+    "P(better): how likely a run scores more than one of {first}, a tie counting half."
+)
+LEFT: Final = ("task", "configuration")
+UNITS: Final = ((0, "updates"), (2, "seconds"))
+MEDIAN: Final = (
+    "Updates, seconds: median over all runs of when that was first so, never if not in half of them; seconds depend on "
+    "what else ran. "
+)
+
+
+def cells(found: Sequence[Found]) -> tuple[list[str], list[list[str]]]:
+    """Return the heads of the columns and the lines, as text; columns that would say nothing are left out."""
+    rows = table(found)
+    columns: dict[str, list[str]] = {
+        "task": [row.task for row in rows],
+        "configuration": [row.config for row in rows],
+        "runs": [f"{row.finished}/{row.planned}" for row in rows],
+        "score": [_interval(row.score, 3) for row in rows],
+        "succeeded": [f"{row.succeeded}/{row.finished}" for row in rows],
+    }
+    if any(row.threshold for row in rows):
+        columns |= {unit: [_reached(row, place) for row in rows] for place, unit in UNITS}
+    if any(row.better for row in rows):
+        columns["P(better)"] = [_interval(row.better, 2) for row in rows]
+    if len({row.task for row in rows}) == 1:
+        del columns["task"]
+    else:
+        columns["optimality gap"] = [_interval(row.gap, 3) for row in rows]
+    return list(columns), [list(line) for line in zip(*columns.values(), strict=True)]
+
+
+def note(found: Sequence[Found]) -> str:
+    """Return what the columns are."""
+    shares = sorted({each.threshold for each in found})
+    what = " or ".join(
+        "every episode at the optimum" if s == 1 else f"{s:.0%} of episodes at the optimum" for s in shares
+    )
+    stops = any(each.cell.settings.get("stop_at") is not None for each in found)
+    return NOTE.format(what=what, median=MEDIAN if stops else "", first=found[0].cell.config)
+
+
+def text(found: Sequence[Found]) -> list[str]:
+    """Return the table in lines for the terminal."""
+    heads, lines = cells(found)
+    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
+    return [
+        "   ".join(
+            f"{cell:<{width}}" if head in LEFT else f"{cell:>{width}}"
+            for head, cell, width in zip(heads, line, widths, strict=True)
+        ).rstrip()
+        for line in [heads, *lines]
+    ]
+
+
+def markdown(found: Sequence[Found]) -> str:
+    """Return the table and its note in Markdown."""
+    heads, lines = cells(found)
+    ruler = ["---" if head in LEFT else "---:" for head in heads]
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [heads, ruler, *escaped]) + f"\n\n{note(found)}\n"
+
+
+def _interval(estimate: Estimate | None, digits: int) -> str:
+    if estimate is None:
+        return "–"
+    value, low, high = (f"{x:.{digits}f}" for x in estimate)
+    return f"{value} [{low}, {high}]"
+
+
+def _reached(row: Row, place: int) -> str:
+    if row.threshold is None:
+        return "–"
+    value = row.threshold[place]
+    return "never" if isinf(value) else f"{value:,.0f}"
