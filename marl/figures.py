@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 INK: Final = "#1f2933"
@@ -66,8 +66,8 @@ def curves(
     with rc_context(STYLE):
         figure = Figure(figsize=(9.4, 3.2))
         FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.07, 0.15, 0.73, 0.82))  # the same in all figures of a page, and room for names
         shown = {name: points for name, points in lines.items() if points}
+        axes = figure.add_axes((0.07, 0.15, 0.93 - _room(shown, 0.2), 0.82))  # mostly the same in all figures of a page
         names = list(zip(shown, LINES, strict=False))
         ends = _draw(axes, [(name, color, shown[name]) for name, color in names], levels or {}, noisy)
         for name, color in names:
@@ -93,6 +93,7 @@ def intervals(
     *,
     label: str,
     levels: Mapping[str, float] | None = None,
+    colors: Mapping[str, str] | None = None,
 ) -> Chart:
     """Draw a point with its interval for each name, one below the other.
 
@@ -101,6 +102,7 @@ def intervals(
         estimates: name -> (value, low, high).
         label: of the horizontal axis.
         levels: known values as vertical lines, with their names.
+        colors: of names; one after the other unless given.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -110,12 +112,13 @@ def intervals(
         figure = Figure(figsize=(9.4, 0.95 + 0.34 * len(estimates)))
         FigureCanvasSVG(figure)
         high = figure.get_figheight()
-        axes = figure.add_axes((0.27, 0.5 / high, 0.7, 1 - 0.8 / high))
+        room = _room(estimates, 0.2)
+        axes = figure.add_axes((room, 0.5 / high, 0.96 - room, 1 - 0.8 / high))
         for name, level in (levels or {}).items():
             axes.axvline(level, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
             axes.text(level, -0.6, name, ha="center", va="bottom", color="#616e7c")
-        for place, (value, low, up) in enumerate(estimates.values()):
-            color = LINES[place % len(LINES)]
+        for place, (name, (value, low, up)) in enumerate(estimates.items()):
+            color = (colors or {}).get(name, LINES[place % len(LINES)])
             axes.plot((low, up), (place, place), color=color, linewidth=6, alpha=0.3, solid_capstyle="butt")
             axes.plot(value, place, "o", color=color, markersize=6)
         axes.set_yticks(range(len(estimates)), list(estimates))
@@ -125,6 +128,11 @@ def intervals(
         axes.set_axisbelow(True)
         axes.tick_params(length=0)
         return Chart(_svg(figure), caption, [])
+
+
+def _room(names: Iterable[str], least: float) -> float:
+    """Return the share of a figure's width that names want."""
+    return min(max([least, *(0.0085 * len(name) + 0.01 for name in names)]), 0.5)
 
 
 def _svg(figure: Any) -> str:

@@ -186,8 +186,6 @@ def _show(sweep: Sweep, folder: Path) -> None:
     note(remark(found), "dim")
     (folder / "table.md").write_text(markdown(found))
     (folder / "results.json").write_text(json.dumps(export.marl_eval(found), indent=1) + "\n")
-    if export.uneven(found):
-        note(f"{folder / 'results.json'}: marl-eval wants as many runs of each configuration; some are missing")
     try:
         answer(str(page.write(found, folder)))
     except ModuleNotFoundError as error:

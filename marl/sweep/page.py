@@ -82,13 +82,15 @@ def _learning(done: Sequence[Found], levels: dict[str, float]) -> Chart:
 def _compared(rows: Sequence[Row], what: str, levels: dict[str, float]) -> list[Chart]:
     scores = {row.config: row.score for row in rows if row.score}
     better = {row.config: row.better for row in rows if row.better}
+    colors = {row.config: LINES[place % len(LINES)] for place, row in enumerate(rows)}
     charts = []
     if scores:
         text = f"Interquartile mean of the last {what}, with its 95 % interval."
-        charts.append(intervals(text, scores, label=what, levels=levels))
+        charts.append(intervals(text, scores, label=what, levels=levels, colors=colors))
     if better:
         text = (
             f"How likely a run scores more than one of {rows[0].config}, a tie counting half, with its 95 % interval."
         )
-        charts.append(intervals(text, better, label="probability of improvement", levels={"as good": 0.5}))
+        levels = {"as good": 0.5}
+        charts.append(intervals(text, better, label="probability of improvement", levels=levels, colors=colors))
     return charts

@@ -86,12 +86,8 @@ def plan(sources: Sequence[Source], words: Sequence[str], seeds: str | None, mod
         model: of a run's settings.
     """
     given = _words(words)
+    chosen = _seeds(_told(sources) if seeds is None else seeds)
     cells: list[Cell] = []
-    told = {
-        source.name: own for source in sources if (own := source.settings.get("sweep", {}).get("seeds")) is not None
-    }
-    if seeds is None and len({str(each) for each in told.values()}) > 1:
-        raise UserError(f"{' and '.join(told)} have different seeds in [sweep]: choose with --seeds")
     for name, settings in sources:
         axes = {**_flat(settings.get("sweep", {}), name), **given}
         base = {key: value for key, value in settings.items() if key not in ("sweep", "seed", "out")}
@@ -106,7 +102,7 @@ def plan(sources: Sequence[Source], words: Sequence[str], seeds: str | None, mod
                 raise UserError(f"{other.config} and {cell.config} are the same configuration: give each value once")
             if (_slug(cell.task), _slug(cell.config)) == (_slug(other.task), _slug(other.config)):
                 raise UserError(f"two configurations are called {cell.config}: give their files different names")
-    return Sweep(seeds=_seeds(seeds if seeds is not None else next(iter(told.values()), SEEDS)), configs=cells)
+    return Sweep(seeds=chosen, configs=cells)
 
 
 def begin(folder: Path, wanted: Sweep) -> Sweep:
@@ -188,6 +184,15 @@ def _no_seed(dotted: str, where: str) -> None:
         raise UserError(f"{where}: seeds are not a setting to sweep: --seeds 10, or seeds = 10 in [sweep]")
     if dotted == "out":
         raise UserError(f"{where}: out is the folder of the whole sweep: give it once, as out=FOLDER")
+
+
+def _told(sources: Sequence[Source]) -> Any:
+    """Return what the [sweep] tables say about seeds; raises UserError where they disagree."""
+    tables = {name: settings.get("sweep") for name, settings in sources}
+    told = {name: table["seeds"] for name, table in tables.items() if isinstance(table, dict) and "seeds" in table}
+    if any(each != next(iter(told.values())) for each in told.values()):
+        raise UserError(f"{' and '.join(told)} have different seeds in [sweep]: choose with --seeds")
+    return next(iter(told.values()), SEEDS)
 
 
 def _seeds(told: Any) -> list[int]:
