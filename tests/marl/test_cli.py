@@ -15,7 +15,7 @@ import arenas
 from marl.cli import EXTRAS, main
 from tests.marl.conftest import marl
 
-COMMANDS = ("arenas", "train", "eval", "play", "replay", "fork", "report")
+COMMANDS = ("arenas", "train", "eval", "play", "replay", "fork", "report", "sweep")
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
