@@ -20,7 +20,7 @@ Metrics = dict[str, list[float]]
 
 
 def marl_eval(found: Sequence[Found]) -> dict[str, Any]:
-    """Return the results of a sweep as marl-eval reads them; metrics are `return`, `normalised_score` and `success`."""
+    """Return the results of a sweep as marl-eval reads them; by `return`, `normalised_score`, `success`."""
     done = [each for each in found if each.runs]
     begin = max((each.grid()[0] for each in done), default=0)
     grid = sorted({count for each in done for count in each.grid() if count >= begin})
@@ -43,11 +43,8 @@ def _metrics(run: Finished, each: Found, place: int, grid: Sequence[float], whol
     here = [grid[place]]
     score = run.at(here, "eval/score")
     scaled = normalise(score, each.anchors) if whole else None
-    return {
-        "return": score,
-        **({"normalised_score": scaled} if scaled is not None else {}),
-        "success": run.at(here, "eval/success"),
-    }
+    known = {"normalised_score": scaled, "success": run.at(here, "eval/success")} if scaled is not None else {}
+    return {"return": score, **known}
 
 
 def _name(label: str) -> str:

@@ -59,7 +59,7 @@ def _levels(anchors: Anchors) -> dict[str, float]:
     """Return the known scores by name, those of the same height together."""
     named = {"random": anchors.random, "without talk": anchors.silent, "optimum": anchors.full}
     heights: dict[float, list[str]] = {}
-    for name, value in named.items():
+    for name, value in ((name, value) for name, value in named.items() if value is not None):
         heights.setdefault(round(value, 9), []).append(name)
     return {" = ".join(names): height for height, names in heights.items()}
 

@@ -41,7 +41,7 @@ class Finished(NamedTuple):
     def first(self, success: float) -> Reached | None:
         """Return when its evaluations first had this share of successes; None if they never had."""
         for row in self.evaluations:
-            if row["eval/success"] >= success - 1e-9:
+            if row.get("eval/success", -1.0) >= success - 1e-9:
                 return Reached(row["update"], row["episodes"], row["time/seconds"])
         return None
 
@@ -76,7 +76,7 @@ class Found(NamedTuple):
 
     @property
     def normalised(self) -> list[float] | None:
-        """(score - random) / (full - random): random play is 0, the optimum 1; None where the two are one."""
+        """(score - random) / (full - random): random play is 0, the optimum 1; None: they are one, or not known."""
         return normalise(self.scores, self.anchors)
 
     def grid(self) -> list[float]:
@@ -103,7 +103,8 @@ class Row(NamedTuple):
     score: Estimate | None
     gap: Estimate | None
     """Optimality gap of the normalised scores."""
-    succeeded: int
+    succeeded: int | None
+    """How many runs end above the threshold; None where the optimum is not known."""
     threshold: Reached | None
     """Median over all runs of when `stop_at` was reached; infinite if half of them never did, None without one."""
     better: Estimate | None
@@ -111,9 +112,11 @@ class Row(NamedTuple):
 
 
 def normalise(scores: Sequence[float], anchors: Anchors) -> list[float] | None:
-    """Return scores with random play at 0 and the optimum at 1; None where the two are one."""
-    span = anchors.full - anchors.random
-    return None if abs(span) < 1e-12 else [(score - anchors.random) / span for score in scores]
+    """Return scores with random play at 0 and the optimum at 1; None where they are one, or one is not known."""
+    if anchors.full is None or anchors.random is None:
+        return None
+    low, span = anchors.random, anchors.full - anchors.random
+    return None if abs(span) < 1e-12 else [(score - low) / span for score in scores]
 
 
 def gather(sweep: Sweep, folder: Path) -> list[Found]:
@@ -188,7 +191,7 @@ def _over_all(own: Sequence[Found], first: Sequence[Found]) -> Row:
         sum(each.planned for each in own),
         statistics.iqm(scores, seed) if whole else None,
         statistics.optimality_gap(scores, seed) if whole else None,
-        sum(map(_succeeded, own)),
+        None if any(_succeeded(each) is None for each in own) else sum(_succeeded(each) or 0 for each in own),
         None,
         statistics.probability_of_improvement([a.scores for a, _ in paired], [b.scores for _, b in paired], seed)
         if comparable
@@ -196,9 +199,11 @@ def _over_all(own: Sequence[Found], first: Sequence[Found]) -> Row:
     )
 
 
-def _succeeded(each: Found) -> int:
-    """Return how many runs end above the threshold."""
-    return sum(run.evaluations[-1]["eval/success"] >= each.threshold - 1e-9 for run in each.runs)
+def _succeeded(each: Found) -> int | None:
+    """Return how many runs end above the threshold; None where the optimum is not known."""
+    if each.anchors.full is None:
+        return None
+    return sum(run.evaluations[-1].get("eval/success", -1.0) >= each.threshold - 1e-9 for run in each.runs)
 
 
 def _threshold(each: Found) -> Reached | None:

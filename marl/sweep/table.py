@@ -31,7 +31,7 @@ def cells(found: Sequence[Found]) -> tuple[list[str], list[list[str]]]:
         "configuration": [row.config for row in rows],
         "runs": [f"{row.finished}/{row.planned}" for row in rows],
         "score": [_interval(row.score, 3) for row in rows],
-        "succeeded": [f"{row.succeeded}/{row.finished}" for row in rows],
+        "succeeded": ["–" if row.succeeded is None else f"{row.succeeded}/{row.finished}" for row in rows],
     }
     if any(row.threshold for row in rows):
         columns |= {unit: [_reached(row, place) for row in rows] for place, unit in UNITS}
