@@ -203,7 +203,8 @@ def _succeeded(each: Found) -> int | None:
     """Return how many runs end above the threshold; None where the optimum is not known."""
     if each.anchors.full is None:
         return None
-    return sum(run.evaluations[-1].get("eval/success", -1.0) >= each.threshold - 1e-9 for run in each.runs)
+    last = [float(run.evaluations[-1].get("eval/success", -1.0)) for run in each.runs]
+    return sum(success >= each.threshold - 1e-9 for success in last)
 
 
 def _threshold(each: Found) -> Reached | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from arenas import Anchors
 from marl.sweep import export, page
 from marl.sweep.plan import Source, Sweep, begin, plan
 from marl.sweep.results import ALL, Found, Reached, gather, table
@@ -203,3 +204,20 @@ def test_draws_have_the_name_of_a_configuration_as_coordinate_not_its_place(tmp_
     (first, second), (_, again) = table(both), table(both[::-1])
     assert first.gap == again.gap
     assert first.gap != second.gap  # the same scores under another name
+
+
+def test_where_the_optimum_is_not_known_scores_stand_alone(tmp_path: Path) -> None:
+    found = swept(tmp_path, {("lewis", SEQUENTIAL): flat(0.25, 0.5), ("lewis", TEAM): flat(1.0, 1.0)})
+    unknown = [each._replace(anchors=Anchors()) for each in found]
+    for each in unknown:
+        for run in each.runs:
+            for row in run.evaluations:
+                del row["eval/success"]
+    first, second = table(unknown)
+    assert (first.gap, first.succeeded) == (None, None)
+    assert second.better is not None
+    assert second.better.value == 1.0
+    assert cells(unknown)[1][0][-2:] == ["–", "–"]
+    metrics = export.marl_eval(unknown)["sabir"]["lewis"][SEQUENTIAL]["seed_2"]["absolute_metrics"]
+    assert metrics == {"return": [0.5]}
+    assert "<svg" in page.write(unknown, tmp_path).read_text()
