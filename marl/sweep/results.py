@@ -104,7 +104,7 @@ class Row(NamedTuple):
     gap: Estimate | None
     """Optimality gap of the normalised scores."""
     succeeded: int | None
-    """How many runs end above the threshold; None where the optimum is not known."""
+    """How many runs end above the threshold; None where the arena knows no success."""
     threshold: Reached | None
     """Median over all runs of when `stop_at` was reached; infinite if half of them never did, None without one."""
     better: Estimate | None
@@ -200,11 +200,10 @@ def _over_all(own: Sequence[Found], first: Sequence[Found]) -> Row:
 
 
 def _succeeded(each: Found) -> int | None:
-    """Return how many runs end above the threshold; None where the optimum is not known."""
-    if each.anchors.full is None:
-        return None
-    last = [float(run.evaluations[-1].get("eval/success", -1.0)) for run in each.runs]
-    return sum(success >= each.threshold - 1e-9 for success in last)
+    """Return how many runs end above the threshold; None where the arena knows no success."""
+    last = [run.evaluations[-1].get("eval/success") for run in each.runs]
+    known = [float(success) for success in last if success is not None]
+    return sum(success >= each.threshold - 1e-9 for success in known) if known or not last else None
 
 
 def _threshold(each: Found) -> Reached | None:
