@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from rich.console import Console
 
+from marl import report
+from marl.commands.console import equilibrium, standing
 from marl.episode import Episode
 from marl.league import DEVIATION, DRIFT, League, LeagueConfig, Member, Rating, named, outcome
 from marl.policy import Scripted
@@ -156,6 +160,39 @@ def chicken(*replies: str, names: tuple[str, str] = ("p", "p")) -> tuple[World, 
     made = world("matrix", arena={"game": "chicken"})
     policies = [Scripted(lambda heard, spec, r=r: r, name) for r, name in zip(replies, names, strict=True)]  # type: ignore[misc]
     return made, one(made, Plan("e", dict(zip(made.agents, policies, strict=True)), 1))
+
+
+def test_the_standing_is_one_line() -> None:
+    made = league()
+    made.record([(10, -1)] * 3)
+    assert re.fullmatch(
+        r"rating 1\d\.\d ± \d\.\d; the best of 3 frozen versions, 10: 3\d\.\d ± \d\.\d", standing(made.summary()).plain
+    )
+
+
+def test_exploitability_is_printed_with_and_without_a_table() -> None:
+    def lines(found: dict[str, Any]) -> str:
+        console = Console(width=100)
+        with console.capture() as caught:
+            console.print(equilibrium(found))
+        return caught.get()
+
+    assert lines({"exploitability": 0.25}).strip() == "exploitability 0.2500"
+    mixed = [{"seat": "player_0", "seen": "round t0", "chances": {"heads": 0.25, "tails": 0.75}}]
+    even = [mixed[0] | {"chances": {"heads": 0.5, "tails": 0.5}}]
+    both = {"exploitability": 0.5, "exploitability_average": 0.0, "policy": mixed, "average_policy": even}
+    first, head, row = lines(both).strip().splitlines()
+    assert first.rstrip() == "exploitability 0.5000, of the average 0.0000"
+    assert head.split() == ["seat", "knows", "replies", "with", "on", "average"]
+    assert "heads 0.250, tails 0.750" in row
+    assert "heads 0.500, tails 0.500" in row
+
+
+def test_the_report_draws_what_there_is() -> None:
+    assert report._selfplay([], [], []) == []
+    first, second = report._selfplay([(10, 0.3), (20, 0.1)], [(10, 0.2), (20, 0.1)], [(1, 25.0), (2, 26.0)])
+    assert [name for name, _ in first.names] == ["policies", "average over the league"]
+    assert [name for name, _ in second.names] == ["rating"]
 
 
 def test_the_outcome_compares_the_learner_with_the_mean_of_the_others() -> None:
