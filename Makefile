@@ -7,7 +7,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all check bench
+.PHONY: help train test test-all check anchors bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ check: $(VENV)/.dev ## lint, format, types, and the layers of the packages
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy examples/*.py
 	$(VENV)/bin/lint-imports
+
+anchors: $(VENV)/.train ## write docs/anchors.md: known scores beside what is scored in play
+	$(VENV)/bin/marl arenas --measure > docs/anchors.part
+	mv docs/anchors.part docs/anchors.md
 
 bench: $(VENV)/.dev $(BENCH_VENV)/.bench ## run every benchmark; each prints JSON lines (faults.py wants ten minutes)
 	@set -e; for file in $(filter-out benchmarks/bus.py,$(sort $(wildcard benchmarks/*.py))); do \

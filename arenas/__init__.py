@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from difflib import get_close_matches
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
-from arenas import bridges
+from arenas import bridges, files
 from arenas.commons import Commons
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -56,7 +57,7 @@ ARENAS: dict[str, Callable[..., Arena]] = {
     "trade_comm": TradeComm,
     "undercover": Undercover,
 }
-"""Name -> class. Add your own: `arenas.ARENAS["mine"] = Mine`."""
+"""Name -> class. Add your own: `arenas.ARENAS["mine"] = Mine`, or `arenas.load("mine.py")`."""
 
 
 def names() -> list[str]:
@@ -71,12 +72,27 @@ def find(name: str) -> Callable[..., Arena]:
     """
     if name in ARENAS:
         return ARENAS[name]
+    if name.endswith(files.SUFFIX):
+        raise ArenaError(
+            f"the arena is the file {name}, and a file runs only when you name it yourself: on the command line, "
+            "or with arenas.load"
+        )
     library, colon, game = name.partition(":")
     if colon:
         return bridges.find(library, game)
     close = get_close_matches(name, ARENAS, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names())}"
     raise ArenaError(f"no arena {name!r}: {hint}")
+
+
+def load(path: Path | str) -> str:
+    """Run a Python file that defines an arena; return the name by which it can be made: its absolute path.
+
+    Raises ArenaError. Load only what a person named; `make` runs no file, whatever the name it is given says.
+    """
+    name = str(Path(path).absolute())
+    ARENAS[name] = files.load(name)
+    return name
 
 
 def make(name: str, **options: Any) -> Arena:
@@ -89,4 +105,4 @@ def make(name: str, **options: Any) -> Arena:
         raise ArenaError(f"arena {name}: {problem}; it takes {', '.join(signature(maker).parameters)}") from error
 
 
-__all__ = ["ARENAS", "Anchors", "Arena", "ArenaError", "Outcome", "ReplySpec", "find", "make", "names"]
+__all__ = ["ARENAS", "Anchors", "Arena", "ArenaError", "Outcome", "ReplySpec", "find", "load", "make", "names"]

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from arenas.core import Arena
 
 
+def lacking(cls: type) -> str:
+    """Return which methods of an arena are not written yet; "" if none."""
+    methods = (name for name in dir(cls) if getattr(getattr(cls, name), "__isabstractmethod__", False))
+    return ", ".join(f"{name}()" for name in methods)
+
+
 def require(arena: Arena, holds: bool, message: str) -> None:
     """Raise ArenaError with the arena's name before the message, unless it holds."""
     if not holds:

@@ -209,7 +209,8 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
         for agent, size in sizes.items():
             if size > MAX_ACTIONS:
                 raise ArenaError(
-                    f"{agent} of {self.name} has {size} replies; PettingZoo's Discrete holds {MAX_ACTIONS}"
+                    f"{self.name}: {agent} has {size} different replies, and PettingZoo's Discrete holds "
+                    f"{MAX_ACTIONS}; make its options, alphabet or length smaller"
                 )
         return {agent: spaces.Discrete(size) for agent, size in sizes.items()}
 

@@ -1,16 +1,43 @@
-"""What an arena declares about itself, checked before it is played: description, anchors, deals and their splits."""
+"""What an arena declares about itself, checked: description, anchors, deals and their splits, scripts."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Final
 
-from arenas.complaint import blame, require
+from arenas.complaint import blame, lacking, require
 from arenas.core import Arena
 from arenas.errors import ArenaError
+from arenas.exact import expected_returns
+from arenas.scripted import play
+from arenas.spec import PUBLIC
 
+SCRIPTS: Final = ("silent", "best", "full", "equilibrium")
+"""The names that scripts may have."""
+_COUNTED: Final = 100  # deals of a split over which scripts are averaged exactly
 _MAX_LISTED: Final = 1 << 20  # splits with more deals are checked at their ends only
+
+
+def build(factory: Callable[[], Arena]) -> Arena:
+    """Build the arena; what its class lacks or its __init__ raises is said in one sentence."""
+    try:
+        arena = factory()
+    except ArenaError:
+        raise
+    except Exception as error:
+        if isinstance(factory, type) and (missing := lacking(factory)):
+            raise ArenaError(f"{factory.__name__} lacks {missing}: write what is missing") from error
+        name = getattr(factory, "__name__", "the arena")
+        raise ArenaError(f"{name}: __init__ raised {error!r}; it must work without arguments") from error
+    if not isinstance(arena, Arena):
+        raise ArenaError(f"check_arena needs what builds an Arena, and this built a {type(arena).__name__}")
+    if missing := lacking(type(arena)):
+        raise ArenaError(f"{type(arena).__name__} lacks {missing}: write what is missing")
+    if "possible_agents" not in vars(arena):
+        raise ArenaError(f"{type(arena).__name__}: __init__ must call super().__init__ with the seats' reply specs")
+    return arena
 
 
 def check_description(arena: Arena) -> None:
@@ -23,6 +50,33 @@ def check_description(arena: Arena) -> None:
     for agent in arena.possible_agents:
         named = re.fullmatch(r"[a-z]+_[0-9]+", agent) is not None
         require(arena, named, f"name the agent {agent!r} after its role and a number, such as player_0")
+    require(
+        arena,
+        not isinstance(arena.tags, str),
+        f'tags must be a tuple of words, such as ("cooperative",), not {arena.tags!r}',
+    )
+    for word in arena.vocabulary:
+        require(arena, word.split() == [word], f"{word!r} among its words is not one word; list each by itself")
+    _check_channels(arena)
+
+
+def _check_channels(arena: Arena) -> None:
+    """Who is on a channel has a seat, and who speaks there by a spec is on it."""
+    for name, members in arena.channels.items():
+        for member in members:
+            require(
+                arena,
+                member in arena.possible_agents,
+                f"the channel {name} has the member {member!r}, who is no agent; "
+                f"choose from {', '.join(arena.possible_agents)}",
+            )
+    for agent, specs in arena.replies.items():
+        for name in dict.fromkeys(name for spec in specs for name in spec.channels if name != PUBLIC):
+            require(
+                arena,
+                agent in arena.channels.get(name, ()),
+                f"{agent} speaks on the channel {name} and is no member; name it in channels={{{name!r}: (...)}}",
+            )
 
 
 def check_anchors(arena: Arena) -> None:
@@ -38,6 +92,13 @@ def check_anchors(arena: Arena) -> None:
             arena,
             known.full is None or score <= known.full + 1e-9,
             f"the anchor {field} = {score:g} is above full = {known.full}, so one is wrong",
+        )
+    if known.values is not None:
+        seats = len(arena.possible_agents)
+        require(
+            arena,
+            len(known.values) == seats and all(map(math.isfinite, known.values)),
+            f"the anchors' values are one finite number for each of the {seats} seats, not {known.values}",
         )
 
 
@@ -71,4 +132,32 @@ def check_deals(arena: Arena, seed: int) -> None:
             arena,
             arena.hidden() == before,
             f"deal {case} with the same seed was laid in two ways; draw only from self._rng in lay()",
+        )
+
+
+def check_scripts(arena: Arena, seed: int) -> None:
+    """Scripts play whole episodes, and those named like an anchor attain it where few deals can be averaged exactly.
+
+    Where they would have to be sampled nothing is said of what they attain: see tests/arenas/test_arena_scripts.py.
+    """
+    with blame(arena, "scripts()", "it must work right after __init__, before any episode"):
+        scripts = dict(arena.scripts())
+        known = arena.anchors()
+    for name, script in scripts.items():
+        require(arena, name in SCRIPTS, f"a script is named one of {', '.join(SCRIPTS)}, not {name!r}")
+        everyone = dict.fromkeys(arena.possible_agents, script)
+        for episode in range(3):
+            with blame(arena, f"the script {name!r}", "it must reply to every Memory that the rules lead to"):
+                play(arena, everyone, seed + episode)
+        if name == "best" or not 0 < len(arena.splits().get("train", ())) <= _COUNTED:
+            continue
+        try:
+            returns = expected_returns(arena, everyone)
+        except ArenaError:  # it draws beside its numbered deals
+            continue
+        score, anchor = sum(returns.values()) / len(returns), getattr(known, name)
+        require(
+            arena,
+            anchor is not None and abs(score - anchor) <= 1e-9 + 1e-6 * abs(score),
+            f"the script {name!r} scores {score:g} on average, and the anchor {name} is {anchor}; mend one of them",
         )

@@ -22,9 +22,9 @@ import numpy as np
 
 from arenas.complaint import blame, require
 from arenas.core import Arena
-from arenas.declared import check_anchors, check_deals, check_description
+from arenas.declared import build, check_anchors, check_deals, check_description, check_scripts
 from arenas.errors import ArenaError
-from arenas.spec import Words, from_wire
+from arenas.spec import ReplySpec, Words, from_wire
 
 MAX_TURNS: Final = 10_000
 _HARMLESS: Final = (  # what PettingZoo warns about and arenas do on purpose
@@ -37,22 +37,36 @@ _HARMLESS: Final = (  # what PettingZoo warns about and arenas do on purpose
 )
 
 
-def check_arena(factory: Callable[[], Arena], *, seed: int = 0) -> None:
+def check_arena(
+    factory: Callable[[], Arena], *, seed: int = 0, passed: Callable[[str], object] = lambda what: None
+) -> None:
     """Play the arena in every way it must bear; raises ArenaError, which says what is wrong and how to mend it.
 
     Args:
         factory: builds the arena, each time the same one: a class, or `lambda: make("lewis", n=3)`.
         seed: of the episodes that are played.
+        passed: is told what holds, as soon as it is known.
     """
-    arena = factory()
-    check_description(arena)
-    check_anchors(arena)
-    _check_ranges(type(arena), seed)
-    check_deals(arena, seed)
-    _check_stages(arena, seed)
-    _check_bad_replies(arena, seed)
-    _check_seeds(factory, seed)
-    _check_pettingzoo(factory)
+    for what, check in checks(factory, seed):
+        check()
+        passed(what)
+
+
+def checks(factory: Callable[[], Arena], seed: int = 0) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Yield what `check_arena` looks at, in order: in words, and a function that raises ArenaError if it fails."""
+    arena = build(factory)
+    yield "it says what it is: name, rules, seats, words, channels", lambda: check_description(arena)
+    yield "the anchors are numbers, none above the optimum", lambda: check_anchors(arena)
+    yield "it works at both ends of its ranges", lambda: _check_ranges(type(arena), seed)
+    yield "every deal can be laid and belongs to one split", lambda: check_deals(arena, seed)
+    yield "every stage has views, replies, rewards and an end", lambda: _check_stages(arena, seed)
+    yield "missing and illegal replies are borne", lambda: _check_bad_replies(arena, seed)
+    yield (
+        "the scripts play by the rules, and reach their anchors where that can be counted",
+        lambda: check_scripts(arena, seed),
+    )
+    yield "the seed decides the episode, and nothing else does", lambda: _check_seeds(factory, seed)
+    yield "PettingZoo's own suites pass", lambda: _check_pettingzoo(factory)
 
 
 def transcript(arena: Arena, seed: int = 0) -> str:
@@ -158,6 +172,11 @@ def _check_stage(arena: Arena) -> None:
                 arena, text == arena.view(agent), f"view({agent!r}) changes when asked twice; draw in lay() or deal()"
             )
         _check_words(arena, text)
+        require(
+            arena,
+            text == " ".join(text.split()),
+            f"view({agent!r}) is {text!r}; put one space between its words, and none around them",
+        )
         _check_spec(arena, agent)
         seen = arena.observe(agent)
         require(
@@ -203,7 +222,7 @@ def _check_spec(arena: Arena, agent: str) -> None:
     require(arena, again == spec, f"spec({agent!r}) changes on the wire; build it from say, choose, fill or ReplySpec")
 
 
-def _check_rewards(arena: Arena, rewards: dict[str, float]) -> None:
+def _check_rewards(arena: Arena, rewards: Mapping[str, float]) -> None:
     for agent, reward in rewards.items():
         require(
             arena, agent in arena.possible_agents, f"resolve() paid {agent!r}, who is no agent of it; mend its rewards"
@@ -219,12 +238,18 @@ def _check_bad_replies(arena: Arena, seed: int) -> None:
         for _ in range(MAX_TURNS):
             specs = {agent: arena.spec(agent) for agent in arena.acting()}
             replies: dict[str, Words | None] = {
-                agent: spec.words(int(draws.integers(spec.size))) if episode and draws.random() < 0.5 else None
+                agent: _any_reply(spec, draws) if episode and draws.random() < 0.5 else None
                 for agent, spec in specs.items()
             }
             with blame(arena, f"advance({replies})", "resolve() must take a default reply, for one that was missing"):
                 outcome = arena.advance(replies)
-            _check_rewards(arena, dict(outcome.rewards))
+            _check_rewards(arena, outcome.rewards)
+            require(
+                arena,
+                outcome.done or not outcome.truncated,
+                "resolve() returned truncated without done; an episode that is cut off is Outcome(..., done=True, "
+                "truncated=True)",
+            )
             if outcome.done:
                 break
         arena.reset(seed)
@@ -233,6 +258,14 @@ def _check_bad_replies(arena: Arena, seed: int) -> None:
             action: int | None = (int(draws.integers(largest)), largest, -1, None)[(turn + episode) % 4]
             with blame(arena, f"step({action})", "an illegal action must count as no reply"):
                 arena.step(action)
+
+
+def _any_reply(spec: ReplySpec, draws: np.random.Generator) -> Words:
+    """Return a legal reply; where talk is free, half of the time text that no vocabulary has."""
+    if spec.free and draws.random() < 0.5:
+        channel = spec.channels[:1] if len(spec.channels) > 1 else ()
+        return (*channel, *["?!", "Lorem", "7", "%s", "{}", "ipsum"])
+    return spec.words(int(draws.integers(spec.size)))
 
 
 def _check_seeds(factory: Callable[[], Arena], seed: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arenas import ArenaError
+from marl import arena_file
 from marl.config import check, policy_names, read_toml
 from marl.errors import UserError
 from marl.policy import Seats
@@ -48,6 +49,12 @@ def world(settings: dict[str, Any], source: str) -> World:
         raise UserError(f"{source}: {error}") from None
 
 
+def scene(folder: RunDir) -> World:
+    """Bring the scenario of a run to life; the file of its arena, if it is in one, runs. Raises UserError."""
+    settings = _table(read_toml(folder.config), "scenario", folder)
+    return world(arena_file.admit(settings, folder.path), str(folder.config))
+
+
 def trained(path: Path, *, play_in: World | None = None) -> Trained:
     """Load the newest checkpoint of a run; raises UserError for anything that is missing or damaged.
 
@@ -57,7 +64,7 @@ def trained(path: Path, *, play_in: World | None = None) -> Trained:
     """
     folder = run_dir(path)
     settings = read_toml(folder.config)
-    home = world(_table(settings, "scenario", folder), str(folder.config))
+    home = scene(folder)
     checkpoint = folder.newest()
     names = _names(settings, home, checkpoint)
     from marl.lm import load

@@ -17,14 +17,17 @@ import typer
 from typer.main import get_command
 
 from arenas import ArenaError
+from marl import arena_file
 from marl.commands.agent import agent, join
 from marl.commands.arenas import arenas
 from marl.commands.broker import broker
+from marl.commands.check import examine
 from marl.commands.console import ERR, OUT, equilibrium, note, number, percent, scores, standing
 from marl.commands.evaluate import evaluate
 from marl.commands.fork import fork
 from marl.commands.help import Group, command
 from marl.commands.host import host
+from marl.commands.new import new
 from marl.commands.play import play
 from marl.commands.replay import replay
 from marl.commands.report import report
@@ -61,12 +64,14 @@ def common(
 
 
 command(app, "arenas")(arenas)
+command(app, "new")(new)
+command(app, "check")(examine)
 
 
 @command(app, "train")
 def train(
     source: Annotated[
-        str, typer.Argument(metavar="CONFIG_OR_ARENA", help="A TOML file, an arena's name, or the folder of a run.")
+        str, typer.Argument(metavar="CONFIG_OR_ARENA", help="A TOML file, an arena's name or file, or a run's folder.")
     ],
     settings: Annotated[
         list[str] | None,
@@ -94,6 +99,7 @@ def train(
     with ERR.status("loading PyTorch"):
         from trainers.run import Run, RunConfig
     wanted = override(given, settings or [])
+    wanted = _admitted(wanted)
     config = check(RunConfig, wanted, source)
     if close:
         own = not any(text.partition("=")[0] == "out" for text in settings or [])
@@ -133,11 +139,25 @@ def _settings(source: str) -> dict[str, Any]:
 
     path = Path(source)
     if path.suffix == ".toml":
-        return read_toml(path)
+        return _anchored(read_toml(path), path.parent)
     if (folder := RunDir(path)).exists:
-        return read_toml(folder.config) | {"out": source}  # the folder may have been moved
+        return _anchored(read_toml(folder.config), path) | {"out": source}  # the folder may have been moved
+    if arena_file.is_file(source):
+        return {"scenario": {"arena": {"name": source}}, "out": f"runs/{path.stem}"}
     make(source)  # raises ArenaError, with a likely name, before anything slow is loaded
     return {"scenario": {"arena": {"name": source}}, "out": f"runs/{source}"}
+
+
+def _anchored(settings: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Return settings in which the file of an arena, if it is in one, is found from everywhere."""
+    scenario = settings.get("scenario")
+    return settings | {"scenario": arena_file.anchored(scenario, base)} if isinstance(scenario, dict) else settings
+
+
+def _admitted(settings: dict[str, Any]) -> dict[str, Any]:
+    """Run the file of the arena, if it is in one: the user named it."""
+    scenario = settings.get("scenario")
+    return settings | {"scenario": arena_file.admit(scenario)} if isinstance(scenario, dict) else settings
 
 
 def _closing(wanted: Mapping[str, Any], channels: Sequence[str], out: Path, own: bool) -> dict[str, Any]:

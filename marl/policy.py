@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-from arenas.spec import ReplySpec
+from arenas import scripted
+from arenas.spec import ReplySpec, Words
 from marl.episode import Sample
+from marl.errors import UserError
 from marl.transcript import Transcript
-from protocols.draws import below
-from protocols.envelope import Envelope
+from protocols.draws import below, uniform
+from protocols.envelope import Envelope, Kind
 
 
 class Policy(Protocol):
@@ -66,6 +68,51 @@ class Scripted(TextPolicy):
         return Sample(self.script(transcript.heard, spec))
 
 
+class Script(TextPolicy):
+    """A script of an arena: it knows what its seat was shown, heard and replied, and gives a reply or its chances."""
+
+    def __init__(self, script: scripted.Script, name: str) -> None:
+        self.script = script
+        self.name = name
+
+    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+        """Draw from the script's chances; greedy takes the likeliest. Raises UserError for a script that gives up."""
+        memory = remember(transcript, spec)
+        try:
+            given = scripted.chances(self.script, memory)
+        except Exception as error:  # noise may have changed words that it counts on
+            raise UserError(f"{self.name} of {memory.agent} does not know what to reply: {error!r}") from error
+        words = max(given, key=lambda reply: given[reply]) if greedy else _drawn(given, uniform(seed))
+        text = " ".join(words)
+        transcript.answered(text)
+        return Sample(text)
+
+
+def remember(transcript: Transcript, spec: ReplySpec) -> scripted.Memory:
+    """Return what a seat knows that is being asked, from what it heard and noted of its own replies."""
+    seat = next(envelope.to for envelope in reversed(transcript.heard) if envelope.kind is Kind.VIEW)
+    answers = iter(transcript.answers)
+    seen: list[tuple[str, Words]] = []
+    place, answer = next(answers, (-1, ""))
+    for number, envelope in enumerate(transcript.heard, 1):
+        if envelope.kind in (Kind.VIEW, Kind.SAY):
+            who = scripted.ARENA if envelope.kind is Kind.VIEW else envelope.sender
+            seen.append((who, tuple(envelope.body.split())))
+        if number == place:
+            seen.append((seat, tuple(answer.split())))
+            place, answer = next(answers, (-1, ""))
+    return scripted.Memory(seat, spec, tuple(seen))
+
+
+def _drawn(given: Mapping[Words, float], draw: float) -> Words:
+    """Return the reply in whose part of [0, 1) a uniform draw falls."""
+    for words, chance in given.items():
+        draw -= chance
+        if draw < 0:
+            return words
+    return next(reversed([words for words, chance in given.items() if chance]))  # chances that sum to a hair below 1
+
+
 class Human(TextPolicy):
     """A person: `ask` shows the newly heard envelopes and returns the line typed."""
 
@@ -113,6 +160,7 @@ class Recorded:
             await asyncio.get_running_loop().create_future()  # for ever: the referee's deadline ends the wait
             raise AssertionError
         transcript.replied(sample.tokens)
+        transcript.answered(sample.text)
         return sample
 
     def close(self, transcript: Transcript) -> None:

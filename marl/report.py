@@ -103,7 +103,7 @@ def _percent(x: float | None) -> str:
 def gather(folder: RunDir) -> dict[str, Any]:
     """Collect what the page shows, from the folder and, where there is a checkpoint, from its policies."""
     settings = read_toml(folder.config)
-    world = build.world(settings.get("scenario", {}), str(folder.config))
+    world = build.scene(folder)
     metrics = folder.read_metrics()
     if not metrics or not folder.eval_log.is_file():
         raise UserError(f"{folder.path} has not come to its first evaluation: there is nothing to report yet")

@@ -39,15 +39,17 @@ def render(envelope: Envelope) -> str:
 class Transcript:
     """What one agent has perceived and replied in one episode.
 
-    `heard` keeps the envelopes, for policies that read text; `ids` the tokens, for those that read tokens (with
-    `encode`). `cache` belongs to the policy server: where this transcript's keys and values are.
+    `heard` keeps the envelopes, for policies that read text, and `answers` its own replies, each with the number of
+    envelopes heard before, for those that note them; `ids` the tokens, for those that read tokens (with `encode`).
+    `cache` belongs to the policy server: where this transcript's keys and values are.
     """
 
-    __slots__ = ("_encode", "cache", "cached", "heard", "ids")
+    __slots__ = ("_encode", "answers", "cache", "cached", "heard", "ids")
 
     def __init__(self, encode: Encode | None = None) -> None:
         self._encode = encode
         self.heard: list[Envelope] = []
+        self.answers: list[tuple[int, str]] = []
         self.ids: list[int] = list(encode(BOS)) if encode else []
         self.cache: Any = None
         self.cached = 0
@@ -67,6 +69,12 @@ class Transcript:
         """Forget all ids after the first `length`: a reply that came too late was never given."""
         del self.ids[length:]
         self.cached = min(self.cached, length)
+        if self.answers and self.answers[-1][0] == len(self.heard):
+            self.answers.pop()
+
+    def answered(self, text: str) -> None:
+        """Note what was replied, as text."""
+        self.answers.append((len(self.heard), text))
 
     def replied(self, tokens: Sequence[int]) -> None:
         """Append what was sampled."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 from typer.main import get_command
 
 import arenas
+from arenas.measure import best
 from arenas.testing import check_arena
 from marl.cli import app
 from marl.intervention import InterventionConfig
@@ -226,3 +227,15 @@ def test_the_log_file_that_is_shown_is_one() -> None:
     lines = shown.splitlines()
     assert lines[-1] == "..."
     assert log.dump([episode.log]).decode().splitlines()[: len(lines) - 1] == lines[:-1]
+
+
+def test_the_table_of_anchors_is_in_step_with_the_arenas() -> None:
+    """`make anchors` writes it anew: names and known scores are those of the code; what was played is not repeated."""
+    listed = rows("docs/anchors.md")
+    assert list(listed) == arenas.names(), "run `make anchors`"
+    for each, cells in listed.items():
+        arena = arenas.make(each)
+        anchors = arena.anchors()
+        known = [f"{x:.4g}" for x in (anchors.random, anchors.silent, anchors.full)]
+        assert [cells[0], cells[2], cells[4], cells[6]] == [str(len(arena.possible_agents)), *known]
+        assert cells[8] == (best(arena.scripts()) if arena.scripts() else "–")

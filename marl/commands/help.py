@@ -19,11 +19,19 @@ EXAMPLES: Final[dict[str | None, Sequence[tuple[str, str]]]] = {
         ("marl play runs/lewis", "watch what they say"),
         ("marl play lewis --seat sender_0=human", "play yourself"),
     ),
-    "arenas": (("marl arenas", "all"), ("marl arenas reconstruction", "one, with its rules")),
+    "arenas": (
+        ("marl arenas", "all"),
+        ("marl arenas reconstruction", "one, with its rules"),
+        ("marl arenas my_arena.py", "your own"),
+        ("marl arenas --measure --episodes 200", "scores as they are played, beside the known ones"),
+    ),
+    "new": (("marl new arena my_arena", "writes my_arena.py and test_my_arena.py"),),
+    "check": (("marl check my_arena.py", ""), ("marl check lewis n=3 k=2", "")),
     "train": (
         ("marl train lewis", ""),
         ("marl train lewis scenario.arena.n=6 scenario.arena.k=6 out=runs/six", ""),
         ("marl train mine.toml algorithm.lr=3e-4 updates=500", ""),
+        ("marl train my_arena.py", "an arena of your own: marl new arena my_arena"),
         ("marl train runs/lewis", "go on with an interrupted run"),
         ("marl train lewis --close public", "the control run without communication"),
     ),
@@ -41,6 +49,7 @@ EXAMPLES: Final[dict[str | None, Sequence[tuple[str, str]]]] = {
     ),
     "play": (
         ("marl play lewis", ""),
+        ("marl play lewis --seat sender_0=scripted:full", "the sender speaks the best code there is"),
         ("marl play runs/lewis --episodes 3 --log games.jsonl", ""),
         ("marl play runs/lewis --seat sender_0=human", "you speak, the trained receiver listens"),
         ("marl play runs/a --seat receiver_0=trained:runs/b", "do two runs understand each other?"),

@@ -29,7 +29,9 @@ def host(
     url: Annotated[
         str, typer.Argument(metavar="URL", help="The broker: mqtt://, mqtts://; or memory://, for a trial.")
     ],
-    source: Annotated[str, typer.Argument(metavar="ARENA_OR_RUN", help="An arena, a run's folder or a TOML file.")],
+    source: Annotated[
+        str, typer.Argument(metavar="ARENA_OR_RUN", help="An arena's name or file, a run's folder, a TOML file.")
+    ],
     settings: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Change the scenario, such as arena.n=6.", show_default=False),
@@ -38,7 +40,9 @@ def host(
     seat: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SEAT=POLICY", help="Fill a seat here: random, trained or trained:RUN.", show_default=False
+            metavar="SEAT=POLICY",
+            help="Fill a seat here: random, scripted:NAME, trained:RUN.",
+            show_default=False,
         ),
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 1,

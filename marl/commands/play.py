@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from protocols.envelope import Envelope
     from protocols.log import Log
 
-POLICIES = "random, human, trained or trained:RUN"
+POLICIES = "random, human, scripted:NAME, trained or trained:RUN"
 
 
 def play(
-    source: Annotated[str, typer.Argument(metavar="ARENA_OR_RUN", help="An arena, a run's folder or a TOML file.")],
+    source: Annotated[
+        str, typer.Argument(metavar="ARENA_OR_RUN", help="An arena's name or file, a run's folder, a TOML file.")
+    ],
     settings: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Change the scenario, such as arena.n=6.", show_default=False),
@@ -86,7 +88,7 @@ def _keep(path: Path, logs: Sequence[Log]) -> None:
 def world_and_run(source: str, settings: Sequence[str]) -> tuple[World, Path | None]:
     """Return the world to play in, and the run's folder if the source is one."""
     import arenas
-    from marl import build
+    from marl import arena_file, build
     from marl.config import override, read_toml
     from marl.rundir import RunDir
 
@@ -98,7 +100,10 @@ def world_and_run(source: str, settings: Sequence[str]) -> tuple[World, Path | N
         scenario = read_toml(config).get("scenario")
         if not isinstance(scenario, dict):
             raise UserError(f"{config} has no [scenario]")
-        return build.world(override(scenario, settings), str(config)), run
+        wanted = override(arena_file.anchored(scenario, config.parent), settings)
+        return build.world(arena_file.admit(wanted), str(config)), run
+    if arena_file.is_file(source):
+        return build.world(arena_file.admit(override({"arena": {"name": source}}, settings)), source), None
     if source not in arenas.ARENAS:
         if "/" in source and ":" not in source:
             raise UserError(f"there is neither a run's folder nor an arena {source!r}; `marl arenas` lists the arenas")
@@ -132,6 +137,8 @@ def policy_of(seat: str, policy: str, world: World, run: Path | None, loaded: di
         return Random()
     if policy == "human":
         return Human(lambda heard, spec: ask_person(seat, heard, spec))
+    if kind == "scripted":
+        return script_of(world, folder)
     if kind != "trained":
         raise UserError(f"--seat {seat}={policy}: a policy is one of {POLICIES}")
     path = Path(folder) if folder else run
@@ -143,6 +150,20 @@ def policy_of(seat: str, policy: str, world: World, run: Path | None, loaded: di
     if seat not in loaded[path]:
         raise UserError(f"--seat {seat}={policy}: that run has no seat {seat!r} but {', '.join(loaded[path])}")
     return loaded[path][seat]
+
+
+def script_of(world: World, name: str) -> Policy:
+    """Return a script of the arena, by name; the best that there is unless one is named. Raises UserError."""
+    from arenas.measure import best
+    from marl.policy import Script
+
+    scripts = world.arena.scripts()
+    if not scripts:
+        raise UserError(f"{world.arena.name} has no scripts: seat random, human or trained:RUN")
+    name = name or best(scripts)
+    if name not in scripts:
+        raise UserError(f"{world.arena.name} has no script {name!r}; it has {', '.join(scripts)}")
+    return Script(scripts[name], f"scripted:{name}")
 
 
 def ask_person(seat: str, heard: Sequence[Envelope], spec: ReplySpec) -> str:

@@ -28,21 +28,32 @@ def replay(
     episode: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Only this episode (may be repeated).", show_default=False)
     ] = None,
+    arena: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The arena's file, for a log of an arena in a file.", show_default=False),
+    ] = None,
 ) -> None:
     """Play logged episodes again from the log alone, and print them; or verify that nothing differs.
 
     The world is rebuilt from the scenario in the log, the deal from the episode's own seed, and the recorded replies
     are fed back. With --verify a run's training log is checked too; the exit code is 0 if all episodes are identical,
     1 if not.
+
+    What a log names is never run as a program: for a log of an arena in a file, name the file with --arena. A run's
+    folder names its own.
     """
+    if source.is_dir():
+        from marl import build
+
+        build.scene(build.run_dir(source))
     files = _files(source, training=verify)
     if verify:
-        differing = [path for path in files if not _verify(path, episode)]
+        differing = [path for path in files if not _verify(path, episode, arena)]
         if differing:
             raise typer.Exit(1)
         return
     for path in files:
-        for _, again in _replayed(path, episode):
+        for _, again in _replayed(path, episode, arena):
             show(again)
 
 
@@ -61,12 +72,12 @@ def _files(source: Path, *, training: bool) -> list[Path]:
     return files
 
 
-def _verify(path: Path, wanted: Iterable[str] | None) -> bool:
+def _verify(path: Path, wanted: Iterable[str] | None, arena: Path | None) -> bool:
     """Compare every episode of a file with its replay, and say how it went."""
     count = same = 0
     first = ""
     with ERR.status(f"replaying {path}") as status:
-        for logged, again in _replayed(path, wanted):
+        for logged, again in _replayed(path, wanted, arena):
             count += 1
             if logged.to_bytes() == again.to_bytes():
                 same += 1
@@ -93,7 +104,7 @@ def _difference(logged: Log, again: Log) -> str:
     return ""
 
 
-def _replayed(path: Path, wanted: Iterable[str] | None) -> Iterator[tuple[Log, Log]]:
+def _replayed(path: Path, wanted: Iterable[str] | None, arena: Path | None) -> Iterator[tuple[Log, Log]]:
     """Yield each logged episode with its replay, a few at a time so that long logs need little memory."""
     from marl.rollout import collect
     from marl.rollout import replay as plan
@@ -105,7 +116,7 @@ def _replayed(path: Path, wanted: Iterable[str] | None) -> Iterator[tuple[Log, L
     worlds: dict[str, World] = {}
     found: set[str] = set()
     while chunk := list(islice(logs, CHUNK)):
-        for world, group in _by_world(chunk, path, worlds):
+        for world, group in _by_world(chunk, path, worlds, arena):
             try:
                 episodes = collect(world, [plan(log) for log in group])
             except DeadlockError:
@@ -118,15 +129,20 @@ def _replayed(path: Path, wanted: Iterable[str] | None) -> Iterator[tuple[Log, L
         raise UserError(f"{path} holds no episode")
 
 
-def _by_world(logs: Iterable[Log], path: Path, worlds: dict[str, World]) -> Iterator[tuple[World, list[Log]]]:
+def _by_world(
+    logs: Iterable[Log], path: Path, worlds: dict[str, World], arena: Path | None
+) -> Iterator[tuple[World, list[Log]]]:
     """Group neighbouring logs of one scenario; each scenario's world is made once."""
-    from marl import build
+    from marl import arena_file, build
 
     group: list[Log] = []
     before = ""
     for log in logs:
         key = json.dumps(log.scenario, sort_keys=True)
         if key not in worlds:
+            called = log.scenario.get("arena")
+            if arena is not None and isinstance(called, dict) and arena_file.is_file(called.get("name")):
+                arena_file.stand_in(called["name"], arena)
             worlds[key] = build.world(log.scenario, f"the scenario in {path}")
         if set(log.seats) != set(worlds[key].agents):
             raise UserError(

@@ -6,11 +6,13 @@ import itertools
 import random
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from arenas import Anchors, Arena, ArenaError, Outcome
+from arenas.scripted import Memory, Script
 from arenas.spec import ReplySpec, Words, choose, say
 from arenas.testing import check_arena, transcript
 
@@ -117,6 +119,27 @@ def warn(self: Coin) -> Any:
     return Coin.state(self)
 
 
+def with_words(*words: str) -> Any:
+    return lambda self: Arena.__init__(self, Coin().replies, ("side", "which", *words), 8)
+
+
+def member(name: str) -> Any:
+    specs = {"player_0": say(("x",), 1, channels=("den",)), "player_1": choose(("heads", "tails"))}
+    return lambda self: Arena.__init__(self, specs, ("side", "which"), 8, {"den": (name,)})
+
+
+def large(self: Coin) -> None:
+    Arena.__init__(self, {"player_0": say(("x", "y"), 30), "player_1": choose(("heads", "tails"))}, ("side", "which"))
+
+
+def scripted(**scripts: Script) -> dict[str, Any]:
+    return {"scripts": lambda self: scripts}
+
+
+def heads(memory: Memory) -> Words:
+    return memory.spec.words(0)
+
+
 flips = itertools.count()
 NAME = 'Broken: give it metadata = Arena.metadata .* {"name": "..._v0"}, not '
 ACTING = r"acting\(\) must name at least one agent, in seat order \(player_0, player_1\), each once, not \["
@@ -136,6 +159,21 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"anchors": lambda self: Anchors(2, 0, 1)}, "the anchor random = 2 is above full = 1, so one is wrong"),
     ({"anchors": lambda self: Anchors(0, 1.5, 1)}, "the anchor silent = 1.5 is above full = 1, so one is wrong"),
     ({"anchors": lambda self: self.truth}, r"anchors\(\) raised AttributeError.*; it must work right after __init__"),
+    ({"__init__": lambda self: self.turn}, r"Broken: __init__ raised AttributeError.*; it must work without arguments"),
+    ({"__init__": lambda self: None}, r"Broken: __init__ must call super\(\).__init__ with the seats' reply specs"),
+    ({"tags": "mixed"}, r"tags must be a tuple of words, such as \(\"cooperative\",\), not 'mixed'"),
+    ({"__init__": with_words("a word")}, "'a word' among its words is not one word; list each by itself"),
+    (
+        {"__init__": member("player_2")},
+        "the channel den has the member 'player_2', who is no agent; choose from",
+    ),
+    ({"__init__": member("player_1")}, r"player_0 speaks on the channel den and is no member; name it in channels={'d"),
+    # scripts
+    ({"scripts": lambda self: self.past}, r"scripts\(\) raised AttributeError.*; it must work right after __init__"),
+    (scripted(clever=heads), "a script is named one of silent, best, full, equilibrium, not 'clever'"),
+    (scripted(full=lambda memory: ("z",)), "the script 'full' raised ArenaError.*replied 'z'; it .*; it must reply to"),
+    (scripted(full=heads), "the script 'full' scores 0.5 on average, and the anchor full is 1.0; mend one of them"),
+    (scripted(equilibrium=heads), "the anchor equilibrium is None; mend one of them"),
     # ranges
     ({"ranges": {"n": (1, 2)}}, "Broken: ranges names 'n', which __init__ does not take; it takes view_words"),
     ({"ranges": {"view_words": (9, 20)}}, "range of view_words is 9 to 20, and its default 8 is not a whole number"),
@@ -156,6 +194,10 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
         r"deal \d with the same seed was laid in two ways; draw only from self._rng",
     ),
     ({"lay": hide_last}, "self.last hides a method; name it otherwise"),
+    (
+        {"anchors": lambda self: Anchors(0, 0, 1, values=(1.0,))},
+        r"the anchors' values are one finite number for each of the 2 seats, not \(1.0,\)",
+    ),
     # stages
     ({"acting": lambda self: () if self.turn else ("player_0",)}, r"acting\(\) names no agent; name one, or let"),
     ({"acting": lambda self: ("player_1", "player_0")}, ACTING),
@@ -169,6 +211,8 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
         {"view": lambda self, agent: str(self._rng.choice(["side", "which", "heads", "tails"]))},
         r"view\('player_\d'\) changes when asked twice; draw in lay\(\) or deal\(\)",
     ),
+    ({"view": lambda self, agent: " which"}, r"view\('player_\d'\) is ' which'; put one space between its words"),
+    ({"__init__": large}, "coin: player_0 has 1073741824 different replies, and PettingZoo's .*; make its options"),
     ({"view": lambda self, agent: {"player_0": "side"}[agent]}, r"view\('player_1'\) raised KeyError"),
     ({"__init__": umlaut, "view": lambda self, agent: "Münze"}, "does not fit its observation space; use printable"),
     ({"hidden": lambda self: ("side", "side")[self.turn]}, r"hidden\(\) after the end raised IndexError.* the critic"),
@@ -178,6 +222,10 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     (speak_with(OddSpec((("x", "y"),), "say")), r"spec\('player_0'\) changes on the wire; build it from say, choose"),
     ({"resolve": listen_to_second_word}, r"the reply of player_0 raised IndexError.* must take every reply that spec"),
     (pay({"player_0": float("nan")}), r"resolve\(\) paid player_0 nan; make every reward a finite number"),
+    (
+        {"resolve": lambda self, replies: replace(Coin.resolve(self, replies), truncated=True)},
+        r"resolve\(\) returned truncated without done; an episode that is cut off is Outcome\(..., done=True",
+    ),
     (pay({"alice": 1.0}), r"resolve\(\) paid 'alice', who is no agent of it; mend its rewards"),
     ({"resolve": go_on}, r"no end after 50 turns; let resolve\(\) return Outcome\(done=True, truncated=True\) at a"),
     ({"advance": trust}, r"advance\({'player_0': None}\) raised TypeError.*; resolve\(\) must take a default reply"),
@@ -209,6 +257,19 @@ def test_complaint(members: dict[str, Any], message: str, monkeypatch: pytest.Mo
         check_arena(broken)
     assert str(caught.value).startswith(("coin: ", "Broken: ")), "it names the arena"
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_written_yet_is_named() -> None:
+    class Half(Arena):
+        """Only half of an arena."""
+
+        def acting(self) -> tuple[str, ...]:
+            return ()
+
+    with pytest.raises(ArenaError, match=r"Half lacks anchors\(\), resolve\(\), view\(\): write what is missing"):
+        check_arena(Half)  # type: ignore[arg-type]
+    with pytest.raises(ArenaError, match="check_arena needs what builds an Arena, and this built a dict"):
+        check_arena(dict)  # type: ignore[arg-type]
 
 
 @pytest.mark.filterwarnings("ignore:States are different shapes")

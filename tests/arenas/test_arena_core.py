@@ -154,7 +154,7 @@ def test_a_spec_too_large_for_pettingzoo_still_plays() -> None:
     arena.begin(0)
     arena.advance({"speaker_0": None})
     assert arena.advance({"listener_0": ("a1",) * 12}).done
-    with pytest.raises(ArenaError, match="has 1000000000000 replies; PettingZoo's Discrete holds 1048576"):
+    with pytest.raises(ArenaError, match=r"has 1000000000000 different replies, and .* holds 1048576"):
         arena.action_space("listener_0")
 
 

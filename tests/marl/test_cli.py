@@ -106,7 +106,7 @@ def test_an_arena_is_shown_in_full(name: str) -> None:
         assert f"{seat} {reply}" in shown
     for parameter, default in described["parameters"].items():
         assert f"{parameter} = {default}" in shown
-    for part in ("Seats", "Parameters", "Known scores", "Random play", "score"):
+    for part in ("Seats", "Parameters", "Known scores", "An episode of the script full", "score"):
         assert part in shown
 
 

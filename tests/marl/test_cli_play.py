@@ -132,7 +132,10 @@ def test_policies_of_another_run_take_a_seat(make_run: Callable[..., Path], run:
         (["runs/nowhere"], "there is neither a run's folder nor an arena 'runs/nowhere'"),
         (["lewis", "--seat", "sender_0"], "--seat looks like sender_0=human, not 'sender_0'"),
         (["lewis", "--seat", "bob=human"], "no seat 'bob'; the seats are sender_0, receiver_0"),
-        (["lewis", "--seat", "sender_0=clever"], "a policy is one of random, human, trained or trained:RUN"),
+        (
+            ["lewis", "--seat", "sender_0=clever"],
+            "a policy is one of random, human, scripted:NAME, trained or",
+        ),
         (["lewis", "--seat", "sender_0=trained"], "say which run, as in sender_0=trained:runs/mine"),
         (["lewis", "--seat", "sender_0=trained:nowhere"], "nowhere does not exist"),
         (["lewis", "arena.n=1"], "lewis needs n >= 2 states"),
