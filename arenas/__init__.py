@@ -22,6 +22,7 @@ from arenas.liars_dice import LiarsDice
 from arenas.matrix import Matrix
 from arenas.naming import Naming
 from arenas.negotiation import Negotiation
+from arenas.overcooked import Overcooked
 from arenas.public_goods import PublicGoods
 from arenas.reconstruction import Reconstruction
 from arenas.reference import Reference
@@ -46,6 +47,7 @@ ARENAS: dict[str, Callable[..., Arena]] = {
     "matrix": Matrix,
     "naming": Naming,
     "negotiation": Negotiation,
+    "overcooked": Overcooked,
     "public_goods": PublicGoods,
     "reconstruction": Reconstruction,
     "reference": Reference,

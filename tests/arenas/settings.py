@@ -50,6 +50,13 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"agents": 2, "names": 2, "rounds": 1, "graph": "chain"},
     ],
     "negotiation": [{}, {"turns": 2, "words": 4}, {"turns": 0}, {"turns": 5, "words": 1}, {"turns": 1}],
+    "overcooked": [
+        {},
+        {"layout": "cramped_room", "horizon": 10},
+        {"size": 2, "horizon": 12, "talk": 2, "penalty": 5.0},
+        {"layout": "cramped_room", "size": 2, "horizon": 12, "talk": 0, "shaping": 0.0},
+        {"horizon": 6, "soup": 1.0, "shaping": 2.0},
+    ],
     "public_goods": [
         {},
         {"players": 3, "endowment": 10, "multiplier": 2.5, "rounds": 2, "talk": 0},

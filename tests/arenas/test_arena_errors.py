@@ -47,6 +47,10 @@ from arenas import ArenaError
         ("speaker_listener", {"size": 6}, "speaker_listener needs size 2 to 5, 2 to 4 landmarks, .* not size=6"),
         ("speaker_listener", {"alphabet": 2}, "a symbol for each of them .* landmarks=3, alphabet=2"),
         ("speaker_listener", {"horizon": 0}, "horizon=0"),
+        ("overcooked", {"layout": "ring"}, "overcooked has the layouts window, cramped_room, not 'ring'"),
+        ("overcooked", {"size": 4}, r"overcooked needs 1 to 3 ingredients \(size\), .* not size=4, horizon=10, talk=1"),
+        ("overcooked", {"talk": 11}, "talk before 0 to horizon of them, not .* talk=11"),
+        ("overcooked", {"soup": 0}, "overcooked needs soup > 0, .* not soup=0, penalty=0.0, shaping=1.0"),
         (
             "liars_dice",
             {"dice": 6},
