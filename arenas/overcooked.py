@@ -11,7 +11,7 @@ The first soup that is handed out through the hatch ends the episode: both get `
 for each more right ingredient in a pot without wrong ones, and 5 for the right soup on a dish.
 
 After Overcooked-AI (Carroll et al. 2019), where soup has to cook, cooks turn and interact, see everything, and serve on
-for 400 steps. OvercookedV2 (Gessler et al. 2025) hides the recipe and narrows the view; there the recipe changes.
+for 400 steps. OvercookedV2 (Gessler et al. 2025) hides the recipe, which may change, and narrows the view.
 """
 
 from __future__ import annotations
