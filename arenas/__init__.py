@@ -12,6 +12,7 @@ from arenas import bridges, files
 from arenas.commons import Commons
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
+from arenas.gridworld import Gridworld
 from arenas.guess_who import GuessWho
 from arenas.hanabi import Hanabi
 from arenas.hidden_profile import HiddenProfile
@@ -37,6 +38,7 @@ from arenas.undercover import Undercover
 
 ARENAS: dict[str, Callable[..., Arena]] = {
     "commons": Commons,
+    "gridworld": Gridworld,
     "guess_who": GuessWho,
     "hanabi": Hanabi,
     "hidden_profile": HiddenProfile,

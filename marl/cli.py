@@ -95,11 +95,9 @@ def train(
     configuration, the metrics (also for TensorBoard), logs of episodes, checkpoints, and a report. With --close it is
     the control run: what do the same agents reach without that channel?
     """
-    given = _settings(source)
+    wanted = _admitted(override(_settings(source), settings or []))
     with ERR.status("loading PyTorch"):
         from trainers.run import Run, RunConfig
-    wanted = override(given, settings or [])
-    wanted = _admitted(wanted)
     config = check(RunConfig, wanted, source)
     if close:
         own = not any(text.partition("=")[0] == "out" for text in settings or [])

@@ -12,6 +12,12 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"agents": 2, "stock": 12, "months": 2, "step": 3},
         {"agents": 10, "stock": 50, "months": 1, "talk": 3},
     ],
+    "gridworld": [
+        {},
+        {"size": 3, "agents": 2, "layouts": 20},
+        {"size": 4, "agents": 4, "horizon": 16, "layouts": 20},
+        {"size": 5, "agents": 3, "horizon": 30, "layouts": 12, "held_out": 0.0, "seed": 3},
+    ],
     "guess_who": [
         {},
         {"attributes": 3, "values": 3, "rounds": 6, "price": 0.02},

@@ -30,6 +30,13 @@ from arenas import ArenaError
         ("reconstruction", {"held_out": 0.5, "attributes": 1}, "needs 2 attributes .* attributes=1"),
         ("reconstruction", {"held_out": 0.5, "attributes": 7}, "at most 1048576 objects"),
         (
+            "gridworld",
+            {"size": 2, "agents": 5},
+            "gridworld needs size 3 to 8, agents 2 to 4, .* not size=2, agents=5, horizon=12, layouts=64",
+        ),
+        ("gridworld", {"horizon": 7}, "horizon 8 to 60 .* horizon=7"),
+        ("gridworld", {"held_out": 1.0}, "held_out from 0 to below 1, leaving a layout, .* not held_out=1.0"),
+        (
             "guess_who",
             {"attributes": 7},
             "guess_who needs 1 to 6 attributes, 2 to 4 values, .* not attributes=7",
