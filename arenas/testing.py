@@ -174,7 +174,7 @@ def _check_stage(arena: Arena) -> None:
         _check_words(arena, text)
         require(
             arena,
-            text == " ".join(text.split()),
+            arena.open_text or text == " ".join(text.split()),
             f"view({agent!r}) is {text!r}; put one space between its words, and none around them",
         )
         _check_spec(arena, agent)
