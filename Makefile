@@ -7,10 +7,10 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all check anchors bench
+.PHONY: help train test test-all check anchors bench bench-learning
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 train: $(VENV)/.train ## run the main job: examples/quickstart.toml -> runs/quickstart (ARGS="updates=5" overrides)
 	$(VENV)/bin/marl train examples/quickstart.toml --overwrite $(ARGS)
@@ -36,6 +36,9 @@ bench: $(VENV)/.dev $(BENCH_VENV)/.bench ## run every benchmark; each prints JSO
 	@set -e; for file in $(filter-out benchmarks/bus.py,$(sort $(wildcard benchmarks/*.py))); do \
 		echo "$$file"; $(VENV)/bin/python $$file; done
 	@echo benchmarks/bus.py; $(BENCH_VENV)/bin/python benchmarks/bus.py
+
+bench-learning: $(VENV)/.dev ## critic x credit on five tasks, ten seeds: hours on two cores (ARGS="--seeds 3" is shorter)
+	$(VENV)/bin/marl sweep benchmarks/learning.toml out=runs/learning $(ARGS)
 
 # Environments. A stamp file says that what it names is installed; it is older than these files only when they changed.
 
