@@ -266,7 +266,9 @@ class Run:
             **self.distance,
             **({"league": self.selfplay.league.summary()} if self.selfplay else {}),
         }
-        self.dir.summary.write_text(json.dumps(summary, indent=2) + "\n")
+        part = self.dir.summary.with_suffix(".part")  # whole or not at all: it says that the run is finished
+        part.write_text(json.dumps(summary, indent=2) + "\n")
+        part.replace(self.dir.summary)
         return summary
 
     @contextmanager
