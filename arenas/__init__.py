@@ -106,7 +106,8 @@ def make(name: str, **options: Any) -> Arena:
         return maker(**options)
     except TypeError as error:
         problem = str(error).partition("__init__() ")[2] or error
-        raise ArenaError(f"arena {name}: {problem}; it takes {', '.join(signature(maker).parameters)}") from error
+        known = ", ".join(signature(maker).parameters) or "no parameters"
+        raise ArenaError(f"arena {name}: {problem}; it takes {known}") from error
 
 
 __all__ = ["ARENAS", "Anchors", "Arena", "ArenaError", "Outcome", "ReplySpec", "find", "load", "make", "names"]
