@@ -69,7 +69,8 @@ class Assignment:
         if cfg.credit != "counterfactual":
             return Assigned(credit.CREDITS[cfg.credit](book, table, cfg.lam), forward)
         scored = credit.sequential(book, table, cfg.lam)
-        return Assigned(Credit(self._counterfactual(episodes, book, update), scored.target), forward)
+        advantage = self._counterfactual(episodes, book, update)
+        return Assigned(Credit(np.where(np.isnan(scored.advantage), np.nan, advantage), scored.target), forward)
 
     def values(self, episodes: Sequence[Episode], book: Ledger, update: int) -> tuple[Array, values.Forward | None]:
         """Return V [E, K + 1, N], zeros without a critic; and the forward pass it came from."""
@@ -78,7 +79,8 @@ class Assignment:
             return np.zeros((size, count + 1, agents)), None
         with torch.set_grad_enabled(self.config.minibatches == 1):
             table, forward = values.read(self.critic, episodes, (size, count + 1, agents), self.scale)
-        return finite(table, f"the critic's values in update {update}", episodes), forward
+        once = self.config.minibatches == 1  # else the critic has moved before all of it is used
+        return finite(table, f"the critic's values in update {update}", episodes), forward if once else None
 
     def _baseline(self, episodes: Sequence[Episode], book: Ledger) -> Array:
         if self.config.credit == "group":

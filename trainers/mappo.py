@@ -81,6 +81,10 @@ class Mappo(Trainer):
             if name in self.turn()
         }
         metrics |= {"credit/futures": float(assigned.futures)} if assigned.futures else {}
+        if cfg.behaviour_cap is not None:
+            for name, batch in batches.items():
+                batches[name], found = self.policy_step.corrected(name, batch)
+                metrics |= found
         if cfg.order == "one_by_one":
             metrics |= self.policy_step.one_by_one(batches, book, key(self.seed, "order", self.version))
             batches = {}
@@ -100,9 +104,12 @@ class Mappo(Trainer):
     def critic_step(self, critic: Critic, episodes: Sequence[Episode], part: Tensor, assigned: Assigned) -> Metrics:
         """One optimizer step of the critic for the joint minibatch."""
         chosen, target = [episodes[i] for i in part.tolist()], assigned.credit.target[part.numpy()]
-        whole = assigned.forward is not None and self.config.minibatches == 1
-        forward = assigned.forward if whole and assigned.forward else critic.predict(chosen)
-        loss, health = values.loss(forward, target, self.assignment.scale)
+        scale = self.assignment.scale
+        output, goal = values.points(assigned.forward or critic.predict(chosen), target)
+        health = values.health(output, goal, scale)
+        scale.observe(goal)
+        loss = values.loss(output, goal, scale)
+        health["loss"] = float(loss.detach())
         if self.config.credit == "counterfactual":  # it must know what joint moves are worth too
             loss = loss + self._joint_loss(critic, chosen, target)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -124,7 +131,7 @@ class Mappo(Trainer):
         forward = counterfactual.read(critic, [counterfactual.joint(episodes[e], k) for e, k in last])
         goal = np.array([target[e, k] for e, k in last])[:, None]  # one slot each: read as decision 0
         reading = forward[0]._replace(slot=torch.zeros_like(forward[0].slot))
-        return values.loss((reading, forward[1]), goal, self.assignment.scale)[0]
+        return values.loss(*values.points((reading, forward[1]), goal), self.assignment.scale)
 
     def examine(self, episodes: Sequence[Episode]) -> Metrics:
         """Measure whether the critic uses what agents themselves cannot see: `marl/study/permutation.py`."""

@@ -45,8 +45,6 @@ class PolicyStep:
     def __call__(self, name: str, batch: Batch) -> Metrics:
         """Take one step; the rows go through in micro-batches with one common denominator."""
         cfg, lm = self.config, self.policies[name]
-        if cfg.behaviour_cap is not None:
-            batch, raw = self.corrected(name, batch)
         lm.train()
         n, weights = max(batch.tokens, 1), self.weights(batch)
         total: dict[str, float] = dict.fromkeys(WATCHED, 0.0)
@@ -81,7 +79,6 @@ class PolicyStep:
             total["listening"] = float(heard.detach())
             self._step(f"belief {name}", self.shaping.heads[name], cfg.max_grad_norm)
         total["grad"] = self._step(name, lm.model, cfg.max_grad_norm)
-        total |= raw if cfg.behaviour_cap is not None else {}
         self.steer(name, batch, total["entropy"])
         return {f"policy/{name}/{what}": value for what, value in total.items()}
 
@@ -143,7 +140,8 @@ class PolicyStep:
         old, advantage = batch.logp_old.clone(), batch.advantage.clone()
         old[at], advantage[at] = now, advantage[at] * raw.clamp(max=cap)
         found = {"behaviour_ratio": float(raw.mean()), "behaviour_ratio_max": float(raw.max())} if len(raw) else {}
-        return replace(batch, logp_old=old, advantage=advantage), found
+        metrics = {f"policy/{name}/{what}": value for what, value in found.items()}
+        return replace(batch, logp_old=old, advantage=advantage), metrics
 
     def charge(self, episodes: Sequence[Episode], book: Ledger, seats: Mapping[str, str]) -> None:
         """Take each reply's divergence out of its agent's reward: r_k -= beta sum_t (log pi_old - log ref) (k1)."""

@@ -69,18 +69,24 @@ def read(
     return scale.values(table(*forward, *shape), there), forward
 
 
-def loss(forward: Forward, target: Array, scale: Scale) -> tuple[Tensor, dict[str, float]]:
-    """Return L_V = 1/(2P) sum_p (x_p - x(target_p))^2 over the P points that have a target, and the critic's health."""
+def points(forward: Forward, target: Array) -> tuple[Tensor, Tensor]:
+    """Return the critic's outputs and the targets [P] at the points that have a target [E, K, N]."""
     reading, output = forward
     wanted = torch.from_numpy(target).float().to(reading.ids.device)
     goal = wanted[reading.episode, reading.slot.clamp(max=wanted.shape[1] - 1), reading.agent]
     keep = (reading.slot < wanted.shape[1]) & ~goal.isnan()
-    output, goal = output[keep], goal[keep]
+    return output[keep], goal[keep]
+
+
+def loss(output: Tensor, goal: Tensor, scale: Scale) -> Tensor:
+    """Return L_V = 1/(2P) sum_p (x_p - x(target_p))^2."""
+    return value_loss(output, scale.outputs(goal)) / max(len(goal), 1)
+
+
+def health(output: Tensor, goal: Tensor, scale: Scale) -> dict[str, float]:
+    """Return how much of the targets the values explain, and whether they exaggerate."""
     found = scale.mean + scale.deviation * output.detach() if scale.on else output.detach()
-    scale.observe(goal)
-    made = value_loss(output, scale.outputs(goal)) / max(len(goal), 1)
-    health = {"explained_variance": explained_variance(found, goal), "calibration": calibration(found, goal)}
-    return made, {"loss": float(made.detach()), **health}
+    return {"explained_variance": explained_variance(found, goal), "calibration": calibration(found, goal)}
 
 
 class Alarm:

@@ -186,6 +186,21 @@ def test_stale_behaviour_is_weighed_and_the_raw_weight_reported() -> None:
     torch.testing.assert_close(capped.noted["p0"][0], same.noted["p0"][0], atol=1e-5, rtol=1e-3)
 
 
+def test_the_weights_that_stale_replies_are_measured_from_stay_through_an_update() -> None:
+    here, models, episodes = chatted(models=1)
+    made = trainer(here, models, Moving, behaviour_cap=2.0, epochs=2, lr=0.05)
+    assert made.update(episodes)["policy/p0/kl"] > 1e-5, (
+        "in the second pass the ratio is to the weights before the first"
+    )
+
+
+def test_the_critics_scale_sees_the_targets_of_an_update_once() -> None:
+    here, models, episodes = chatted(models=2)
+    made = trainer(here, models, credit="counterfactual", value_norm=True)
+    made.update(episodes)
+    assert made.assignment.scale.sums[0] == pytest.approx(0.01)
+
+
 @pytest.mark.parametrize("per", ["token", "reply", "constant"])
 def test_the_weights_of_a_batch_are_the_mean_that_was_asked_for(per: str) -> None:
     here, models, episodes = chatted("chat, all effects", models=1)
