@@ -36,7 +36,7 @@ from trainers.curriculum import Curriculum, CurriculumConfig
 from trainers.make import make_trainer
 from trainers.selfplay import SelfPlay, distance
 
-EXAMINED: Final = 256
+EXAMINED: Final = 128
 """Episodes of an update in which the critic is examined."""
 
 
@@ -181,7 +181,7 @@ class Run:
         said = traffic.count(world, episodes)
         if self.curriculum:
             self.curriculum.observe(episodes)
-        examined = trainer.examine(episodes[:EXAMINED]) if trainer.version % config.evaluate_every == 0 else {}
+        examined = trainer.examine(episodes[:EXAMINED]) if trainer.version % config.checkpoint_every == 0 else {}
         self.seconds += time.perf_counter() - began
         tokens = sum(len(turn.sample.tokens) for episode in episodes for turn in episode.turns)
         score = sum(episode.score for episode in episodes) / len(episodes)
