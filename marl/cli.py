@@ -31,6 +31,7 @@ from marl.commands.new import new
 from marl.commands.play import play
 from marl.commands.replay import replay
 from marl.commands.report import report
+from marl.commands.study import study
 from marl.commands.sweep import sweeping
 from marl.config import check, override, read_toml
 from marl.errors import UserError
@@ -270,6 +271,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "replay": replay,
     "fork": fork,
     "report": report,
+    "study": study,
     "host": host,
     "agent": agent,
     "join": join,

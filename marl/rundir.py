@@ -25,6 +25,7 @@ class RunDir:
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
         self.report = path / "report.html"
+        self.study = path / "study.json"
         self.tensorboard = path / "tensorboard"
         self.checkpoints = path / "checkpoints"
         self.league = path / "league"
@@ -47,7 +48,7 @@ class RunDir:
 
     def clear(self) -> None:
         """Remove the run, and nothing else that may lie in the folder."""
-        for path in (self.config, self.metrics, self.summary, self.report):
+        for path in (self.config, self.metrics, self.summary, self.report, self.study):
             path.unlink(missing_ok=True)
         for path in (self.tensorboard, self.checkpoints, self.league, self.train_log.parent):
             shutil.rmtree(path, ignore_errors=True)

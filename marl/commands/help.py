@@ -63,6 +63,11 @@ EXAMPLES: Final[dict[str | None, Sequence[tuple[str, str]]]] = {
         ("marl fork runs/lewis --resample 8", "eight other futures"),
     ),
     "report": (("marl report runs/lewis", ""),),
+    "study": (
+        ("marl study runs/lewis", "writes runs/lewis/study.json"),
+        ("marl study runs/a runs/b runs/c", "and what they have in common"),
+        ("marl study messages.csv", "what another program wrote: columns meaning, message"),
+    ),
     "host": (
         ("marl host mqtt://localhost lewis", "both seats wait for someone"),
         ("marl host mqtt://localhost lewis --seat receiver_0=random", "one is filled here"),
