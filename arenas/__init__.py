@@ -24,6 +24,7 @@ from arenas.matrix import Matrix
 from arenas.naming import Naming
 from arenas.negotiation import Negotiation
 from arenas.overcooked import Overcooked
+from arenas.population import Population
 from arenas.public_goods import PublicGoods
 from arenas.reconstruction import Reconstruction
 from arenas.reference import Reference
@@ -50,6 +51,7 @@ ARENAS: dict[str, Callable[..., Arena]] = {
     "naming": Naming,
     "negotiation": Negotiation,
     "overcooked": Overcooked,
+    "population": Population,
     "public_goods": PublicGoods,
     "reconstruction": Reconstruction,
     "reference": Reference,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import string
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -93,6 +93,7 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
     open_text: bool = False  # views hold words that nobody declared: no model from scratch can read them
     view_chars: int = 4096  # the most characters of an observation, for PettingZoo
     cases: int = 0  # the number of equally likely deals, where they can be counted
+    heard_as: str = ""  # whom all messages seem to come from, where nobody is told who speaks; a word of `words`
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {}
     """Parameters of generated arenas: name -> (lowest, highest). Whatever is chosen within all of them works."""
 
@@ -144,6 +145,10 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
     def spec(self, agent: str) -> ReplySpec:
         """Return what an acting agent may reply now; arenas in which that changes override this."""
         return self.replies[agent][0]
+
+    def audience(self, speaker: str) -> Collection[str] | None:
+        """Return who may hear what an agent says now, of those whom its channel lets hear; None: all of them."""
+        return None
 
     def hidden(self) -> str:
         """Return the state that no agent sees whole, for the centralized critic, in words of `vocabulary`."""
@@ -308,14 +313,15 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
     def _resolve_stage(self) -> None:
         specs = {a: self.spec(a) for a in self._pending}
         said = {a: specs[a].route(r or ()) for a, r in self._pending.items() if specs[a].kind == "say"}
+        near = {speaker: self.audience(speaker) for speaker in said}
         outcome = self.advance(self._pending)
         self._pending = {}
         for speaker, (channel, message) in said.items():
             members = self.channels.get(channel)
             where = [channel] if channel != PUBLIC else []
             for listener in members or self.agents:
-                if listener != speaker:
-                    self._heard[listener] += [speaker, *where, ":", *message]
+                if listener != speaker and ((among := near[speaker]) is None or listener in among):
+                    self._heard[listener] += [self.heard_as or speaker, *where, ":", *message]
         self.rewards = {a: float(outcome.rewards.get(a, 0.0)) for a in self.agents}
         if outcome.done:
             over = self.truncations if outcome.truncated else self.terminations

@@ -88,9 +88,10 @@ def perceive(
     after = {agent: past + (((agent, replies[agent]),) if agent in replies else ()) for agent, past in seen.items()}
     for speaker, words in replies.items():
         channel, message = specs[speaker].route(words) if specs[speaker].kind == "say" else ("", ())
+        near = arena.audience(speaker)
         for listener in arena.possible_agents if channel == PUBLIC else arena.channels.get(channel, ()):
-            if listener != speaker:
-                after[listener] += ((speaker, message),)
+            if listener != speaker and (near is None or listener in near):
+                after[listener] += ((arena.heard_as or speaker, message),)
     return after
 
 

@@ -7,7 +7,7 @@ envelopes to whoever hears them, in the order in which they fall due.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -98,16 +98,18 @@ class Carrier:
         self.prices[agent] += message.price
         return Outgoing(channel, symbols, message, seed, round_)
 
-    def carry(self, entry: Envelope, out: Outgoing) -> tuple[Heard, ...]:
-        """Send a stamped message on its way, and return what everyone will hear of it."""
-        channel, speaker = out.channel, entry.sender
+    def carry(self, entry: Envelope, out: Outgoing, near: Collection[str] | None = None) -> tuple[Heard, ...]:
+        """Send a stamped message on its way (if given, only to those `near`), and return what everyone will hear."""
+        channel, speaker, mask = out.channel, entry.sender, self._world.arena.heard_as
         audience = channel.audience(speaker, out.round)
+        if near is not None:
+            audience = tuple(seat for seat in audience if seat in near)
         if not channel.effects and not self._changing:
             said = " ".join(out.words)
-            as_heard = entry.as_heard(said)
+            as_heard = entry.as_heard(said, sender=mask)
             for listener in audience:
                 heappush(self._due, (entry.time, entry.seq, 0, listener, as_heard))
-            return tuple([Heard(listener, entry.time, said) for listener in audience])
+            return tuple([Heard(listener, entry.time, said, mask) for listener in audience])
         arriving = [(seat, each) for seat in audience for each in channel.carry(out.message, out.seed, seat)]
         for seat in channel.eavesdroppers(speaker, audience):
             arriving += [(seat, each) for each in channel.overhear(out.message, out.seed, seat)]
@@ -145,7 +147,8 @@ class Carrier:
         """Let a stamped message that nobody said be heard as someone's, at once."""
         channel = self._world.channels[injection.channel]
         audience = injection.to or channel.audience(injection.sender, round_)
-        return self._send_off(entry, [Heard(seat, entry.time, entry.body, injection.sender) for seat in audience])
+        sender = self._world.arena.heard_as or injection.sender
+        return self._send_off(entry, [Heard(seat, entry.time, entry.body, sender) for seat in audience])
 
     def _send_off(self, entry: Envelope, heard: Sequence[Heard]) -> tuple[Heard, ...]:
         copies: dict[str, int] = {}
@@ -155,7 +158,6 @@ class Carrier:
                 heappush(self._due, (time, entry.seq, copy, listener, entry.as_heard(body, copy, sender)))
         return tuple(heard)
 
-    @staticmethod
-    def _heard(entry: Envelope, listener: str, symbols: Words | None, delay: float) -> Heard:
+    def _heard(self, entry: Envelope, listener: str, symbols: Words | None, delay: float) -> Heard:
         time = round(entry.time + delay, 9) if delay else entry.time
-        return Heard(listener, time, None if symbols is None else " ".join(symbols))
+        return Heard(listener, time, None if symbols is None else " ".join(symbols), self._world.arena.heard_as)

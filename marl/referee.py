@@ -224,7 +224,7 @@ class Referee:
             data["price"] = data.get("price", 0.0) + out.message.price
         body = " ".join(out.words) if len(spec.channels) > 1 else text  # what is said does not hold where
         entry = self._stamp(Kind.SAY, out.to, body, data, agent, reply)
-        entries[entry.seq] = Entry(entry, carrier.carry(entry, out))
+        entries[entry.seq] = Entry(entry, carrier.carry(entry, out, self.arena.audience(agent)))
         await self.deliver()
         return entry
 

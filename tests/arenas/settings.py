@@ -63,6 +63,13 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"layout": "cramped_room", "size": 2, "horizon": 12, "talk": 0, "shaping": 0.0},
         {"horizon": 6, "soup": 1.0, "shaping": 2.0},
     ],
+    "population": [
+        {},
+        {"agents": 5, "graph": "star", "game": "reconstruction", "values": 3, "length": 2, "alphabet": 4},
+        {"agents": 3, "graph": [["agent_0", "agent_1"], ["agent_1", "agent_2"]], "n": 3, "k": 3},
+        {"agents": 6, "graph": "ring", "game": "reconstruction", "values": 4, "held_out": 0.25},
+        {"agents": 2, "game": "trade_comm", "items": 3},
+    ],
     "public_goods": [
         {},
         {"players": 3, "endowment": 10, "multiplier": 2.5, "rounds": 2, "talk": 0},

@@ -1,0 +1,172 @@
+"""Population: many agents, of whom two who know each other are drawn to play a game for two with one another.
+
+Who knows whom is a graph: an edge from one agent to another lets them play, the first on the game's first seat. Nobody
+is told whom it plays with, so that agents who share partners do best to speak alike; and everyone plays every seat that
+its edges lead to, so that it hears the language it speaks. All are paid what the two are paid on average, so a score
+is one of the game. (Graesser, Cho & Kiela 2019; Michel et al. 2023, on populations divided into parts.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+import networkx as nx
+import numpy as np
+
+from arenas.core import Anchors, Arena, Outcome
+from arenas.errors import ArenaError
+from arenas.scripted import ARENA, Memory, Script
+from arenas.spec import ReplySpec, Words, symbols
+
+PARTNER: Final = "partner"
+"""Whom every message seems to come from."""
+GRAPHS: Final = {
+    "complete": nx.complete_graph,
+    "ring": nx.cycle_graph,
+    "chain": nx.path_graph,
+    "star": lambda agents: nx.star_graph(agents - 1),  # the first agent in the middle
+}
+Pair = tuple[int, int]
+
+
+def edges(graph: nx.Graph[Any]) -> list[list[str]]:
+    """Return any networkx graph as what `graph` takes: nodes become agents in their order, links lead both ways."""
+    number = {node: i for i, node in enumerate(graph.nodes)}
+    pairs = graph.edges if graph.is_directed() else [p for a, b in graph.edges for p in ((a, b), (b, a))]
+    return [[f"agent_{number[a]}", f"agent_{number[b]}"] for a, b in pairs if a != b]
+
+
+def _pairs(graph: str | Sequence[Sequence[str]], agents: int) -> list[Pair]:
+    """Return who may play on which seat with whom, in seat order; raises ArenaError."""
+    names = symbols("agent_", agents)
+    if isinstance(graph, str):
+        if graph not in GRAPHS:
+            raise ArenaError(f"graph is {', '.join(GRAPHS)} or a list of edges, not {graph!r}")
+        graph = edges(GRAPHS[graph](agents))
+    found = {(names.index(e[0]), names.index(e[1])) for e in graph if len(e) == 2 and {*e} <= {*names}}
+    if len(found) != len(graph) or any(a == b for a, b in found) or len({i for pair in found for i in pair}) != agents:
+        raise ArenaError(
+            "a population's graph is a list of edges such as ['agent_0', 'agent_1'], each given once, none from an "
+            f"agent to itself, with every one of agent_0 to agent_{agents - 1} on some edge; not "
+            f"{[list(edge) for edge in graph]}"
+        )
+    return sorted(found)
+
+
+class Population(Arena):
+    """`agents` on a `graph` (complete, ring, chain, star or a list of edges) play a `game` for two with its settings.
+
+    Every other parameter is the game's own.
+    """
+
+    metadata = Arena.metadata | {"name": "population_v0"}
+    tags = ("cooperative", "communication")
+    heard_as = PARTNER
+    ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"agents": (3, 12)}
+
+    def __init__(
+        self,
+        agents: int = 4,
+        graph: str | Sequence[Sequence[str]] = "complete",
+        game: str = "lewis",
+        **settings: Any,
+    ) -> None:
+        from arenas import make
+
+        if agents < 2 or game == "population":
+            raise ArenaError(f"population needs agents >= 2 and a game for two, not {agents=} and {game=}")
+        self.game = make(game, **settings)
+        self.game_seats = tuple(self.game.possible_agents)
+        if len(self.game_seats) != 2 or self.game.channels or self.game.open_text:
+            raise ArenaError(f"population plays games for two with one public channel; {game} is none")
+        names = symbols("agent_", agents)
+        self.pairs = _pairs(graph, agents)
+        self.cases = len(self.pairs) * self.game.cases
+        taken = {(i, seat) for pair in self.pairs for seat, i in enumerate(pair)}
+        asked = [self.game.replies[seat] for seat in self.game_seats]
+        specs = {
+            name: tuple(dict.fromkeys(spec for seat in (0, 1) if (i, seat) in taken for spec in asked[seat]))
+            for i, name in enumerate(names)
+        }
+        words = (*self.game.vocabulary, PARTNER)
+        super().__init__(specs, words, self.game.view_words + 2)
+        self._splits = {
+            split: [pair * self.game.cases + case for pair in range(len(self.pairs)) for case in cases]
+            for split, cases in self.game.splits().items()
+        }
+
+    def splits(self) -> Mapping[str, Sequence[int]]:
+        """Return the game's splits, every deal of them for every pair."""
+        return self._splits
+
+    def deal(self, rng: np.random.Generator, split: str) -> None:
+        """Draw a pair and a deal of the game."""
+        if self.cases:
+            super().deal(rng, split)
+            return
+        self._meet(int(rng.integers(len(self.pairs))))
+        self.game.deal(rng, split)
+
+    def lay(self, case: int) -> None:
+        """Let a pair meet, in one of the game's deals."""
+        pair, deal = divmod(case, self.game.cases)
+        self._meet(pair)
+        self.game.lay(deal)
+
+    def _meet(self, pair: int) -> None:
+        self.game = self.game.copy()
+        names = [self.possible_agents[i] for i in self.pairs[pair]]
+        self.playing = dict(zip(names, self.game_seats, strict=True))
+        self.on = dict(zip(self.game_seats, names, strict=True))
+
+    def acting(self) -> tuple[str, ...]:
+        """Of the pair, those whose turn it is."""
+        return tuple(sorted((self.on[seat] for seat in self.game.acting()), key=self.possible_agents.index))
+
+    def spec(self, agent: str) -> ReplySpec:
+        """What the game asks of the agent's seat."""
+        return self.game.spec(self.playing[agent])
+
+    def view(self, agent: str) -> str:
+        """What the game shows on the agent's seat."""
+        return self.game.view(self.playing[agent])
+
+    def audience(self, speaker: str) -> Collection[str]:
+        """Only the partner."""
+        return tuple(agent for agent in self.playing if agent != speaker)
+
+    def resolve(self, replies: Mapping[str, Words]) -> Outcome:
+        """Play the game's stage; all are paid the mean of the two."""
+        self.game = self.game.copy()
+        by_seat = {self.playing[agent]: words for agent, words in replies.items()}
+        outcome = self.game.resolve({seat: by_seat[seat] for seat in self.game_seats if seat in by_seat})
+        mean = sum(outcome.rewards.values()) / 2
+        rewards = dict.fromkeys(self.possible_agents, mean) if mean else {}
+        return Outcome(rewards, outcome.done, outcome.truncated)
+
+    def hidden(self) -> str:
+        """Who plays, in the order of the game's seats, and what the game hides."""
+        return " ".join([*self.playing, self.game.hidden()]).strip()
+
+    def anchors(self) -> Anchors:
+        """The game's own: with one language for all, every pair plays as two can."""
+        own = self.game.anchors()
+        return Anchors(own.random, own.silent, own.full)
+
+    def scripts(self) -> Mapping[str, Script]:
+        """The game's own, each played by everyone on whatever seat it has."""
+        first, second = self.game_seats
+        if {*self.game.replies[first]} & {*self.game.replies[second]}:
+            return {}  # what an agent is asked does not tell on which seat it is
+
+        def played(script: Script) -> Script:
+            def on_seat(memory: Memory) -> Words | Mapping[Words, float]:
+                mine, other = (first, second) if memory.spec in self.game.replies[first] else (second, first)
+                names = {ARENA: ARENA, memory.agent: mine}
+                seen = tuple((names.get(who, other), words) for who, words in memory.seen)
+                return script(Memory(mine, memory.spec, seen))
+
+            return on_seat
+
+        return {name: played(script) for name, script in self.game.scripts().items()}
