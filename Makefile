@@ -3,11 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BENCH_VENV := .venv-bench
+PEERS_VENV := .venv-peers
 INSTALL = $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all check anchors bench bench-learning
+.PHONY: help train test test-all check anchors bench bench-peers bench-learning
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,16 +34,19 @@ anchors: $(VENV)/.train ## write docs/anchors.md: known scores beside what is sc
 	mv docs/anchors.part docs/anchors.md
 
 bench: $(VENV)/.dev $(BENCH_VENV)/.bench ## run every benchmark; each prints JSON lines (faults.py wants ten minutes)
-	@set -e; for file in $(filter-out benchmarks/bus.py,$(sort $(wildcard benchmarks/*.py))); do \
+	@set -e; for file in $(filter-out benchmarks/bus.py benchmarks/peers.py,$(sort $(wildcard benchmarks/*.py))); do \
 		echo "$$file"; $(VENV)/bin/python $$file; done
 	@echo benchmarks/bus.py; $(BENCH_VENV)/bin/python benchmarks/bus.py
+
+bench-peers: $(VENV)/.dev $(PEERS_VENV)/.peers ## training beside CoMLRL and TRL: tokens a second, seconds to a return
+	$(VENV)/bin/python benchmarks/peers.py --peers $(PEERS_VENV)/bin/python $(ARGS)
 
 bench-learning: $(VENV)/.dev ## critic x credit on five tasks, ten seeds: hours on two cores (ARGS="--seeds 3" is shorter)
 	$(VENV)/bin/marl sweep benchmarks/learning.toml out=runs/learning $(ARGS)
 
 # Environments. A stamp file says that what it names is installed; it is older than these files only when they changed.
 
-$(VENV)/bin/pip $(BENCH_VENV)/bin/pip:
+$(VENV)/bin/pip $(BENCH_VENV)/bin/pip $(PEERS_VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Sabir needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv $(@D:/bin=) || \
@@ -63,4 +67,11 @@ $(BENCH_VENV)/.bench: pyproject.toml constraints.txt | $(BENCH_VENV)/bin/pip
 	@echo "installing sabir[bench] into $(BENCH_VENV)"
 	@grep -v '^protobuf==' constraints.txt > $(BENCH_VENV)/constraints.txt
 	@$(BENCH_VENV)/bin/python -m pip install --quiet -c $(BENCH_VENV)/constraints.txt protobuf==5.29.6 -e '.[bench]'
+	@touch $@
+
+# What benchmarks/peers.py compares with. CoMLRL's own requirements would bring in what it does not need here.
+$(PEERS_VENV)/.peers: benchmarks/peers.txt | $(PEERS_VENV)/bin/pip
+	@echo "installing CoMLRL and TRL into $(PEERS_VENV)"
+	@$(PEERS_VENV)/bin/python -m pip install --quiet -r benchmarks/peers.txt
+	@$(PEERS_VENV)/bin/python -m pip install --quiet --no-deps comlrl==1.4.3
 	@touch $@

@@ -3,7 +3,8 @@
 Axes: E episodes, K decisions in log order (padded), N agents. `values[e, k, i]` is V_i just before decision k, and
 `values[e, K_e]` (K_e = the number of decisions) is V_i after the last one. `rewards[e, k, i]` is paid between
 decisions k and k+1. Decisions of one stage were made at once; the log orders them by seat. `discount[e, k]` leads from
-decision k to k+1: gamma^(rounds between them), so 1 within a stage and 0 after the end of an episode that terminated.
+decision k to k+1: gamma^(rounds between them), so 1 within a stage, or gamma^(seconds between their replies) where time
+counts; and 0 after the end of an episode that terminated.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from marl.episode import Episode, Stop
 
 Array = NDArray[np.float64]
+Unit = Literal["round", "second"]
+"""What gamma is paid for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,8 @@ class Credit:
     target: Array  # [E, K, N] what V_i before decision k should have been
 
 
-def ledger(episodes: Sequence[Episode], gamma: float, sharing: float = 0.0) -> Ledger:
-    """Lay episodes out as arrays. gamma is paid once per round of the arena, never per agent.
+def ledger(episodes: Sequence[Episode], gamma: float, sharing: float = 0.0, per: Unit = "round") -> Ledger:
+    """Lay episodes out as arrays. gamma is paid once per round of the arena, never per agent, or per simulated second.
 
     With `sharing` s agents learn from r'_i = (1 - s) r_i + s mean_j r_j: 0 leaves each its own reward, 1 makes a team.
     """
@@ -67,11 +70,20 @@ def ledger(episodes: Sequence[Episode], gamma: float, sharing: float = 0.0) -> L
         actor[e, :count] = [index[turn.agent] for turn in episode.turns]
         stage[e, :count] = rounds
         stage[e, count:] = np.arange(longest - count) + rounds[-1] + 1
-        last = 0.0 if episode.stop is Stop.TERMINATED else gamma
-        discount[e, :count] = [gamma ** (b - a) for a, b in pairwise(rounds)] + [last]
+        apart = [float(b - a) for a, b in pairwise([*rounds, rounds[-1] + 1])] if per == "round" else _seconds(episode)
+        discount[e, :count] = [gamma**d for d in apart]
+        if episode.stop is Stop.TERMINATED:
+            discount[e, count - 1] = 0.0
     if sharing:
         rewards = (1 - sharing) * rewards + sharing * rewards.mean(-1, keepdims=True)
     return Ledger(rewards, discount, actor, stage, np.array([episode.learners for episode in episodes]))
+
+
+def _seconds(episode: Episode) -> list[float]:
+    """Return the simulated seconds from each reply to the next, and from the last one to the end of the episode."""
+    entries = episode.log.entries
+    times = [*(entries[turn.seq].envelope.time for turn in episode.turns), entries[-1].envelope.time]
+    return [max(b - a, 0.0) for a, b in pairwise(times)]
 
 
 def decided(array: Array, actor: NDArray[np.int64]) -> Array:

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from marl.credit import Unit
 from trainers.entropy import EntropyConfig
 from trainers.shaping import ShapingConfig
 
@@ -89,7 +90,8 @@ class AlgorithmConfig(BaseModel):
     critic: CriticScope = "central"
     credit: CreditName = "sequential"
     reward_sharing: float = Field(default=0.0, ge=0, le=1, description="share of the team's mean in every reward")
-    gamma: float = Field(default=1.0, gt=0, le=1, description="discount per round of the arena")
+    gamma: float = Field(default=1.0, gt=0, le=1, description="discount")
+    gamma_per: Unit = Field(default="round", description="what gamma is paid for: a round, or a simulated second")
     lam: float = Field(default=0.95, ge=0, le=1, description="lambda of the generalised advantage")
     group: int = Field(default=1, ge=1, description="episodes of an update that are dealt alike")
     forks: int = Field(default=4, ge=1, description="futures, or other replies, drawn for each decision")
@@ -118,6 +120,7 @@ class AlgorithmConfig(BaseModel):
     lr: float = Field(default=5e-4, gt=0)
     lrs: dict[str, float] = Field(default_factory=dict, description="step sizes of single policies")
     critic_lr: float = Field(default=5e-4, gt=0)
+    lr_halving: int | None = Field(default=None, ge=1, description="updates in which the step sizes fall to half")
     value_norm: bool = Field(default=False, description="the critic predicts targets of mean 0 and deviation 1")
     max_grad_norm: float = Field(default=1.0, gt=0)
     critic_width: int = Field(default=64, ge=8)

@@ -99,9 +99,9 @@ class Assignment:
         if self.play is None:
             raise ValueError(f"credit {cfg.credit!r} plays other futures: give the assignment `live` and `play`")
         if cfg.credit == "difference":
-            table = forks.defaults(episodes, book, self.live, self.play, cfg.gamma)
+            table = forks.defaults(episodes, book, self.live, self.play, (cfg.gamma, cfg.gamma_per))
         else:
-            table = forks.futures(episodes, book, self.live, self.play, cfg.forks, cfg.gamma)
+            table = forks.futures(episodes, book, self.live, self.play, cfg.forks, (cfg.gamma, cfg.gamma_per))
         estimate: Callable[[Ledger, Array, float], Credit]
         estimate = credit.sequential if cfg.credit == "vine" else credit.monte_carlo
         count = sum(len(episode.turns) for episode in episodes) * (1 if cfg.credit == "difference" else cfg.forks)

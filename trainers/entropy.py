@@ -23,7 +23,9 @@ class EntropyConfig(BaseModel):
     target: float | None = Field(
         default=None, gt=0, lt=1, description="share of the largest entropy at which the weights are steered to hold it"
     )
+    halving: int | None = Field(default=None, ge=1, description="updates in which both weights fall to half")
 
-    def weight(self, entropy: Tensor, most: Tensor) -> Tensor:
+    def weight(self, entropy: Tensor, most: Tensor, update: int = 0) -> Tensor:
         """Return c [N] for tokens of `entropy` [N] nats, where `most` [N] > 0 would be uniform choice."""
-        return self.random + (self.settled - self.random) * (1 - entropy / most)
+        share = 1.0 if self.halving is None else 0.5 ** (update / self.halving)
+        return share * (self.random + (self.settled - self.random) * (1 - entropy / most))

@@ -18,11 +18,13 @@ from marl.rollout import Plan, fork, replay
 from protocols.draws import key
 from protocols.log import Entry, Log
 
+Gamma = tuple[float, credit.Unit]
+"""The discount, and what it is paid for."""
 Play = Callable[[Sequence[Plan]], list[Episode]]
 """Plays plans in the world of the run."""
 
 
-def futures(episodes: Sequence[Episode], book: Ledger, live: Seats, play: Play, count: int, gamma: float) -> Array:
+def futures(episodes: Sequence[Episode], book: Ledger, live: Seats, play: Play, count: int, gamma: Gamma) -> Array:
     """Return V [E, K + 1, N]: the mean return over `count` futures drawn anew at each decision.
 
     As the baseline of Monte Carlo credit this is leave-one-out credit by replay (C3, 2026): the reply that was given is
@@ -37,7 +39,7 @@ def futures(episodes: Sequence[Episode], book: Ledger, live: Seats, play: Play, 
     return _mean_returns(episodes, book, play(plans), count, gamma)
 
 
-def defaults(episodes: Sequence[Episode], book: Ledger, live: Seats, play: Play, gamma: float) -> Array:
+def defaults(episodes: Sequence[Episode], book: Ledger, live: Seats, play: Play, gamma: Gamma) -> Array:
     """Return V [E, K + 1, N]: the return had the agent given its default reply instead (difference rewards).
 
     D = G(z) - G(z with the default in place of what agent i did) (Wolpert & Tumer 2002).
@@ -62,11 +64,11 @@ def _with_default(episode: Episode, k: int) -> Log:
 
 
 def _mean_returns(
-    episodes: Sequence[Episode], book: Ledger, played: Sequence[Episode], count: int, gamma: float
+    episodes: Sequence[Episode], book: Ledger, played: Sequence[Episode], count: int, gamma: Gamma
 ) -> Array:
     size, decisions, agents = book.rewards.shape
     values = np.zeros((size, decisions + 1, agents))
-    returns = baselines.to_go(credit.ledger(played, gamma))
+    returns = baselines.to_go(credit.ledger(played, gamma[0], per=gamma[1]))
     at = 0
     for e, episode in enumerate(episodes):
         for k in range(len(episode.turns)):

@@ -40,6 +40,7 @@ class PolicyStep:
         self.clip = Clip(config.clip_low, config.clip_high, config.dual_clip)
         self.references = {name: deepcopy(lm).eval() for name, lm in policies.items()} if config.kl else {}
         self.episodes: Sequence[Episode] = ()  # of the update
+        self.update = 0  # its number, from 0
         self.steered = dict.fromkeys(policies, 0.0)  # log of the factor that holds the entropy at its target
 
     def __call__(self, name: str, batch: Batch) -> Metrics:
@@ -104,9 +105,9 @@ class PolicyStep:
     def bonus(self, name: str, entropy: Tensor, most: Tensor, said: Tensor) -> Tensor:
         """Return the weight c [N] of each token's entropy."""
         cfg = self.config
-        weight = cfg.entropy.weight(entropy, most)
+        weight = cfg.entropy.weight(entropy, most, self.update)
         if cfg.message_entropy is not None:
-            weight = torch.where(said, cfg.message_entropy.weight(entropy, most), weight)
+            weight = torch.where(said, cfg.message_entropy.weight(entropy, most, self.update), weight)
         return weight * float(np.exp(self.steered[name]))
 
     def steer(self, name: str, batch: Batch, entropy: float) -> None:

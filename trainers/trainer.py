@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from marl.critic import Critic
 from marl.episode import Episode
 from marl.errors import UserError
 from marl.lm import LanguageModel
+from protocols.draws import key
 
 Metrics = dict[str, float]
 
@@ -67,6 +68,7 @@ class Trainer(ABC):
         self.version = 0
         """Updates made so far: the version of the weights."""
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.lrs: dict[str, float] = {}
         self.modules: dict[str, nn.Module] = {} if critic is None else {"critic": critic}
         """What learns beside the policies."""
 
@@ -77,7 +79,14 @@ class Trainer(ABC):
     def optimizer(self, name: str, module: nn.Module, lr: float) -> torch.optim.Optimizer:
         """Make and remember an optimizer."""
         self.optimizers[name] = made = torch.optim.Adam(module.parameters(), lr=lr, eps=1e-8, fused=True)
+        self.lrs[name] = lr
         return made
+
+    def pace(self, share: float) -> None:
+        """Have all optimizers go on with this share of their step sizes."""
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = share * self.lrs[name]
 
     def step(self, name: str, module: nn.Module, max_norm: float) -> float:
         """Clip the gradient's norm, take one step, clear the gradient; return the norm before clipping."""
@@ -87,6 +96,19 @@ class Trainer(ABC):
         self.optimizers[name].step()
         self.optimizers[name].zero_grad(set_to_none=True)
         return norm
+
+    def seats_of(self, name: str) -> list[str]:
+        """Return the seats that a policy plays."""
+        return [seat for seat, policy in self.seats.items() if policy == name]
+
+    def parts(self, episodes: int, epochs: int, minibatches: int) -> Iterator[Tensor]:
+        """Yield the episodes of each minibatch of each epoch, shuffled by coordinates."""
+        for epoch in range(epochs):
+            if minibatches == 1:
+                yield torch.arange(episodes)
+                continue
+            rng = np.random.default_rng(key(self.seed, "minibatches", self.version, epoch))
+            yield from map(torch.from_numpy, np.array_split(rng.permutation(episodes), minibatches))
 
     def save(self, folder: Path) -> None:
         """Write everything that steers learning: policies as Hugging Face folders, the rest as safetensors and JSON."""
@@ -113,8 +135,8 @@ class Trainer(ABC):
             tensors = load_file(folder / "optimizers.safetensors")
             for name, optimizer in self.optimizers.items():
                 slots: dict[int, dict[str, Tensor]] = {}
-                for key, value in tensors.items():
-                    owner, index, slot = key.rsplit("/", 2)
+                for place, value in tensors.items():
+                    owner, index, slot = place.rsplit("/", 2)
                     if owner == name:
                         slots.setdefault(int(index), {})[slot] = value
                 optimizer.load_state_dict(optimizer.state_dict() | {"state": slots})

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from marl.baselines import to_go
-from marl.credit import Array, ledger
+from marl.credit import Array, Ledger
 from marl.episode import Episode
 from protocols.draws import key
 from protocols.envelope import EVERYONE
@@ -36,9 +36,8 @@ class Test(NamedTuple):
     """Chance of as much under permutation: (1 + as good) / (1 + permutations)."""
 
 
-def permutation_test(episodes: Sequence[Episode], predict: Predict, gamma: float, seed: int, times: int = 9) -> Test:
+def permutation_test(episodes: Sequence[Episode], predict: Predict, book: Ledger, seed: int, times: int = 9) -> Test:
     """Compare the critic on the logs with the critic on logs in which what each agent did not perceive is shuffled."""
-    book = ledger(episodes, gamma)
     returns = to_go(book)
     plain = _explained(predict(episodes), returns, book.valid, range(returns.shape[-1]))
     shuffled = []

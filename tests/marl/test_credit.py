@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 from arenas.spec import choose
 from marl.credit import CREDITS, Ledger, individual, ledger, monte_carlo, normalise, sequential, team
 from marl.episode import Episode, Sample, Stop, Turn
+from marl.policy import Random
 from protocols.log import Log
+from tests.marl import worlds
 
 Array = NDArray[np.float64]
 SPEC = choose(("x",))
@@ -244,6 +247,15 @@ def test_gamma_is_paid_once_a_round_however_many_play(name: str, players: int) -
     played = episode(agents, [(n, agents) for n in range(3)], rewards, Stop.TERMINATED)
     found = CREDITS[name](ledger([played], 0.5), np.zeros((1, 3 * players + 1, players)), 1.0)
     assert found.advantage[0].tolist() == [0.25] * players + [0.5] * players + [1.0] * players
+
+
+def test_gamma_may_be_paid_for_simulated_seconds() -> None:
+    here = worlds.world(**worlds.WORLDS["repeated matrix"])
+    for one in worlds.played(here, dict.fromkeys(here.agents, Random()), 4):
+        found = ledger([one], 0.5, per="second").discount[0]
+        times = [one.log.entries[turn.seq].envelope.time for turn in one.turns]
+        assert len(set(times)) == 4, "replies of one stage are stamped together"
+        assert found.tolist() == pytest.approx([*(0.5 ** (b - a) for a, b in pairwise(times)), 0.0])
 
 
 @pytest.mark.parametrize("name", CREDITS)

@@ -53,7 +53,7 @@ def test_what_an_agent_perceived_stays() -> None:
 
 def test_a_critic_that_uses_the_joint_view_loses_by_permutation() -> None:
     episodes = lewis(400)
-    found = permutation_test(episodes, knowing, 1.0, seed=3)
+    found = permutation_test(episodes, knowing, ledger(episodes, 1.0), seed=3)
     assert found.explained > found.permuted + 0.01
     assert found.p == pytest.approx(0.1)
 
@@ -64,6 +64,6 @@ def test_a_critic_that_sees_what_the_agent_sees_does_not() -> None:
     def blind(given: Sequence[Episode]) -> Array:
         return np.full((len(given), 3, 2), 0.4)
 
-    found = permutation_test(episodes, blind, 1.0, seed=3)
+    found = permutation_test(episodes, blind, ledger(episodes, 1.0), seed=3)
     assert found.explained == found.permuted == pytest.approx(0)
     assert found.p == 1

@@ -228,7 +228,7 @@ def test_futures_of_a_decision_do_not_depend_on_the_reply_it_was_given() -> None
     seats = seated(here, *models)
     episodes = played(here, seats, 3)
     book = ledger(episodes, 1.0)
-    values = forks.futures(episodes, book, seats, play(here), 400, 1.0)
+    values = forks.futures(episodes, book, seats, play(here), 400, (1.0, "round"))
     for e in range(3):
         assert abs(values[e, 0, 0] - values[e, 0, 1]) < 1e-12, "both are paid the same"
         assert 0.3 < values[e, 0, 0] < 0.7
@@ -241,7 +241,7 @@ def test_difference_rewards_compare_with_the_default_reply() -> None:
     receiver = Scripted(lambda heard, spec: "s" + heard[0].body[-1])
     seats = {"sender_0": sender, "receiver_0": receiver}
     episodes = collect(here, [Plan(f"e{case}", seats, 1, {"case": case}) for case in range(2)])
-    values = forks.defaults(episodes, ledger(episodes, 1.0), seats, play(here), 1.0)
+    values = forks.defaults(episodes, ledger(episodes, 1.0), seats, play(here), (1.0, "round"))
     # With m0, or s0, in place of what was done, state 0 is still found and state 1 is not.
     assert values[:, :2, 0].tolist() == [[1.0, 1.0], [0.0, 0.0]]
 

@@ -96,7 +96,9 @@ def test_the_entropy_weight_grows_as_a_choice_settles() -> None:
     most = torch.tensor([2.0, 1.0, 3.0])
     found = EntropyConfig(random=0.1, settled=0.3).weight(torch.tensor([2.0, 0.5, 0.0]), most)
     torch.testing.assert_close(found, torch.tensor([0.1, 0.2, 0.3]))
-    assert EntropyConfig(random=0.2, settled=0.2).weight(most / 3, most).tolist() == pytest.approx([0.2] * 3)
+    fixed = EntropyConfig(random=0.2, settled=0.2, halving=10)
+    assert fixed.weight(most / 3, most).tolist() == pytest.approx([0.2] * 3)
+    assert fixed.weight(most / 3, most, 20).tolist() == pytest.approx([0.05] * 3)
 
 
 @pytest.mark.parametrize("seed", range(3))

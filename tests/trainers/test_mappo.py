@@ -213,13 +213,22 @@ def test_each_model_takes_one_step_for_each_joint_minibatch(epochs: int, minibat
     assert {name: len(steps) for name, steps in made.noted.items()} == dict.fromkeys(
         ["p0", "p1", "p2", "critic"], epochs * minibatches
     )
-    seen = [part.tolist() for part in made.parts(8)]
+    seen = [part.tolist() for part in made.parts(8, epochs, minibatches)]
     for epoch in range(epochs):
         joint = seen[epoch * minibatches : (epoch + 1) * minibatches]
         assert sorted(e for part in joint for e in part) == list(range(8))
-    assert [part.tolist() for part in made.parts(8)] == seen
+    assert [part.tolist() for part in made.parts(8, epochs, minibatches)] == seen
     made.version += 1
-    assert minibatches == 1 or [part.tolist() for part in made.parts(8)] != seen
+    assert minibatches == 1 or [part.tolist() for part in made.parts(8, epochs, minibatches)] != seen
+
+
+def test_step_sizes_fall_to_half_in_as_many_updates_as_configured() -> None:
+    here, models, episodes = chatted(3)
+    made = trainer(here, models, lr_halving=2, lr=1e-3, critic_lr=2e-3)
+    for share in (1, 0.5**0.5, 0.5):
+        made.update(episodes)
+        found = {name: optimizer.param_groups[0]["lr"] for name, optimizer in made.optimizers.items()}
+        assert found == pytest.approx({"p0": share * 1e-3, "critic": share * 2e-3})
 
 
 def test_as_many_minibatches_as_episodes() -> None:

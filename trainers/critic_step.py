@@ -1,0 +1,79 @@
+"""One optimizer step of the critic towards its targets, and what tells whether it is alive.
+
+L_V = 1/(2P) sum_p (V_p - target_p)^2        over the P values of a joint minibatch, in the critic's own scale
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from marl.credit import ledger
+from marl.critic import Critic
+from marl.episode import Episode
+from marl.study.permutation import permutation_test
+from trainers import counterfactual, values
+from trainers.algorithm import AlgorithmConfig
+from trainers.assignment import Assigned, Assignment
+from trainers.trainer import Metrics
+
+
+class CriticStep:
+    """Steps the critic; `step` clips the gradient and moves the weights."""
+
+    def __init__(
+        self,
+        config: AlgorithmConfig,
+        critic: Critic,
+        step: Callable[[str, nn.Module, float], float],
+        assignment: Assignment,
+    ) -> None:
+        self.config, self.critic, self._step, self.assignment = config, critic, step, assignment
+
+    def __call__(self, episodes: Sequence[Episode], part: Tensor, assigned: Assigned) -> Metrics:
+        """Take one step on the episodes `part` of an update."""
+        chosen, target = [episodes[i] for i in part.tolist()], assigned.credit.target[part.numpy()]
+        scale = self.assignment.scale
+        output, goal = values.points(assigned.forward or self.critic.predict(chosen), target)
+        health = values.health(output, goal, scale)
+        scale.observe(goal)
+        loss = values.loss(output, goal, scale)
+        health["loss"] = float(loss.detach())
+        if self.config.credit == "counterfactual":  # it must know what joint moves are worth too
+            loss = loss + self._joint_loss(chosen, target)
+        loss.backward()  # type: ignore[no-untyped-call]
+        dead = self.assignment.alarm.hear(health["explained_variance"])
+        norm = self._step("critic", self.critic, self.config.max_grad_norm)
+        return {f"critic/{what}": value for what, value in health.items()} | {
+            "critic/grad": norm,
+            "critic/dead": float(dead),
+        }
+
+    def _joint_loss(self, episodes: Sequence[Episode], target: NDArray[np.float64]) -> Tensor:
+        """The squared error of Q after each stage; its target is that of the stage's last decision."""
+        last = [
+            (e, k)
+            for e, episode in enumerate(episodes)
+            for k, turn in enumerate(episode.turns)
+            if k + 1 == len(episode.turns) or episode.turns[k + 1].stage != turn.stage
+        ]
+        forward = counterfactual.read(self.critic, [counterfactual.joint(episodes[e], k) for e, k in last])
+        goal = np.array([target[e, k] for e, k in last])[:, None]  # one slot each: read as decision 0
+        reading = forward[0]._replace(slot=torch.zeros_like(forward[0].slot))
+        return values.loss(*values.points((reading, forward[1]), goal), self.assignment.scale)
+
+    def examine(self, episodes: Sequence[Episode], seed: int) -> Metrics:
+        """Measure whether the critic uses what agents themselves cannot see: `marl/study/permutation.py`."""
+        critic, scale = self.critic, self.assignment.scale
+        if self.config.critic == "own":
+            return {}
+        agents = len(episodes[0].agents)
+        shape = (len(episodes), max(len(episode.turns) for episode in episodes) + 1, agents)
+        book = ledger(episodes, self.config.gamma, self.config.reward_sharing, self.config.gamma_per)
+        with torch.no_grad():
+            found = permutation_test(episodes, lambda given: values.read(critic, given, shape, scale)[0], book, seed)
+        return {"critic/joint_gain": found.explained - found.permuted, "critic/joint_p": found.p}
