@@ -14,7 +14,7 @@ from marl.credit import Unit
 from trainers.entropy import EntropyConfig
 from trainers.shaping import ShapingConfig
 
-CriticScope = Literal["central", "joint", "own", "none"]
+CriticScope = Literal["central", "joint", "graph", "own", "none"]
 CreditName = Literal[
     "sequential",
     "team",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from marl.config import policy_names
 from marl.critic import Critic
 from marl.errors import UserError
+from marl.graph_critic import GraphCritic
 from marl.lm import LanguageModel, tiny
 from marl.scenario import World
 from protocols.draws import key
@@ -41,16 +42,22 @@ def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = 
         ).to(config.device)
         for name in names
     }
-    critic = None
-    if algorithm.critic != "none":
-        critic = Critic(
-            world.agents,
-            words,
-            scope=algorithm.critic,
-            width=algorithm.critic_width,
-            layers=algorithm.critic_layers,
-            heads=algorithm.critic_heads,
-            context=4 * size.context,
-            seed=key(config.seed, "critic") >> 1,
-        ).to(config.device)
-    return Mappo(algorithm, policies, seats, critic, config.seed)
+    critic = make_critic(config, world, words)
+    return Mappo(algorithm, policies, seats, None if critic is None else critic.to(config.device), config.seed)
+
+
+def make_critic(config: RunConfig, world: World, words: Sequence[str]) -> Critic | None:
+    """Build the critic that an algorithm asks for, if it does."""
+    algorithm = config.algorithm
+    size: dict[str, int] = {
+        "width": algorithm.critic_width,
+        "layers": algorithm.critic_layers,
+        "heads": algorithm.critic_heads,
+        "context": 4 * config.policy.context,
+        "seed": key(config.seed, "critic") >> 1,
+    }
+    if algorithm.critic == "none":
+        return None
+    if algorithm.critic == "graph":
+        return GraphCritic(world.agents, words, world.topology.graph(), **size)
+    return Critic(world.agents, words, scope=algorithm.critic, **size)
