@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arenas import bridges, files
+from arenas.arithmetic import Arithmetic
 from arenas.commons import Commons
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -38,6 +39,7 @@ from arenas.trade_comm import TradeComm
 from arenas.undercover import Undercover
 
 ARENAS: dict[str, Callable[..., Arena]] = {
+    "arithmetic": Arithmetic,
     "commons": Commons,
     "gridworld": Gridworld,
     "guess_who": GuessWho,

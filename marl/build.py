@@ -41,10 +41,10 @@ def run_dir(path: Path) -> RunDir:
     return folder
 
 
-def world(settings: dict[str, Any], source: str) -> World:
-    """Bring a scenario to life, from a configuration or a log; raises UserError."""
+def world(settings: dict[str, Any], source: str, *, sealed: bool = False) -> World:
+    """Bring a scenario to life, from a configuration or (sealed) from a log; raises UserError."""
     try:
-        return World(check(Scenario, settings, source))
+        return World(check(Scenario, settings, source), sealed=sealed)
     except (ArenaError, ProtocolError) as error:
         raise UserError(f"{source}: {error}") from None
 

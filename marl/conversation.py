@@ -9,6 +9,7 @@ from protocols.envelope import REFEREE, Envelope, Kind
 from protocols.log import Heard, Log
 
 SILENCE = "(nothing)"
+ACTS = {Kind.SAY: "says", Kind.MOVE: "moves", Kind.CALL: "calls", Kind.NOTE: "notes"}
 
 
 class Line(NamedTuple):
@@ -52,9 +53,11 @@ def lines(log: Log) -> Iterator[Line]:
                     yield Line(seq, kind, "hidden state", "is", body)
             case Kind.VIEW:
                 yield Line(seq, kind, envelope.to, "is shown", body)
-            case Kind.SAY | Kind.MOVE:
+            case Kind.SAY | Kind.MOVE | Kind.CALL | Kind.NOTE:
                 yield _reply(seq, envelope)
                 yield from _differing(seq, envelope, heard)
+            case Kind.RESULT:
+                yield Line(seq, kind, envelope.sender, "answers", body or SILENCE)
             case Kind.REWARD:
                 paid = ", ".join(f"{seat} {float(amount):g}" for seat, amount in envelope.data.items() if amount)
                 yield Line(seq, kind, "paid", "", paid)
@@ -71,8 +74,7 @@ def _reply(seq: int, envelope: Envelope) -> Line:
     notes = [] if data.get("legal", True) else ["not a legal reply: the default one counts"]
     if price := data.get("price"):
         notes.append(f"at a price of {price:g}")
-    act = "says" if envelope.kind is Kind.SAY else "moves"
-    return Line(seq, envelope.kind, envelope.sender, act, envelope.body or SILENCE, ", ".join(notes))
+    return Line(seq, envelope.kind, envelope.sender, ACTS[envelope.kind], envelope.body or SILENCE, ", ".join(notes))
 
 
 def _differing(seq: int, envelope: Envelope, heard: tuple[Heard, ...]) -> Iterator[Line]:

@@ -29,6 +29,8 @@ from protocols.log import REPLIES, Heard
 Scope = Literal["central", "joint", "own"]
 HEARD = "<heard>"
 MARKS = {kind: f"<{kind.value}>" for kind in (Kind.WORLD, Kind.VIEW, Kind.SAY, Kind.MOVE)}
+MARKS |= {Kind.CALL: MARKS[Kind.MOVE], Kind.RESULT: MARKS[Kind.SAY], Kind.NOTE: MARKS[Kind.MOVE]}
+TALK = (*REPLIES, Kind.RESULT)
 
 
 class Reading(NamedTuple):
@@ -142,11 +144,11 @@ class Critic(nn.Module):
                 continue
             if envelope.sender == agent:
                 own[envelope.seq] = len(ids) - 1
-            who = envelope.to if envelope.kind is Kind.VIEW else envelope.sender if envelope.kind in REPLIES else ""
+            who = envelope.to if envelope.kind is Kind.VIEW else envelope.sender if envelope.kind in TALK else ""
             who = "" if who == REFEREE else who  # nobody said it
             if envelope.kind is Kind.SAY and envelope.to not in (EVERYONE, NOBODY):
                 who += f" {envelope.to}"
-            ids += self.encode(f"{mark} {who}") + self.encode(envelope.body, envelope.kind in REPLIES)
+            ids += self.encode(f"{mark} {who}") + self.encode(envelope.body, envelope.kind in TALK)
             for to, _, body, sender in changed:
                 ids += self.encode(f"{HEARD} {to} {sender}") + self.encode(body or "", said=True)
             ends.append((envelope.seq, len(ids) - 1))

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from arenas.spec import ReplySpec, Words, choose
+from marl import asides
+from marl.asides import Question
 from protocols.floor import CALL, DONE, Floor, Free, Moderator
 
 if TYPE_CHECKING:
     from marl.referee import Referee
 
 Replies = dict[str, Words | None]
-
-
-class Question(NamedTuple):
-    """What an agent is asked. `free`: it may stay silent unheard; `speaking` and `silence` cost it so much reward."""
-
-    spec: ReplySpec
-    view: str
-    free: bool = False
-    speaking: float = 0.0
-    silence: float = 0.0
 
 
 async def hold(referee: Referee) -> Replies:
@@ -47,14 +39,13 @@ async def hold(referee: Referee) -> Replies:
 
 async def _round(referee: Referee, group: Sequence[str]) -> Replies:
     """Ask a group at once."""
-    questions = {agent: _question(referee, agent) for agent in group}
-    replies = await referee.ask(questions)
+    views = await asides.hold(referee, group)
+    replies = await referee.ask({agent: asides.last(_spec(referee, agent), view) for agent, view in views.items()})
     return {agent: _for_arena(referee, agent, words) for agent, words in replies.items()}
 
 
-def _question(referee: Referee, agent: str) -> Question:
-    spec = referee.world.reply_spec(agent, referee.arena.spec(agent))
-    return Question(spec, referee.arena.view(agent))
+def _spec(referee: Referee, agent: str) -> ReplySpec:
+    return referee.world.reply_spec(agent, referee.arena.spec(agent))
 
 
 def _for_arena(referee: Referee, agent: str, words: Words | None) -> Words | None:
@@ -80,9 +71,8 @@ async def _moderated(referee: Referee, floor: Moderator, acting: tuple[str, ...]
 
 def _freely(referee: Referee, floor: Free, agent: str) -> Question:
     """Return the question that an agent is asked on a free floor: it may also stay silent."""
-    question = _question(referee, agent)
-    spec = referee.world.or_silent(question.spec)
-    return question._replace(spec=spec, free=True, speaking=floor.speaking, silence=floor.silence)
+    spec = referee.world.or_silent(_spec(referee, agent))
+    return Question(spec, referee.arena.view(agent), free=True, speaking=floor.speaking, silence=floor.silence)
 
 
 async def _free(referee: Referee, floor: Free, acting: tuple[str, ...]) -> Replies:

@@ -77,6 +77,8 @@ class Script(TextPolicy):
 
     async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
         """Draw from the script's chances; greedy takes the likeliest. Raises UserError for a script that gives up."""
+        if asked(transcript).data.get("aside"):  # arenas, and so their scripts, know nothing of tools
+            return Sample(" ".join(spec.default))
         memory = remember(transcript, spec)
         try:
             given = scripted.chances(self.script, memory)
@@ -88,18 +90,25 @@ class Script(TextPolicy):
         return Sample(text)
 
 
+def asked(transcript: Transcript) -> Envelope:
+    """Return the newest view."""
+    views: list[Envelope] = [envelope for envelope in transcript.heard if envelope.kind is Kind.VIEW]
+    return views[-1]
+
+
 def remember(transcript: Transcript, spec: ReplySpec) -> scripted.Memory:
-    """Return what a seat knows that is being asked, from what it heard and noted of its own replies."""
-    seat = next(envelope.to for envelope in reversed(transcript.heard) if envelope.kind is Kind.VIEW)
+    """Return what a seat knows that is being asked, from what it heard and noted of its own replies to the arena."""
+    seat = asked(transcript).to
     answers = iter(transcript.answers)
     seen: list[tuple[str, Words]] = []
     place, answer = next(answers, (-1, ""))
     for number, envelope in enumerate(transcript.heard, 1):
-        if envelope.kind in (Kind.VIEW, Kind.SAY):
+        if envelope.kind in (Kind.VIEW, Kind.SAY, Kind.RESULT) and "again" not in envelope.data:
             who = scripted.ARENA if envelope.kind is Kind.VIEW else envelope.sender
             seen.append((who, tuple(envelope.body.split())))
         if number == place:
-            seen.append((seat, tuple(answer.split())))
+            if "aside" not in envelope.data:
+                seen.append((seat, tuple(answer.split())))
             place, answer = next(answers, (-1, ""))
     return scripted.Memory(seat, spec, tuple(seen))
 

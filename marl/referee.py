@@ -13,9 +13,9 @@ from typing import Any
 from arenas.core import Arena, Outcome
 from arenas.spec import PUBLIC, ReplySpec, Words
 from marl import floors
+from marl.asides import Question
 from marl.carrier import Carrier
 from marl.episode import FINISHES, Episode, Finish, Sample, Stop, Turn
-from marl.floors import Question
 from marl.intervention import Intervention
 from marl.scenario import World
 from protocols import topics
@@ -41,6 +41,8 @@ class Referee:
         self.log = log
         self._bus = bus
         self._to = {agent: topics.to(run, log.episode, agent) for agent in world.agents}
+        self._tools = {tool: topics.to(run, log.episode, tool) for tool in world.box.configs}
+        self._calls: list[Envelope] = []  # that no tool was told of yet
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()  # the log counts from here, so it does not depend on when the episode is played
         self._carrier = Carrier(world, bus, self._to, log, do)
@@ -97,7 +99,10 @@ class Referee:
         await self.deliver()
         asked = {await self.show(agent, question): agent for agent, question in questions.items()}
         replies = await self._replies(asked)
-        return {agent: await self.accept(agent, each, replies.get(agent)) for agent, each in questions.items()}
+        accepted = {agent: await self.accept(agent, each, replies.get(agent)) for agent, each in questions.items()}
+        if self._calls:
+            await self._consult()
+        return accepted
 
     async def show(self, agent: str, question: Question) -> int:
         """Send an agent a view that asks for a reply, and return its place in the log."""
@@ -105,7 +110,7 @@ class Referee:
             await self._interject()
         deadline = self.world.scenario.deadline
         limit = {} if deadline is None else {"deadline": deadline}
-        view = self._stamp(Kind.VIEW, agent, question.view, {"reply": question.spec.wire, **limit})
+        view = self._stamp(Kind.VIEW, agent, question.view, {**question.data, **limit})
         await self._carrier.tell(agent, view)
         self._seen[agent] = self._carrier.told[agent]
         return view.seq
@@ -125,6 +130,30 @@ class Referee:
             elif until is not None and self.now() >= until:
                 break
         return replies
+
+    async def _consult(self) -> None:
+        """Hand the calls to their tools, wait for all answers, and pass them on in the order of the calls."""
+        calls, self._calls = self._calls, []
+        asked = {call.seq: call.to for call in calls}
+        for call in calls:
+            await self._bus.publish(self._tools[call.to], call)
+        answers: dict[int, Envelope] = {}
+        while len(answers) < len(asked):
+            envelope = await self._next(None)
+            if envelope is None:
+                continue
+            if envelope.kind is Kind.END:
+                raise ParticipantError(f"{envelope.sender}: {envelope.body}")
+            seq = -1 if envelope.reply_to is None else envelope.reply_to
+            if asked.get(seq) != envelope.sender or seq in answers:
+                self._drift += 1
+            else:
+                answers[seq] = envelope
+        await self.deliver()
+        for call in calls:
+            answer = answers[call.seq]
+            result = self._stamp(Kind.RESULT, call.sender, answer.body, sender=call.to, reply=answer)
+            await self._carrier.tell(call.sender, result)
 
     async def instant(self, asked: Mapping[int, str], until: Mapping[int, float | None]) -> dict[str, Envelope | None]:
         """Wait for the next replies: all that come at one instant, so that their order among each other is no matter.
@@ -188,7 +217,7 @@ class Referee:
             words, sample = None, Sample("", finish=Finish.MISSING)
         else:
             data = dict(reply.data)
-            words = spec.parse(reply.body)
+            words = question.legal(spec.parse(reply.body))
             sample = Sample(
                 reply.body,
                 tuple(data.get("tokens", ())),
@@ -201,15 +230,19 @@ class Referee:
                 data.pop("version", None)
             if words is None:
                 data["legal"] = False
-        kind = KINDS[spec.kind]
-        if fee := question.speaking if words else question.silence:
+        kind = question.aside or KINDS[spec.kind]
+        tool = words[0] if kind is Kind.CALL and words else ""
+        fee = question.speaking if words else question.silence
+        if fee := fee + (self.world.box.configs[tool].price if tool else 0.0):
             data["price"] = fee
             self._carrier.prices[agent] += fee
         if kind is Kind.SAY and words is not None and (words or not question.free) and spec.route(words)[0]:
             entry = await self._say(agent, spec, sample.text, words, data, reply)
         else:
             # The arena shows moves, not the bus; and where silence is a choice nobody hears it.
-            entry = self._stamp(kind, NOBODY, sample.text, data, agent, reply)
+            entry = self._stamp(kind, tool or NOBODY, sample.text, data, agent, reply)
+            if tool:
+                self._calls.append(entry)
         effect = spec.default if words is None else words
         self._turns.append(Turn(agent, entry.seq, self.stage, spec, effect, words is not None, sample))
         return words

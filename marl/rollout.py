@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -20,6 +20,7 @@ from marl.intervention import Intervention, read
 from marl.policy import OVER, Policy, Recorded, Seats
 from marl.referee import Referee
 from marl.scenario import World
+from marl.tools.box import Member
 from protocols import topics
 from protocols.bus import CAPACITY, Bus, MemoryBus
 from protocols.clock import ClockName, run
@@ -36,6 +37,7 @@ class Plan:
     """One episode to be played: what its log's header will say, and who sits where.
 
     `deal` may name a `case` and a `split` of the arena, and in `like` another episode: it is dealt as that one.
+    `answers` of tools stand in the log already: to the call that is entry number so and so.
     """
 
     episode: str
@@ -45,6 +47,7 @@ class Plan:
     greedy: bool = False
     do: Sequence[Intervention] = ()
     salt: int = 0
+    answers: Mapping[int, str] = field(default_factory=dict)
 
 
 def header(world: World, plan: Plan) -> Log:
@@ -81,6 +84,11 @@ async def play(world: World, bus: Bus, plan: Plan, run: str = RUN, log: Log | No
         inboxes[topic] = await bus.subscribe(topic, room)
         agent = Agent(seat, policy, bus, run, plan.episode, plan.seed, world.scenario.latency, plan.greedy, plan.salt)
         tasks.append(loop.create_task(agent.act(inboxes[topic]), name=f"{plan.episode}/{seat}"))
+    for tool in world.box.configs:
+        topic = topics.to(run, plan.episode, tool)
+        inboxes[topic] = await bus.subscribe(topic, room)
+        member = Member(world.box, tool, bus, run, plan.episode, plan.answers)
+        tasks.append(loop.create_task(member.serve(inboxes[topic]), name=f"{plan.episode}/{tool}"))
     try:
         episode = await referee.play(inbox)
         await asyncio.sleep(0)  # whoever waits for the end hears it; whoever still thinks is stopped below
@@ -175,7 +183,12 @@ def replay(
         seat: _recorded(log, seat, len(log.entries) if upto is None else upto, (live or {}).get(seat, OVER))
         for seat in log.seats
     }
-    return Plan(log.episode, seats, log.seed, log.deal, log.greedy, (*read(log), *do), salt)
+    answers = {
+        each.reply_to: each.body
+        for each, _ in log.entries[:upto]
+        if each.kind is Kind.RESULT and each.reply_to is not None
+    }
+    return Plan(log.episode, seats, log.seed, log.deal, log.greedy, (*read(log), *do), salt, answers)
 
 
 def fork(log: Log, at: int, live: Seats, *, do: Sequence[Intervention] | Intervention = (), salt: int = 0) -> Plan:

@@ -9,12 +9,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 import arenas
-from arenas.spec import ReplySpec, on
+from arenas.spec import UNKNOWN, ReplySpec, on
+from marl import asides
 from marl.intervention import InterventionConfig
+from marl.tools import ToolConfig
+from marl.tools.box import Toolbox
 from protocols import Channel, Floor, ProtocolError, Topology, channel, topics
 from protocols.channel import PUBLIC, ChannelConfig
 from protocols.effects import EffectConfig
-from protocols.floor import FloorConfig, Moderator
+from protocols.floor import FloorConfig, Free, Moderator
 from protocols.settings import Settings
 from protocols.topology import Named, TopologyConfig
 
@@ -48,7 +51,7 @@ class Latency(BaseModel):
 class Scenario(Settings):
     """Everything about an episode except who plays."""
 
-    later = frozenset({"channels", "closed", "interventions"})
+    later = frozenset({"channels", "closed", "interventions", "tools"})
 
     arena: ArenaConfig
     topology: TopologyConfig = Named()
@@ -60,6 +63,8 @@ class Scenario(Settings):
     """Channels on which everything is lost: the control run without communication."""
     interventions: tuple[InterventionConfig, ...] = ()
     """What listeners hear that was not said."""
+    tools: dict[str, ToolConfig] = Field(default_factory=dict)
+    """Members of the bus that agents may call before they reply."""
     floor: FloorConfig = Floor.SIMULTANEOUS
     latency: Latency = Latency()
     deadline: float | None = Field(default=None, gt=0, description="seconds an agent has for a reply")
@@ -73,10 +78,11 @@ class Scenario(Settings):
 class World:
     """A scenario come to life. Arenas are reused between episodes: `borrow` one, and `give_back`.
 
+    A `sealed` one is for logs: it calls no tool, whatever a log says, and has only the answers that were recorded.
     Raises ArenaError, or ProtocolError for a protocol that does not fit the arena's seats.
     """
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, *, sealed: bool = False) -> None:
         self.scenario = scenario
         self.arena = scenario.arena.make()
         self.agents = tuple(self.arena.possible_agents)
@@ -84,6 +90,9 @@ class World:
         floor = scenario.floor
         if isinstance(floor, Moderator) and floor.seat and floor.seat not in self.agents:
             raise ProtocolError(f"floor: no seat {floor.seat!r}; the seats are {', '.join(self.agents)}")
+        self.box = Toolbox(scenario.tools, self.agents, self.arena.vocabulary, sealed=sealed)
+        if scenario.tools and isinstance(floor, Free):
+            raise ProtocolError('tools need a floor on which agents are asked in turn: use floor = "rounds"')
         self.anchors = self.arena.anchors()
         self._idle: list[arenas.Arena] = []
         self._specs: dict[tuple[str, ReplySpec], ReplySpec] = {}
@@ -109,7 +118,8 @@ class World:
         named = tuple(name for name in self.channels if name != PUBLIC)
         added = [*((PUBLIC, *named) if named else ()), *(word for c in self.channels.values() for word in c.words)]
         asked = () if isinstance(self.scenario.floor, Floor) else self.scenario.floor.words
-        return tuple(dict.fromkeys([*self.arena.vocabulary, *added, *asked]))
+        aside = (*self.box.words, *asides.WORDS, UNKNOWN) if self.scenario.tools else ()
+        return tuple(dict.fromkeys([*self.arena.vocabulary, *added, *asked, *aside]))
 
     def symbols(self, agent: str | None) -> tuple[str, ...]:
         """Return the words of which messages of an agent (None: of any) can consist when they are heard."""

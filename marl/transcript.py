@@ -33,6 +33,8 @@ def render(envelope: Envelope) -> str:
     if envelope.kind is Kind.SAY:
         where = "" if envelope.to == EVERYONE else f" {envelope.to}"
         return f"{envelope.sender}{where} : {envelope.body}"
+    if envelope.kind is Kind.RESULT:
+        return f"{envelope.sender} : {envelope.body}"
     return envelope.body if envelope.kind is Kind.VIEW else ""
 
 
@@ -58,7 +60,7 @@ class Transcript:
         """Append what reached the agent."""
         self.heard.append(envelope)
         if self._encode and (text := render(envelope)):
-            self.ids += self._encode(text, envelope.kind is Kind.SAY)
+            self.ids += self._encode(text, envelope.kind in (Kind.SAY, Kind.RESULT))
 
     def ask(self) -> None:
         """Append the prompt for a reply."""

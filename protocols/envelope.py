@@ -29,6 +29,9 @@ class Kind(StrEnum):
     VIEW = "view"  # the referee shows an agent its observation and asks for a reply
     SAY = "say"  # an agent speaks on the channel
     MOVE = "move"  # an agent makes a move of the arena's rules
+    CALL = "call"  # an agent says something to a tool, which alone hears it
+    RESULT = "result"  # a tool answers the agent that called it
+    NOTE = "note"  # an agent writes its memory anew; nobody hears it
     WORLD = "world"  # the arena's hidden state; no agent sees it, the critic may
     REWARD = "reward"  # what the last stage paid; no agent sees it
     END = "end"  # the episode is over, and why

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 from protocols.envelope import EVERYONE, REFEREE, SCHEMA, Envelope, Kind
 from protocols.errors import ProtocolError
 
-REPLIES: Final = (Kind.SAY, Kind.MOVE)
+REPLIES: Final = (Kind.SAY, Kind.MOVE, Kind.CALL, Kind.NOTE)
 _HEADER_FIELDS: Final = {"episode", "seed", "seats", "deal", "greedy", "do"}
 
 
@@ -89,7 +89,7 @@ class Log:
         return replace(self, entries=self.entries[:seq])
 
     def replies(self, agent: str | None = None) -> Iterator[Envelope]:
-        """Yield what the agents (or one of them) said and moved, in order; not what was put into their mouths."""
+        """Yield what the agents (or one of them) replied, in order; not what was put into their mouths."""
         for envelope, _ in self.entries:
             if envelope.kind in REPLIES and agent in (None, envelope.sender) and envelope.sender != REFEREE:
                 yield envelope

@@ -16,7 +16,14 @@ from protocols.log import Log
 
 OUT: Final = Console(highlight=False, markup=False, emoji=False)
 ERR: Final = Console(stderr=True, highlight=False, markup=False, emoji=False)
-STYLES: Final = {Kind.SAY: "bold cyan", Kind.MOVE: "bold green", Kind.WORLD: "dim", Kind.VIEW: ""}
+STYLES: Final = {
+    Kind.SAY: "bold cyan",
+    Kind.MOVE: "bold green",
+    Kind.CALL: "magenta",
+    Kind.RESULT: "magenta",
+    Kind.WORLD: "dim",
+    Kind.VIEW: "",
+}
 ANCHORS: Final = {
     "random": "random replies",
     "silent": "best without talk",

@@ -143,7 +143,7 @@ def _by_world(
             called = log.scenario.get("arena")
             if arena is not None and isinstance(called, dict) and arena_file.is_file(called.get("name")):
                 arena_file.stand_in(called["name"], arena)
-            worlds[key] = build.world(log.scenario, f"the scenario in {path}")
+            worlds[key] = build.world(log.scenario, f"the scenario in {path}", sealed=True)
         if set(log.seats) != set(worlds[key].agents):
             raise UserError(
                 f"{path}: episode {log.episode} has the seats {', '.join(log.seats)}; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
+    "arithmetic": [{}, {"most": 3, "terms": 4, "signs": "*-"}, {"most": 1, "signs": "*"}, {"most": 99, "signs": "+-*"}],
     "commons": [
         {},
         {"months": 3, "step": 1, "talk": 1},

@@ -1,0 +1,87 @@
+"""Arithmetic: a solver is shown a sum and names the result, for 1 if it is right, else 0.
+
+The task is for tools: with a calculator it takes one call, and a model that copies; without one, a table of all results
+by heart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from math import prod
+from typing import ClassVar, Final
+
+from arenas.core import Anchors, Arena, Outcome
+from arenas.errors import ArenaError
+from arenas.scripted import Script
+from arenas.spec import Words, choose
+
+SOLVER: Final = "solver_0"
+SIGNS: Final = ("+", "-", "*")
+MOST_CASES: Final = 1 << 16
+
+
+def result(sum_: Words) -> int:
+    """Return the result of numbers and signs in turn; products come first."""
+    total, sign, factors = 0, 1, [int(sum_[0])]
+    for operator, number in zip(sum_[1::2], sum_[2::2], strict=True):
+        if operator == "*":
+            factors.append(int(number))
+        else:
+            total += sign * prod(factors)
+            sign, factors = 1 if operator == "+" else -1, [int(number)]
+    return total + sign * prod(factors)
+
+
+class Arithmetic(Arena):
+    """`terms` numbers from 0 to `most`, with signs out of `signs` between them: + and - unless given."""
+
+    metadata = Arena.metadata | {"name": "arithmetic_v0", "is_parallelizable": True}
+    tags = ("cooperative", "tool")
+    ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"most": (1, 50), "terms": (2, 2)}
+
+    def __init__(self, most: int = 20, terms: int = 2, signs: str = "+-") -> None:
+        allowed = bool(signs) and set(signs) <= set(SIGNS) and len(set(signs)) == len(signs)
+        cases = (most + 1) ** terms * len(signs) ** (terms - 1) if most >= 1 and 2 <= terms <= 8 else 0
+        if not allowed or not 0 < cases <= MOST_CASES:
+            raise ArenaError(
+                f"arithmetic needs most >= 1, 2 to 8 terms, signs out of {''.join(SIGNS)}, and at most {MOST_CASES} "
+                f"sums, not {most=}, {terms=}, {signs=}"
+            )
+        numbers = tuple(map(str, range(most + 1)))
+        self.cases, self.places = cases, (numbers, *((tuple(signs), numbers) * (terms - 1)))
+        self.results = tuple(map(str, sorted({result(words) for words in product(*self.places)})))
+        super().__init__({SOLVER: choose(self.results, free=40)}, words=(*numbers, *signs), view_words=2 * terms)
+
+    def lay(self, case: int) -> None:
+        """Write down the sum."""
+        words: list[str] = []
+        for place in reversed(self.places):
+            case, digit = divmod(case, len(place))
+            words.append(place[digit])
+        self.sum = tuple(reversed(words))
+
+    def acting(self) -> tuple[str, ...]:
+        """The solver."""
+        return (SOLVER,)
+
+    def view(self, agent: str) -> str:
+        """The sum, such as `17 + 4`."""
+        return " ".join(self.sum)
+
+    def resolve(self, replies: Mapping[str, Words]) -> Outcome:
+        """Pay for the right result: what counts of a reply is its last word."""
+        right = replies[SOLVER][-1].rstrip(".") == str(result(self.sum))
+        return Outcome({SOLVER: float(right)}, done=True)
+
+    def hidden(self) -> str:
+        """The result."""
+        return str(result(self.sum))
+
+    def anchors(self) -> Anchors:
+        """A random reply is right once in as many as there are; nobody needs to be talked to."""
+        return Anchors(random=1 / len(self.results), silent=1.0, full=1.0)
+
+    def scripts(self) -> Mapping[str, Script]:
+        """The solver calculates."""
+        return {"full": lambda memory: (str(result(memory.view)),), "silent": lambda m: (str(result(m.view)),)}

@@ -1,0 +1,75 @@
+"""What agents are asked beside the arena's questions: whether to call a tool before they reply.
+
+The first question of a stage shows what the arena shows; those that follow it in the same stage show a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from arenas.spec import ReplySpec, Words
+from marl.tools.box import NONE, Toolbox
+from protocols.envelope import Kind
+
+if TYPE_CHECKING:
+    from marl.referee import Referee
+
+MORE: Final = "more"
+"""Shown to an agent that may call a tool again."""
+GO: Final = "reply"
+"""Shown to an agent that an earlier question showed the arena's view: now its reply is asked for."""
+WORDS: Final = (MORE, GO)
+
+
+class Question(NamedTuple):
+    """What an agent is asked. `free`: it may stay silent unheard; `speaking` and `silence` cost it so much reward.
+
+    `aside` is the kind of a reply that is not for the arena; `again`: the view is a word, the arena's was shown before.
+    """
+
+    spec: ReplySpec
+    view: str
+    free: bool = False
+    speaking: float = 0.0
+    silence: float = 0.0
+    aside: Kind | None = None
+    again: bool = False
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the view's envelope says beside its text."""
+        aside = {} if self.aside is None else {"aside": self.aside.value}
+        return {"reply": self.spec.wire} | aside | ({"again": True} if self.again else {})
+
+    def legal(self, words: Words | None) -> Words | None:
+        """Return a reply that fits the spec if it is legal: a call begins with the name of a tool, or is `none`."""
+        if self.aside is not Kind.CALL or not words or words[0] in self.spec.steps[0]:
+            return words
+        return () if words[0].casefold().rstrip(".") == NONE else None
+
+
+async def hold(referee: Referee, group: Sequence[str]) -> dict[str, str | None]:
+    """Let agents who are asked at once call tools; return what each is yet to be shown, None if it was shown that."""
+    views: dict[str, str | None] = {agent: referee.arena.view(agent) for agent in group}
+    box = referee.world.box
+    left = {agent: calls for agent in group if (calls := box.calls(agent))} if box.configs else {}
+    while left:
+        asked = {agent: _offer(box, calls, views[agent]) for agent, calls in left.items()}
+        for agent, words in (await referee.ask(asked)).items():
+            views[agent] = None
+            if words:
+                left[agent][words[0]] -= 1
+            if not words or not any(left[agent].values()):
+                del left[agent]
+    return views
+
+
+def _offer(box: Toolbox, calls: Mapping[str, int], view: str | None) -> Question:
+    spec = box.spec(name for name, left in calls.items() if left)
+    return Question(spec, MORE if view is None else view, aside=Kind.CALL, again=view is None)
+
+
+def last(spec: ReplySpec, view: str | None) -> Question:
+    """Return the question for the arena's reply."""
+    return Question(spec, GO if view is None else view, again=view is None)

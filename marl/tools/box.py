@@ -1,0 +1,113 @@
+"""The tools of a world: who may call which, what a call may look like, and the members of the bus that answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from arenas.spec import UNKNOWN, ReplySpec
+from marl.tools import ToolConfig, make
+from protocols import topics
+from protocols.bus import Bus, Subscription
+from protocols.envelope import Envelope, Kind
+from protocols.errors import ProtocolError
+
+NONE: Final = "none"
+"""What may be said instead of silence by an agent that calls nothing."""
+ERROR: Final = "error:"
+"""How the answer to a call that failed begins."""
+
+
+class Toolbox:
+    """The tools of a world. Raises ProtocolError for one that cannot be.
+
+    A `sealed` box makes no tool, and answers no call but those recorded.
+    """
+
+    def __init__(
+        self,
+        configs: Mapping[str, ToolConfig],
+        agents: Sequence[str],
+        vocabulary: Sequence[str],
+        *,
+        sealed: bool = False,
+    ) -> None:
+        self.configs = dict(configs)
+        for name, config in self.configs.items():
+            if topics.name(name) in agents:
+                raise ProtocolError(f"tool {name}: a seat has this name, so choose another")
+            if absent := [seat for seat in config.seats if seat not in agents]:
+                raise ProtocolError(f"tool {name}: no seat {absent[0]!r}; the seats are {', '.join(agents)}")
+            if not (config.words or vocabulary):
+                raise ProtocolError(f"tool {name}: the arena has no words, so say in `words` what a call may hold")
+        self.tools = {} if sealed else {name: make(name, config) for name, config in self.configs.items()}
+        speakable = tuple(word for word in vocabulary if word not in (*agents, ":", UNKNOWN))
+        self._words = {name: config.words or speakable for name, config in self.configs.items()}
+        self._specs: dict[tuple[str, ...], ReplySpec] = {}
+        self._calls = {
+            agent: {name: c.calls for name, c in self.configs.items() if not c.seats or agent in c.seats}
+            for agent in agents
+        }
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Every word that calls and answers add to a vocabulary."""
+        called = (word for words in self._words.values() for word in words)
+        return tuple(dict.fromkeys([*self.configs, ERROR, *called])) if self.configs else ()
+
+    def calls(self, agent: str) -> dict[str, int]:
+        """Return how often an agent may call which tool before one reply."""
+        return dict(self._calls[agent])
+
+    def spec(self, names: Iterable[str]) -> ReplySpec:
+        """Return what may be said where these tools can be called: one's name and then a call, or nothing."""
+        chosen = tuple(names)
+        known = self._specs.get(chosen)
+        if known is None:
+            words = tuple(dict.fromkeys(word for name in chosen for word in self._words[name]))
+            length = max(self.configs[name].length for name in chosen)
+            free = max(self.configs[name].free for name in chosen)
+            known = self._specs[chosen] = ReplySpec((chosen, *(words,) * length), least=0, free=free)
+        return known
+
+    def about(self, agent: str) -> str:
+        """Tell an agent in words which tools it has and how they are called; nothing if it has none."""
+        lines = []
+        for name, calls in self._calls[agent].items():
+            tool, config = self.tools[name], self.configs[name]
+            schema = json.dumps(tool.parameters.get("properties", {}))
+            cost = f" Each call costs {config.price:g}." if config.price else ""
+            lines.append(f"- {name}: {tool.description} Arguments: {schema}. At most {calls} a turn.{cost}")
+        if not lines:
+            return ""
+        how = f"When asked whether to call a tool, reply with its name and the arguments, or with {NONE}."
+        return "\n".join(["Tools:", *lines, how])
+
+
+class Member:
+    """One tool as a member of the bus in one episode: it answers each call, the recorded ones as they were answered."""
+
+    def __init__(self, box: Toolbox, name: str, bus: Bus, run: str, episode: str, recorded: Mapping[int, str]) -> None:
+        self._box, self._name, self._bus = box, name, bus
+        self._episode, self._recorded = episode, recorded
+        self._topic = topics.sent_by(run, episode, name)
+        self._answered = 0
+
+    async def serve(self, inbox: Subscription) -> None:
+        """Answer calls as they come, several at once, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            async for call in inbox:
+                group.create_task(self._answer(call))
+
+    async def _answer(self, call: Envelope) -> None:
+        text = self._recorded.get(call.seq)
+        if text is None and self._name not in self._box.tools:
+            text = f"{ERROR} a replay calls no tool, and the log holds no answer"
+        if text is None:
+            said = call.body.strip().removeprefix(self._name).strip()
+            text = await self._box.tools[self._name].answer(said, self._box.configs[self._name].timeout)
+        number, self._answered = self._answered, self._answered + 1
+        answer = Envelope(self._episode, self._name, number, Kind.RESULT, call.sender, body=text, reply_to=call.seq)
+        await self._bus.publish(self._topic, answer)

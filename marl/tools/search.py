@@ -1,0 +1,38 @@
+"""Search in documents by BM25 (Robertson et al. 1994), with the package bm25s."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from marl.retrieval import Index
+from marl.tools.tool import Tool, ToolError
+
+
+def search(documents: Sequence[str] = (), folder: str = "", most: int = 3) -> Tool:
+    """Return a tool that finds the documents nearest to a query: texts given, or the .txt and .md files of a folder."""
+    texts = [*map(str, documents), *(_files(Path(folder)) if folder else ())]
+    if not texts or most < 1:
+        raise ValueError("search needs documents, or a folder with .txt or .md files, and most >= 1")
+    index = Index(texts)
+
+    def search(query: str) -> str:
+        """Find the documents nearest to a query.
+
+        Args:
+            query: words that the documents hold
+        """
+        found = index.nearest(query, most)
+        if not found:
+            raise ToolError(f"no document has a word of {query!r}")
+        return " / ".join(texts[place] for place in found)
+
+    return Tool.of(search, inline=True)
+
+
+def _files(folder: Path) -> list[str]:
+    paths = sorted(path for path in folder.glob("*") if path.suffix in (".txt", ".md"))
+    try:
+        return [path.read_text() for path in paths]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{folder}: {error}") from None
