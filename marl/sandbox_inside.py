@@ -96,7 +96,7 @@ def give_up_rights(seconds: float, memory: int, processes: int, user: int) -> No
     bytes_ = memory << 20
     limits = {
         resource.RLIMIT_AS: bytes_,
-        resource.RLIMIT_CPU: int(seconds) + 1,
+        resource.RLIMIT_CPU: int(seconds) + 2,
         resource.RLIMIT_FSIZE: bytes_ // 16,
         resource.RLIMIT_NOFILE: 64,
         resource.RLIMIT_NPROC: processes + (1 if user else 3),  # the program; of the same user, the other two
