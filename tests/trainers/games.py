@@ -28,7 +28,7 @@ def trainer(world: World, models: dict[str, LanguageModel], kind: type[Mappo] = 
     """One model is shared by all seats; several take turns. The critic's first values are not 0."""
     made = config(**settings)
     critic = None
-    if made.critic not in ("none", "graph"):
+    if made.critic != "none" and made.critic != "graph":
         words = world.vocabulary
         critic = Critic(world.agents, words, scope=made.critic, width=16, layers=1, heads=2, context=512, seed=5)
         torch.nn.init.normal_(critic.head.weight, std=0.5, generator=torch.Generator().manual_seed(2))
