@@ -1,0 +1,101 @@
+"""How near self-play comes to an equilibrium: a JSON line for each game and seed.
+
+`kuhn`: exploitability of the last policies and of their average over the run (0 is an equilibrium, random replies have
+0.458). `matching_pennies`, `rock_paper_scissors`: how far the average policy's chances are from the equilibrium's, at
+most. `tictactoe`: how greedy play ends against perfect play and against random replies, from both seats.
+
+    python benchmarks/selfplay.py --games kuhn --seeds 1 2 3 4 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from marl.policy import Policy, Random, Script
+from marl.rollout import Plan, collect
+from marl.study import exploit
+from trainers.run import Run, RunConfig
+
+LEAGUE: Final = {"every": 10, "size": 64, "share": 0.2, "opponents": 1, "matchmaking": "uniform"}
+
+
+def mixed(tau: float, **more: Any) -> dict[str, Any]:
+    """Return an algorithm whose entropy is paid tau, in units of the return."""
+    return {"normalise": False, "critic_lr": 2e-3, "entropy": {"random": tau, "settled": tau}} | more
+
+
+MATRIX: Final = {"updates": 150, "episodes": 256, "league": LEAGUE | {"every": 5}, "algorithm": mixed(0.5, lr=1e-4)}
+GAMES: Final[dict[str, dict[str, Any]]] = {
+    "kuhn": {
+        "scenario": {"arena": {"name": "kuhn"}},
+        "updates": 500,
+        "episodes": 512,
+        "league": LEAGUE,
+        "algorithm": mixed(0.2, lr=5e-5, lr_halving=130) | {"entropy": {"random": 0.2, "settled": 0.2, "halving": 350}},
+    },
+    "matching_pennies": MATRIX | {"scenario": {"arena": {"name": "matrix", "game": "matching_pennies"}}},
+    "rock_paper_scissors": MATRIX | {"scenario": {"arena": {"name": "matrix", "game": "rock_paper_scissors"}}},
+    "tictactoe": {
+        "scenario": {"arena": {"name": "tictactoe"}},
+        "updates": 300,
+        "episodes": 256,
+        "sharing": "shared",
+        "league": {"every": 20, "size": 16, "share": 0.25},
+        "algorithm": {"entropy": {"random": 0.0, "settled": 0.1}},
+    },
+}
+
+
+def against(run: Run, other: Policy, episodes: int = 100) -> dict[str, int]:
+    """Return how often the trained policies win, draw and lose from either seat, playing greedily."""
+    found: Counter[str] = Counter()
+    for seat in run.world.agents:
+        seats = dict(run.seats) | {rival: other for rival in run.world.agents if rival != seat}
+        plans = [
+            Plan(f"{other.name}-{i}", seats, run.config.seed, greedy=other.name != "random") for i in range(episodes)
+        ]
+        for episode in collect(run.world, plans):
+            own = episode.returns[run.world.agents.index(seat)]
+            found["won" if own > 0 else "lost" if own < 0 else "drawn"] += 1
+    return dict(found)
+
+
+def measured(run: Run) -> dict[str, Any]:
+    """Return what a finished run's policies are worth."""
+    if run.tree is None:
+        perfect = Script(run.world.arena.scripts()["equilibrium"], "perfect")
+        return {"against_perfect": against(run, perfect), "against_random": against(run, Random())}
+    now = exploit.played(run.tree, {seat: run.trainer.policies[name] for seat, name in run.trainer.seats.items()})
+    assert run.selfplay is not None
+    mean = run.selfplay.average(run.tree, run.trainer.version, now)
+    found = {name: round(value, 4) for name, value in exploit.measure(run.tree, now, mean).items()}
+    if "matrix" in run.world.arena.name:
+        found["average_off"] = round(float(np.abs(mean - run.tree.uniform()).max()), 4)
+    return found
+
+
+def main() -> None:
+    """Train in each game with each seed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--games", nargs="+", choices=GAMES, default=list(GAMES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
+    options = parser.parse_args()
+    for game in options.games:
+        for seed in options.seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                settings = {"seed": seed, "out": str(Path(folder) / game), "evaluate_every": 50, **GAMES[game]}
+                run = Run(RunConfig.model_validate(settings))
+                run.train()
+                row = {"benchmark": "selfplay", "game": game, "seed": seed, "updates": run.trainer.version}
+                print(json.dumps(row | measured(run) | {"seconds": round(run.seconds)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
