@@ -26,7 +26,7 @@ class Batch:
     logp_old: Tensor
     """[B, T] float32 log-probability under the policy that drew it."""
     advantage: Tensor
-    """[B, T] float32: one number per reply, on each of its tokens."""
+    """[B, T] float32: one number per reply on each of its tokens, or one per token."""
     mask_rows: Tensor
     """[B, T] int64 row of `LanguageModel.masks` under which it was drawn."""
     turn: Tensor
@@ -67,7 +67,8 @@ def collate(
         lm: the model whose tokens these are.
         episodes: what was played.
         seats: the seats this model sat on.
-        advantage: [E, K] by episode and turn; a turn with nan is not trained, nor is any of a frozen opponent.
+        advantage: [E, K] by episode and turn, or [E, K, J] by the token of a reply too; a turn with nan is not trained,
+            nor is any of a frozen opponent.
         oldest: turns sampled by an older version of the weights than this are not trained.
     """
     found = [
@@ -90,7 +91,8 @@ def collate(
         for start, stop, index in t.spans:
             turn = episodes[e].turns[index]
             credit = advantage[e, index]
-            if np.isnan(credit) or turn.sample.version < oldest:
+            credit = credit[: stop - start] if credit.ndim else credit
+            if np.isnan(credit).any() or turn.sample.version < oldest:
                 continue
             grammar = lm.grammar(turn.spec)[: stop - start]
             rows[b, start:stop] = grammar

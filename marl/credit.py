@@ -47,7 +47,7 @@ class Credit:
     nan where nothing was scored: padding, an agent's value where it has none, and all that is a frozen opponent's.
     """
 
-    advantage: Array  # [E, K] of the agent that decided
+    advantage: Array  # [E, K] of the agent that decided; or [E, K, J], one for each token of its reply
     target: Array  # [E, K, N] what V_i before decision k should have been
 
 
@@ -199,9 +199,10 @@ CREDITS: Final[dict[str, Callable[[Ledger, Array, float], Credit]]] = {
 def normalise(advantage: Array, actor: NDArray[np.int64], agents: int) -> Array:
     """Give each agent's advantages mean 0 and deviation 1; a group without variance gives 0 (Dr. MAS, 2026).
 
-    What was not scored has no part in it.
+    What was not scored has no part in it. By token [E, K, J] it is done over tokens.
     """
     result = advantage.copy()
+    actor = actor.reshape(*actor.shape, *[1] * (advantage.ndim - 2))
     for i in range(agents):
         own = (actor == i) & ~np.isnan(advantage)
         if not own.any():

@@ -37,7 +37,8 @@ class Reading(NamedTuple):
     """Token sequences, and where in them the values are: value of agent `agent` at `slot` of `episode`.
 
     A slot is a decision's place among its episode's turns. The slot after the last turn, the end of the episode, has a
-    value only if the rules would have gone on.
+    value only if the rules would have gone on. With `part` j > 0 the value is that of the agent that decides, after the
+    first j words of its reply.
     """
 
     ids: Tensor  # [R, T], padded on the right
@@ -46,10 +47,11 @@ class Reading(NamedTuple):
     agent: Tensor  # [P] whose value
     episode: Tensor  # [P]
     slot: Tensor  # [P]
+    part: Tensor  # [P]
 
 
 class Critic(nn.Module):
-    """A tiny causal transformer over log tokens with one value head per agent."""
+    """A tiny causal transformer over log tokens with one value head per agent; `inside`: also within replies."""
 
     def __init__(
         self,
@@ -62,8 +64,10 @@ class Critic(nn.Module):
         heads: int,
         context: int,
         seed: int,
+        inside: bool = False,
     ) -> None:
         super().__init__()
+        self.inside = inside
         self.agents = tuple(agents)
         self.scope: Scope = scope
         self.context = context
@@ -104,32 +108,39 @@ class Critic(nn.Module):
     def read(self, episodes: Sequence[Episode]) -> Reading:
         """Lay out what this critic sees of each episode, and where the values are."""
         rows: list[list[int]] = []
-        points: list[tuple[int, int, int, int, int]] = []
+        points: list[tuple[int, int, int, int, int, int]] = []
         for e, episode in enumerate(episodes):
             if self.scope != "own":
-                ids, at = self._sequence(_everything(episode, self.scope == "central"), episode)
-                points += [
-                    (len(rows), at[slot], i, e, slot) for slot in range(len(at)) for i in range(len(self.agents))
+                pieces = _everything(episode, self.scope == "central")
+                sequences = [(self._sequence(pieces, episode), range(len(self.agents)))]
+            else:
+                views = episode.log.views(self.agents)
+                sequences = [
+                    (self._sequence(((envelope, ()) for envelope in views[agent]), episode, agent), range(i, i + 1))
+                    for i, agent in enumerate(self.agents)
                 ]
-                rows.append(ids)
-                continue
-            views = episode.log.views(self.agents)
-            for i, agent in enumerate(self.agents):
-                ids, at = self._sequence(((envelope, ()) for envelope in views[agent]), episode, agent)
-                points += [(len(rows), at[slot], i, e, slot) for slot in range(len(at))]
+            for (ids, at, within), agents in sequences:
+                points += [(len(rows), at[slot], i, e, slot, 0) for slot in range(len(at)) for i in agents]
+                points += [
+                    (len(rows), column, i, e, slot, part)
+                    for slot, columns in within.items()
+                    for i in (self.agents.index(episode.turns[slot].agent),)
+                    if i in agents
+                    for part, column in enumerate(columns, 1)
+                ]
                 rows.append(ids)
         longest = max(map(len, rows))
         table = np.zeros((len(rows), longest), np.int64)
         for row, ids in zip(table, rows, strict=True):
             row[: len(ids)] = ids
         device = self.head.weight.device
-        row_, column, agent_, episode_, slot_ = torch.tensor(points, dtype=torch.int64, device=device).unbind(1)
-        return Reading(torch.from_numpy(table).to(device), row_, column, agent_, episode_, slot_)
+        columns = torch.tensor(points, dtype=torch.int64, device=device).unbind(1)
+        return Reading(torch.from_numpy(table).to(device), *columns)
 
     def _sequence(
         self, pieces: Iterator[tuple[Envelope, Sequence[Heard]]], episode: Episode, agent: str = ""
-    ) -> tuple[list[int], list[int]]:
-        """Return token ids and, for each slot, the place of the last token before the decision.
+    ) -> tuple[list[int], list[int], dict[int, range]]:
+        """Return token ids and, for each slot, the place of the last token before the decision; places within replies.
 
         An episode that did not terminate has one more slot, at its last token.
 
@@ -138,6 +149,7 @@ class Critic(nn.Module):
         ids = self.encode(BOS)
         ends: list[tuple[int, int]] = []
         own: dict[int, int] = {}
+        replies: dict[int, range] = {}
         for envelope, changed in pieces:
             mark = MARKS.get(envelope.kind)
             if mark is None:
@@ -149,6 +161,8 @@ class Critic(nn.Module):
             if envelope.kind is Kind.SAY and envelope.to not in (EVERYONE, NOBODY):
                 who += f" {envelope.to}"
             ids += self.encode(f"{mark} {who}") + self.encode(envelope.body, envelope.kind in TALK)
+            if self.inside and envelope.kind in REPLIES:
+                replies[envelope.seq] = range(len(ids) - len(envelope.body.split()), len(ids))
             for to, _, body, sender in changed:
                 ids += self.encode(f"{HEARD} {to} {sender}") + self.encode(body or "", said=True)
             ends.append((envelope.seq, len(ids) - 1))
@@ -158,13 +172,18 @@ class Critic(nn.Module):
             place = own.get(turn.seq)
             at.append(_before(turn.seq, ends, latest) if place is None else place)
         if episode.stop is Stop.TERMINATED:  # nothing follows, so there is no value to be had and nothing more to read
-            ids = ids[: max(at) + 1]
+            ids = ids[: max([max(at) + 1, *(words.stop for words in replies.values())])]
         else:
             at.append(len(ids) - 1)
         # A log that outgrows the context keeps its end; what is cut off is no longer seen. A decision among what is cut
         # off is valued at the first token, which tells nothing: any other would come after the decision.
         excess = max(len(ids) - self.context, 0)
-        return ids[:1] + ids[1 + excess :], [max(place - excess, 0) for place in at]
+        within = {
+            slot: range(max(words.start - excess, 0), max(words.stop - excess, 0))
+            for slot, turn in enumerate(episode.turns)
+            for words in (replies.get(turn.seq, range(0)),)
+        }
+        return ids[:1] + ids[1 + excess :], [max(place - excess, 0) for place in at], within
 
     def forward(self, reading: Reading) -> Tensor:
         """Return the values [P] at the points of a reading."""
@@ -193,9 +212,20 @@ def _before(seq: int, ends: Sequence[tuple[int, int]], latest: Sequence[int]) ->
     return ends[place - 1][1] if place else 0
 
 
+def inside(reading: Reading, values: Tensor, episodes: int, slots: int) -> NDArray[np.float64]:
+    """Return [episodes, slots, J]: values of those who decide after the first j words of replies; nan where none is."""
+    part = reading.part.cpu().numpy()
+    out = np.full((episodes, slots, int(part.max()) + 1), np.nan)
+    out[reading.episode.cpu().numpy()[part > 0], reading.slot.cpu().numpy()[part > 0], part[part > 0]] = (
+        values.detach().double().cpu().numpy()[part > 0]
+    )
+    return out
+
+
 def table(reading: Reading, values: Tensor, episodes: int, slots: int, agents: int) -> NDArray[np.float64]:
-    """Return values as [episodes, slots, agents], 0 where there is none."""
+    """Return values before decisions as [episodes, slots, agents], 0 where there is none."""
     out = np.zeros((episodes, slots, agents))
+    before = (reading.part == 0).cpu().numpy()
     index = (reading.episode.cpu().numpy(), reading.slot.cpu().numpy(), reading.agent.cpu().numpy())
-    out[index] = values.detach().double().cpu().numpy()
+    out[tuple(each[before] for each in index)] = values.detach().double().cpu().numpy()[before]
     return out

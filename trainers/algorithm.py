@@ -93,6 +93,7 @@ class AlgorithmConfig(BaseModel):
     gamma: float = Field(default=1.0, gt=0, le=1, description="discount")
     gamma_per: Unit = Field(default="round", description="what gamma is paid for: a round, or a simulated second")
     lam: float = Field(default=0.95, ge=0, le=1, description="lambda of the generalised advantage")
+    credit_per: Literal["reply", "token"] = Field(default="reply", description="one advantage a reply, or one a token")
     group: int = Field(default=1, ge=1, description="episodes of an update that are dealt alike")
     forks: int = Field(default=4, ge=1, description="futures, or other replies, drawn for each decision")
     role_decay: float = Field(default=0.9, ge=0, lt=1, description="of a role's running baseline, per update")
@@ -140,6 +141,11 @@ class AlgorithmConfig(BaseModel):
         if self.credit == "counterfactual" and self.critic not in ("central", "joint"):
             raise ValueError(
                 'credit = "counterfactual" asks the critic about joint moves: critic = "central" or "joint"'
+            )
+        if self.credit_per == "token" and (self.critic in ("none", "graph") or self.credit not in BY_CRITIC[:-1]):
+            raise ValueError(
+                'credit_per = "token" asks a critic for values within replies: set critic to "central", "joint" or '
+                f'"own" with it, and credit to one of {", ".join(BY_CRITIC[:-1])}'
             )
         if self.credit == "group" and self.group < 2:
             raise ValueError('credit = "group" compares episodes of one deal: set group to 2 or more')

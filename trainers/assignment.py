@@ -7,6 +7,7 @@ other futures, running baselines. `state` is what lasts from one update to the n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ CHUNK: Final = 64
 
 
 class Assigned(NamedTuple):
-    """Advantages [E, K] and targets [E, K, N]; the critic's forward pass over the episodes, if one can be reused."""
+    """Advantages [E, K] or [E, K, J] and targets [E, K, N]; the critic's forward pass, if it can be reused."""
 
     credit: Credit
     forward: values.Forward | None = None
@@ -67,9 +68,14 @@ class Assignment:
             return Assigned(credit.monte_carlo(book, baseline, 1.0))
         table, forward = self.values(episodes, book, update)
         if cfg.credit != "counterfactual":
-            return Assigned(credit.CREDITS[cfg.credit](book, table, cfg.lam), forward)
+            given = credit.CREDITS[cfg.credit](book, table, cfg.lam)
+            if cfg.credit_per == "token" and forward is not None:
+                given = replace(given, advantage=values.by_token(forward, given, book, episodes, self.scale))
+            # With several minibatches the critic has moved before all of its forward pass is used.
+            return Assigned(given, forward if cfg.minibatches == 1 else None)
         scored = credit.sequential(book, table, cfg.lam)
         advantage = self._counterfactual(episodes, book, update)
+        forward = forward if cfg.minibatches == 1 else None
         return Assigned(Credit(np.where(np.isnan(scored.advantage), np.nan, advantage), scored.target), forward)
 
     def values(self, episodes: Sequence[Episode], book: Ledger, update: int) -> tuple[Array, values.Forward | None]:
@@ -79,8 +85,7 @@ class Assignment:
             return np.zeros((size, count + 1, agents)), None
         with torch.set_grad_enabled(self.config.minibatches == 1):
             table, forward = values.read(self.critic, episodes, (size, count + 1, agents), self.scale)
-        once = self.config.minibatches == 1  # else the critic has moved before all of it is used
-        return finite(table, f"the critic's values in update {update}", episodes), forward if once else None
+        return finite(table, f"the critic's values in update {update}", episodes), forward
 
     def _baseline(self, episodes: Sequence[Episode], book: Ledger) -> Array:
         if self.config.credit == "group":

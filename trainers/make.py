@@ -60,4 +60,5 @@ def make_critic(config: RunConfig, world: World, words: Sequence[str]) -> Critic
         return None
     if algorithm.critic == "graph":
         return GraphCritic(world.agents, words, world.topology.graph(), **size)
-    return Critic(world.agents, words, scope=algorithm.critic, **size)
+    inside = algorithm.credit_per == "token"
+    return Critic(world.agents, words, scope=algorithm.critic, inside=inside, **size)

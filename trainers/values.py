@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from marl.credit import Array
-from marl.critic import Critic, Reading, table
+from marl.credit import Array, Credit, Ledger, decided
+from marl.critic import Critic, Reading, inside, table
 from marl.episode import Episode
 from trainers.losses import calibration, explained_variance, value_loss
 
@@ -67,6 +67,23 @@ def read(
     forward = critic.predict(episodes)
     there = table(forward[0], torch.ones_like(forward[1]), *shape) > 0
     return scale.values(table(*forward, *shape), there), forward
+
+
+def by_token(forward: Forward, given: Credit, book: Ledger, episodes: Sequence[Episode], scale: Scale) -> Array:
+    """Return A [E, K, J] of the tokens of replies: the baseline of a token has read the words of the reply before it.
+
+    A_kj = target_k - V(log until the j-th word of reply k) = A_k + V_k - V_kj, which is the generalised advantage over
+    tokens with a lambda of 1 within replies; the first token has A_k. nan behind the end of a reply.
+    """
+    at = inside(*forward, *given.advantage.shape)
+    target = decided(given.target, book.actor)[..., None]
+    found = target - (scale.mean + scale.deviation * at if scale.on else at)
+    found = np.where(np.isnan(found), given.advantage[..., None], found)  # the first token; words that were altered
+    lengths = np.zeros(given.advantage.shape)
+    for e, episode in enumerate(episodes):
+        lengths[e, : len(episode.turns)] = [len(turn.sample.tokens) for turn in episode.turns]
+    there = np.arange(found.shape[-1]) < np.maximum(lengths, 1)[..., None]
+    return np.where(there & ~np.isnan(given.advantage)[..., None], found, np.nan)
 
 
 def points(forward: Forward, target: Array) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,10 @@ def trainer(world: World, models: dict[str, LanguageModel], kind: type[Mappo] = 
     critic = None
     if made.critic != "none" and made.critic != "graph":
         words = world.vocabulary
-        critic = Critic(world.agents, words, scope=made.critic, width=16, layers=1, heads=2, context=512, seed=5)
+        inside = made.credit_per == "token"
+        critic = Critic(
+            world.agents, words, scope=made.critic, width=16, layers=1, heads=2, context=512, seed=5, inside=inside
+        )
         torch.nn.init.normal_(critic.head.weight, std=0.5, generator=torch.Generator().manual_seed(2))
     names = list(models)
     return kind(made, models, {a: names[i % len(names)] for i, a in enumerate(world.agents)}, critic, 1)
