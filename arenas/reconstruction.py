@@ -59,7 +59,7 @@ def best_fraction(attributes: int, values: int, messages: int, deals: int) -> fl
 
 
 class Reconstruction(Arena):
-    """Messages of `length` symbols out of `alphabet`; a case is an object.
+    """Messages of `length` symbols out of `alphabet`, or of `least` to `length` if that is given; a case is an object.
 
     `held_out`: the fraction of attribute combinations that are kept out of the split "train" and make the split
     "held_out", rounded to whole diagonals (see `diagonals`), at least one and at most all but one.
@@ -82,23 +82,28 @@ class Reconstruction(Arena):
         alphabet: int = 12,
         partial: bool = True,
         held_out: float = 0.0,
+        least: int = -1,
     ) -> None:
         naming = objects(attributes, values)
-        if length < 1 or alphabet < 1:
-            raise ArenaError(f"reconstruction needs length and alphabet >= 1, not {length=} and {alphabet=}")
+        if length < 1 or alphabet < 1 or not -1 <= least <= length:
+            raise ArenaError(
+                "reconstruction needs length and alphabet >= 1, and least from 0 to length or -1 for messages that are "
+                f"all of one length, not {length=}, {alphabet=} and {least=}"
+            )
         if not 0 <= held_out < 1 or (held_out and (attributes < 2 or naming.size > MAX_ACTIONS)):
             raise ArenaError(
                 f"held_out is a fraction from 0 to below 1 and needs 2 attributes and at most {MAX_ACTIONS} objects, "
                 f"not {held_out=}, {attributes=} and {values=}"
             )
-        self.cases, self.messages = naming.size, alphabet**length
+        talk = say(symbols("m", alphabet), length, least)
+        self.cases, self.messages = naming.size, talk.size
         self.attributes, self.values, self.partial = attributes, values, partial
         self._splits: dict[str, Sequence[int]] = {"train": range(self.cases)}
         if held_out:
             held = diagonals(attributes, values) < min(max(round(held_out * values), 1), values - 1)
             self._splits = {"train": np.flatnonzero(~held).tolist(), "held_out": np.flatnonzero(held).tolist()}
         super().__init__(
-            {SPEAKER: say(symbols("m", alphabet), length), LISTENER: naming},
+            {SPEAKER: talk, LISTENER: naming},
             words=("object", "which"),
             view_words=4 + length + attributes,
         )

@@ -83,6 +83,7 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"partial": False, "held_out": 0.25},
         {"attributes": 1, "values": 2, "length": 1, "alphabet": 1},
         {"attributes": 4, "values": 5, "length": 2, "held_out": 0.2},
+        {"values": 3, "length": 2, "alphabet": 3, "least": 1},
     ],
     "reference": [
         {},

@@ -26,7 +26,7 @@ from arenas import ArenaError
         ("reference", {"length": 0}, "reference needs length >= 1"),
         ("reference", {"values": 1}, "values >= 2, not attributes=2 and values=1"),
         ("reconstruction", {"attributes": 0}, "objects need 1 to 12 attributes"),
-        ("reconstruction", {"alphabet": 0}, "needs length and alphabet >= 1, not length=3 and alphabet=0"),
+        ("reconstruction", {"alphabet": 0}, "needs length and alphabet >= 1, .* not length=3, alphabet=0"),
         ("reconstruction", {"held_out": 1.0}, "held_out is a fraction from 0 to below 1"),
         ("reconstruction", {"held_out": -0.1}, "not held_out=-0.1"),
         ("reconstruction", {"held_out": 0.5, "attributes": 1}, "needs 2 attributes .* attributes=1"),
