@@ -1,0 +1,212 @@
+"""How languages changed: synchronisation between speakers, stability over time, and who went by whose messages.
+
+Counted from the training log, which holds some episodes of every update. A speaker's *usual* message for a meaning is the
+most frequent one of a stretch of training; training draws its messages, so a stretch has several.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+
+from marl import conversation
+from marl.study import corpus, information
+from marl.study.corpus import Sample
+from marl.study.lexicon import Words
+from marl.study.measure import Frozen, Interval, Measure, Null, measured, undefined
+from marl.study.structure import levenshtein, topographic_similarity
+from marl.study.lexicon import attributes
+from protocols.draws import key
+from protocols.log import Log
+
+MOMENTS: Final = 12
+"""Stretches of training at most."""
+FEWEST: Final = 64
+"""Episodes of a stretch at least."""
+_UPDATE: Final = re.compile(r"train-(\d+)-")
+
+Usual = dict[tuple[int, str], Words]
+"""(place in the episode, meaning) -> the usual message of one speaker."""
+
+
+class Tie(Frozen):
+    """What a listener's next decision has to do with a speaker's messages."""
+
+    speaker: str
+    listener: str
+    bits: float
+    """I(message; the listener's first reply after it heard it), Miller-Madow, at least 0."""
+    p: float
+    """How often as much is found when the messages are dealt to the replies at random."""
+    n: int
+
+
+class Moment(Frozen):
+    """The languages in a stretch of training."""
+
+    update: int
+    """The last update of the stretch."""
+    measures: dict[str, Measure]
+    ties: list[Tie] = []
+
+
+def closeness(a: Sequence[str], b: Sequence[str]) -> float:
+    """Return 1 less the edit distance over the longer length: 1 for the same message, 0 for nothing in common."""
+    longer = max(len(a), len(b))
+    return 1 - levenshtein(a, b) * (len(a) + len(b)) / (2 * longer) if longer else 1.0
+
+
+def usual(samples: Iterable[Sample]) -> dict[str, Usual]:
+    """Return, speaker by speaker, its usual messages; of equally frequent ones the first in order."""
+    counts: dict[str, dict[tuple[int, str], Counter[Words]]] = {}
+    for each in samples:
+        counts.setdefault(each.speaker, {}).setdefault((each.place, each.meaning), Counter())[each.message] += 1
+    return {
+        speaker: {what: min(said, key=lambda m: (-said[m], m)) for what, said in own.items()}  # noqa: B023
+        for speaker, own in counts.items()
+    }
+
+
+def synchronisation(languages: Mapping[str, Usual], *, permutations: int = 200, seed: int = 0) -> Measure:
+    """Do speakers use the same message for the same meaning? (Rita et al. 2022.)
+
+    1 - mean over pairs of speakers and the meanings both spoke of, of the edit distance over the longer length. The null
+    deals each speaker's messages to its meanings at random: what speakers share who only use alike symbols.
+
+    Trap: speakers who share a policy are synchronised whatever they say.
+    """
+    name, unit = "synchronisation", "share"
+    pairs = [(languages[a], languages[b]) for a, b in combinations(sorted(languages), 2)]
+    shared = [(one, other, sorted(one.keys() & other.keys())) for one, other in pairs]
+    n = sum(len(meanings) for *_, meanings in shared)
+    if not n:
+        why = "there is one speaker" if len(languages) < 2 else "no two speakers spoke of the same meaning"
+        return undefined(name, why, unit=unit)
+
+    def value(draw: np.random.Generator | None = None) -> float:
+        total = 0.0
+        for one, other, meanings in shared:
+            theirs = [other[meaning] for meaning in meanings]
+            order = range(len(theirs)) if draw is None else draw.permutation(len(theirs)).tolist()
+            total += sum(closeness(one[meaning], theirs[k]) for meaning, k in zip(meanings, order, strict=True))
+        return total / n
+
+    found, draw = value(), np.random.default_rng(key(seed, name))
+    chance = [value(draw) for _ in range(permutations)]
+    null = Null(
+        mean=float(np.mean(chance)),
+        high=float(np.quantile(chance, 0.95)),
+        p=(1 + sum(x >= found - 1e-12 for x in chance)) / (1 + permutations),
+        permutations=permutations,
+    )
+    return measured(name, found, unit=unit, n=n, null=null)
+
+
+def stability(before: Mapping[str, Usual], after: Mapping[str, Usual]) -> Measure:
+    """Does a speaker say the same as before? 1 - mean edit distance between its usual messages then and now.
+
+    (Rita et al. 2022.) Parts are the speakers.
+    """
+    parts: dict[str, float | None] = {}
+    n = 0
+    for speaker in sorted(before.keys() & after.keys()):
+        then, now = before[speaker], after[speaker]
+        if meanings := then.keys() & now.keys():
+            parts[speaker] = float(np.mean([closeness(then[meaning], now[meaning]) for meaning in sorted(meanings)]))
+            n += len(meanings)
+    if not parts:
+        return undefined("stability", "no speaker spoke of a meaning again", unit="share")
+    return measured("stability", float(np.mean([*parts.values()])), unit="share", n=n, parts=parts)
+
+
+def similarity(languages: Mapping[str, Usual]) -> Measure:
+    """Return the topographic similarity of usual messages, the mean over the speakers for whom it is defined."""
+    parts = {}
+    for speaker, own in sorted(languages.items()):
+        first = {meaning: message for (place, meaning), message in own.items() if place == 0}
+        parts[speaker] = topographic_similarity(attributes([*first]), [*first.values()])
+    defined = [x for x in parts.values() if x is not None]
+    if not defined:
+        return undefined("topographic similarity", "all messages are equally far apart, or all meanings are")
+    n = sum(map(len, languages.values()))
+    return measured("topographic similarity", float(np.mean(defined)), unit="correlation", n=n, parts=parts)
+
+
+def history(logs: Sequence[Log], *, moments: int = MOMENTS, seed: int = 0) -> list[Moment]:
+    """Measure the languages of a training log, stretch by stretch; nothing where it names no updates."""
+    dated = [(int(found[1]) + 1, log) for log in logs if (found := _UPDATE.match(log.episode))]
+    if not dated:
+        return []
+    last = max(update for update, _ in dated)
+    count = max(min(moments, len(dated) // FEWEST, last), 1)
+    stretches: list[list[Log]] = [[] for _ in range(count)]
+    ends = [0] * count
+    for update, log in dated:
+        stretch = (update - 1) * count // last
+        stretches[stretch].append(log)
+        ends[stretch] = max(ends[stretch], update)
+    found: list[Moment] = []
+    before: dict[str, Usual] = {}
+    for update, stretch_logs in zip(ends, stretches, strict=True):
+        if not stretch_logs:
+            continue
+        samples = corpus.from_logs(stretch_logs)
+        now = usual(samples)
+        found.append(Moment(update=update, measures=_measures(stretch_logs, samples, before, now, seed), ties=ties(samples)))
+        before = now
+    return found
+
+
+def _measures(
+    logs: Sequence[Log], samples: Sequence[Sample], before: Mapping[str, Usual], now: Mapping[str, Usual], seed: int
+) -> dict[str, Measure]:
+    found = [_mean("score", [conversation.score(log) for log in logs], "score")]
+    if samples:
+        messages = [each.message for each in samples]
+        entropy = information.entropy_corrected(information.codes(messages))
+        found += [
+            _mean("length", [len(message) for message in messages], "symbols"),
+            measured("entropy", entropy, unit="bits", n=len(messages), correction="Miller-Madow"),
+            similarity(now),
+            synchronisation(now, seed=seed, permutations=50),
+            stability(before, now) if before else undefined("stability", "nothing was said before", unit="share"),
+        ]
+    return {each.name: each for each in found}
+
+
+def _mean(name: str, values: Sequence[float], unit: str) -> Measure:
+    """Return a mean with its interval by the normal approximation; values that are no numbers are left out."""
+    x = np.array([value for value in values if np.isfinite(value)])
+    if not len(x):
+        return undefined(name, "no value is a number", unit=unit)
+    half = 1.96 * float(x.std(ddof=1)) / len(x) ** 0.5 if len(x) > 1 else 0.0
+    mean = float(x.mean())
+    interval = Interval(low=mean - half, high=mean + half, of=f"normal approximation over {len(x)}")
+    return measured(name, mean, unit=unit, n=len(x), interval=interval)
+
+
+def ties(samples: Iterable[Sample]) -> list[Tie]:
+    """Return, for each speaker and listener, what the listener's next decision shares with the message.
+
+    That is instantaneous coordination (Jaques et al. 2019) after delivery. It is no proof of listening: both may go by
+    what both saw. The effects that forks find are.
+    """
+    heard: dict[tuple[str, str], list[tuple[Words, str]]] = {}
+    for each in samples:
+        for listener, answer in each.answers.items():
+            heard.setdefault((each.speaker, listener), []).append((each.message, answer))
+    found = []
+    for (speaker, listener), both in sorted(heard.items()):
+        messages, answers = zip(*both, strict=True)
+        x, y = information.codes(messages), information.codes(answers)
+        null = information.permutation_null(
+            lambda order, x=x, y=y: information.mutual_information_corrected(x, y[order]), len(both), permutations=60
+        )
+        assert null is not None  # plug-in information is always defined
+        found.append(Tie(speaker=speaker, listener=listener, bits=max(null.value, 0.0), p=null.p, n=len(both)))
+    return found
