@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
-from marl import build, conversation, evaluate
+from marl import build, conversation, evaluate, html
 from marl.config import read_toml
 from marl.errors import UserError
 from marl.figures import Chart, curves
@@ -81,23 +80,7 @@ class Talk(NamedTuple):
 
 def write(folder: RunDir) -> None:
     """Write the report of a run, finished or not; raises UserError when there is nothing to report yet."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment.filters |= {"figure": _figure, "percent": _percent}
-    template = environment.from_string(files("marl").joinpath("report.html.jinja").read_text(encoding="utf-8"))
-    folder.report.write_text(template.render(gather(folder)), encoding="utf-8")
-
-
-def _figure(x: float | None, digits: int = 3) -> str:
-    if x is None:
-        return "–"
-    text = f"{x:.{digits}f}"
-    return text if float(text) else text.lstrip("-")
-
-
-def _percent(x: float | None) -> str:
-    return "–" if x is None else f"{100 * x:.0f} %"
+    folder.report.write_text(html.render("report.html.jinja", gather(folder)), encoding="utf-8")
 
 
 def gather(folder: RunDir) -> dict[str, Any]:

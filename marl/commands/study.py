@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from marl.commands.console import ERR, OUT, note
-from marl.rundir import RunDir
 
 
 def study(
@@ -22,16 +21,19 @@ def study(
 ) -> None:
     """Measure the languages of runs: what messages tell, how they are built, and what they do.
 
-    Writes study.json into the folder of each run.
+    Writes study.html, a page that needs no network, and study.json into the folder of each run. Several runs of one
+    scenario are also played with each other.
     """
+    from marl.study import together
     from marl.study.study import study as examined
 
     with ERR.status("measuring"):
         found = examined(runs, seed=seed, permutations=permutations)
+        found = together.complete(found, runs)
+        pages = together.write(found, runs)
+    for page in pages:
+        note(f"study: {page}")
     for run, each in zip(runs, found.runs, strict=True):
-        if run.is_dir():
-            found.model_copy(update={"runs": [each], "across": {}}).save(RunDir(run).study)
-            note(f"study: {RunDir(run).study}")
         for remark in each.remarks:
             note(f"{run}: {remark}")
     if as_json:

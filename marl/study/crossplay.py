@@ -15,7 +15,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from marl import evaluate
 from marl.build import Trained
@@ -26,30 +25,13 @@ from marl.rollout import collect
 from marl.scenario import World
 from marl.study import lexicon
 from marl.study.lexicon import Words
-from marl.study.measure import Frozen, Interval, Measure, measured, undefined
+from marl.study.measure import Interval, Measure, measured, undefined
+from marl.study.result import Crossplay
 from protocols.draws import key
 
 Array = NDArray[np.float64]
 Table = dict[str, str]
 REPLICATIONS: Final = 2_000
-
-
-class Crossplay(Frozen):
-    """Mean scores of `seat` of the run of a row beside all other seats of the run of a column, every reply greedy."""
-
-    runs: list[str]
-    seat: str
-    scores: list[list[float]]
-    relabelled: list[list[float]] = Field(default_factory=list)
-    """The same where every message is heard in the words of the listener's run; empty where that has no meaning."""
-    why: str = ""
-    """Why there is no relabelled matrix."""
-    within: Measure
-    """Self-play: the mean of the diagonal."""
-    across: Measure
-    """Cross-play: the mean of everything else."""
-    gap: Measure
-    across_relabelled: Measure
 
 
 def crossplay(runs: Sequence[Trained], *, seat: str = "", episodes: int = evaluate.SAMPLE, seed: int = 0) -> Crossplay:

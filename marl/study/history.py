@@ -1,7 +1,7 @@
 """How languages changed: synchronisation between speakers, stability over time, and who went by whose messages.
 
-Counted from the training log, which holds some episodes of every update. A speaker's *usual* message for a meaning is the
-most frequent one of a stretch of training; training draws its messages, so a stretch has several.
+Counted from the training log, which holds some episodes of every update. A speaker's *usual* message for a meaning is
+the most frequent one of a stretch of training; training draws its messages, so a stretch has several.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 from marl import conversation
 from marl.study import corpus, information
 from marl.study.corpus import Sample
-from marl.study.lexicon import Words
-from marl.study.measure import Frozen, Interval, Measure, Null, measured, undefined
+from marl.study.lexicon import Words, attributes
+from marl.study.measure import Interval, Measure, Null, measured, undefined
+from marl.study.result import Moment, Tie
 from marl.study.structure import levenshtein, topographic_similarity
-from marl.study.lexicon import attributes
 from protocols.draws import key
 from protocols.log import Log
 
@@ -32,27 +32,6 @@ _UPDATE: Final = re.compile(r"train-(\d+)-")
 
 Usual = dict[tuple[int, str], Words]
 """(place in the episode, meaning) -> the usual message of one speaker."""
-
-
-class Tie(Frozen):
-    """What a listener's next decision has to do with a speaker's messages."""
-
-    speaker: str
-    listener: str
-    bits: float
-    """I(message; the listener's first reply after it heard it), Miller-Madow, at least 0."""
-    p: float
-    """How often as much is found when the messages are dealt to the replies at random."""
-    n: int
-
-
-class Moment(Frozen):
-    """The languages in a stretch of training."""
-
-    update: int
-    """The last update of the stretch."""
-    measures: dict[str, Measure]
-    ties: list[Tie] = []
 
 
 def closeness(a: Sequence[str], b: Sequence[str]) -> float:
@@ -67,16 +46,16 @@ def usual(samples: Iterable[Sample]) -> dict[str, Usual]:
     for each in samples:
         counts.setdefault(each.speaker, {}).setdefault((each.place, each.meaning), Counter())[each.message] += 1
     return {
-        speaker: {what: min(said, key=lambda m: (-said[m], m)) for what, said in own.items()}  # noqa: B023
+        speaker: {what: min(said, key=lambda m: (-said[m], m)) for what, said in own.items()}
         for speaker, own in counts.items()
     }
 
 
 def synchronisation(languages: Mapping[str, Usual], *, permutations: int = 200, seed: int = 0) -> Measure:
-    """Do speakers use the same message for the same meaning? (Rita et al. 2022.)
+    """Do speakers use the same message for the same meaning? After Rita et al. 2022.
 
-    1 - mean over pairs of speakers and the meanings both spoke of, of the edit distance over the longer length. The null
-    deals each speaker's messages to its meanings at random: what speakers share who only use alike symbols.
+    1 - mean, over pairs of speakers and the meanings both spoke of, of the edit distance over the longer length. The
+    null deals each speaker's messages to its meanings at random: what speakers share who only use alike symbols.
 
     Trap: speakers who share a policy are synchronised whatever they say.
     """
@@ -157,7 +136,9 @@ def history(logs: Sequence[Log], *, moments: int = MOMENTS, seed: int = 0) -> li
             continue
         samples = corpus.from_logs(stretch_logs)
         now = usual(samples)
-        found.append(Moment(update=update, measures=_measures(stretch_logs, samples, before, now, seed), ties=ties(samples)))
+        found.append(
+            Moment(update=update, measures=_measures(stretch_logs, samples, before, now, seed), ties=ties(samples))
+        )
         before = now
     return found
 

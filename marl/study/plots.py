@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marl.figures import FAINT, INK, LINES
-from marl.study.crossplay import Crossplay
-from marl.study.history import Moment
 from marl.study.lexicon import natural
 from marl.study.measure import Interval, Measure
-from marl.study.result import Language
+from marl.study.result import Crossplay, Language, Moment
 from marl.study.structure import levenshtein
 
 MOST: Final = 60
@@ -44,14 +42,21 @@ def layout(**more: Any) -> dict[str, Any]:
 
 def axis(title: str = "", **more: Any) -> dict[str, Any]:
     """Return an axis."""
-    return {"title": {"text": title, "standoff": 8}, "gridcolor": "#e4e7eb", "zeroline": False, "automargin": True} | more
+    return {
+        "title": {"text": title, "standoff": 8},
+        "gridcolor": "#e4e7eb",
+        "zeroline": False,
+        "automargin": True,
+    } | more
 
 
 def curves(moments: Sequence[Moment], names: Sequence[str], label: str, caption: str, **axes: Any) -> Plot | None:
     """Draw measures over training, with their intervals; None if none of them has a value."""
     data: list[Figure] = []
     for name, color in zip(names, LINES, strict=False):
-        found = [(m.update, m.measures[name]) for m in moments if name in m.measures and m.measures[name].value is not None]
+        found = [
+            (m.update, m.measures[name]) for m in moments if name in m.measures and m.measures[name].value is not None
+        ]
         if not found:
             continue
         x = [update for update, _ in found]
@@ -128,8 +133,8 @@ def table(language: Language) -> Plot | None:
         yaxis=axis(type="category", autorange="reversed", tickfont={"size": 10}, showgrid=False),
     )
     caption = (
-        "Which message for which meaning: the darker, the larger the share of the meaning's messages. Messages stand in "
-        "the order of the meanings they are sent for, so a code of one message for each meaning is a diagonal."
+        "Which message for which meaning: the darker, the larger the share of the meaning's messages. Messages stand "
+        "in the order of the meanings they are sent for, so a code of one message for each meaning is a diagonal."
     )
     if left_out > 0:
         caption += f" Left out: {left_out} rarer messages and further meanings."
@@ -174,7 +179,7 @@ def clusters(language: Language) -> Plot | None:
     shape = layout(xaxis=plain, yaxis=plain, margin={"l": 24, "r": 24, "t": 14, "b": 14})
     caption = (
         "Messages by their edit distances, as close as a plane allows (classical scaling; it keeps "
-        f"{100 * kept:.0f} % of the spread). A colour is the first attribute value of what a message mostly stands for, "
+        f"{100 * kept:.0f} % of the spread). The colour is the first attribute of what a message mostly stands for, "
         "its size how often it is sent."
     )
     return Plot({"data": data, "layout": shape}, caption, 380)
@@ -230,7 +235,9 @@ def matrices(cross: Crossplay) -> Plot:
         shape[f"yaxis{suffix}"] = axis(type="category", autorange="reversed", showgrid=False)
     caption = f"Mean score of {cross.seat} of the run of a row beside the other seats of the run of a column, greedy."
     if cross.relabelled:
-        caption += " Relabelled: each hears the other in the words of its own run, by the best one-to-one table of symbols."
+        caption += (
+            " Relabelled: each hears the other in the words of its own run, by the best one-to-one table of symbols."
+        )
     return Plot({"data": data, "layout": shape}, caption + _said(cross), len(tables) * (140 + 44 * len(names)))
 
 
@@ -248,8 +255,12 @@ def spread(runs: Mapping[str, Mapping[str, Measure]], across: Mapping[str, Measu
     dots = [(values[name].value, name, run) for run, values in runs.items() for name in names if name in values]
     known = [dot for dot in dots if dot[0] is not None]
     whole = [across[name] for name in names]
-    over = [(each.interval.high - each.value, each.value - each.interval.low) if each.interval and each.value is not None
-            else (0.0, 0.0) for each in whole]
+    over = [
+        (each.interval.high - each.value, each.value - each.interval.low)
+        if each.interval and each.value is not None
+        else (0.0, 0.0)
+        for each in whole
+    ]
     data = [
         {
             "type": "scatter",

@@ -82,6 +82,45 @@ class Credit(Frozen):
     credit: float
 
 
+class Tie(Frozen):
+    """What a listener's next decision has to do with a speaker's messages."""
+
+    speaker: str
+    listener: str
+    bits: float
+    """I(message; the listener's first reply after it heard it), Miller-Madow, at least 0."""
+    p: float
+    """How often as much is found when the messages are dealt to the replies at random."""
+    n: int
+
+
+class Moment(Frozen):
+    """The languages in a stretch of training."""
+
+    update: int
+    """The last update of the stretch."""
+    measures: Measures
+    ties: list[Tie] = Field(default_factory=list)
+
+
+class Crossplay(Frozen):
+    """Mean scores of `seat` of the run of a row beside all other seats of the run of a column, every reply greedy."""
+
+    runs: list[str]
+    seat: str
+    scores: list[list[float]]
+    relabelled: list[list[float]] = Field(default_factory=list)
+    """The same where every message is heard in the words of the listener's run; empty where that has no meaning."""
+    why: str = ""
+    """Why there is no relabelled matrix."""
+    within: Measure
+    """Self-play: the mean of the diagonal."""
+    across: Measure
+    """Cross-play: the mean of everything else."""
+    gap: Measure
+    across_relabelled: Measure
+
+
 class RunStudy(Frozen):
     """What was found out about one run, or one file of messages."""
 
@@ -99,6 +138,8 @@ class RunStudy(Frozen):
     causes: Measures = Field(default_factory=dict)
     """What the channel and the seats are worth to the whole team."""
     credits: list[Credit] = Field(default_factory=list)
+    history: list[Moment] = Field(default_factory=list)
+    """How the languages changed in training."""
     remarks: list[str] = Field(default_factory=list)
     """What a reader must know: what was left out, and why."""
 
@@ -112,6 +153,8 @@ class Study(Frozen):
     runs: list[RunStudy]
     across: Measures = Field(default_factory=dict)
     """Interquartile means over the runs, each with its bootstrap interval; empty for one run."""
+    crossplay: Crossplay | None = None
+    """How the runs play with each other, where that can be asked."""
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from math import atan2, degrees
+from textwrap import wrap
 from typing import Any, Final
 
 from marl import conversation
 from marl.figures import FAINT, INK, LINES
 from marl.network import layout as spots_of
-from marl.study.history import Moment, Tie
-from marl.study.plots import Figure, Plot, axis, layout
+from marl.study.plots import Figure, Plot, layout
+from marl.study.result import Moment, Tie
 from protocols.envelope import Kind
 from protocols.log import Log
 
 MOST_EVENTS: Final = 60
 """Events of an episode that are drawn: the first."""
 SURE: Final = 0.05
+WIDTH: Final = 18
+"""Characters of a line in a column of an episode."""
 Place = tuple[float, float]
 
 
@@ -30,7 +33,10 @@ def influence(moments: Sequence[Moment]) -> Plot | None:
     spots = spots_of(seats, dict.fromkeys(edges))
     most = max(max(tie.bits for moment in moments for tie in moment.ties), 1e-9)
     frames = [
-        {"name": str(moment.update), "data": _edges(edges, {(t.speaker, t.listener): t for t in moment.ties}, spots, most)}
+        {
+            "name": str(moment.update),
+            "data": _edges(edges, {(t.speaker, t.listener): t for t in moment.ties}, spots, most),
+        }
         for moment in moments
     ]
     x, y = zip(*(spots[seat] for seat in seats), strict=True)
@@ -50,9 +56,9 @@ def influence(moments: Sequence[Moment]) -> Plot | None:
         xaxis=plain, yaxis=plain, margin={"l": 8, "r": 8, "t": 8, "b": 96}, **_player(frames, "update ", 700)
     )
     caption = (
-        "How many bits a listener's next decision shares with what it heard, stretch by stretch of training: the thicker, "
-        "the more. Grey where chance would do as well (p > 0.05). Replies and messages may also go together because both "
-        "go by what both saw; what messages do is shown by the forks below."
+        "How many bits a listener's next decision shares with what it heard, stretch by stretch of training: the "
+        "thicker, the more. Grey where chance would do as well (p > 0.05). Replies and messages may also go together "
+        "because both go by what both saw; what messages do is asked of forks."
     )
     return Plot({"data": [*frames[-1]["data"], nodes], "layout": shape, "frames": frames}, caption, 460)
 
@@ -69,14 +75,16 @@ def _edges(
         color = LINES[0] if sure else FAINT
         bits = tie.bits if tie else 0.0
         points = _curve(spots[edge[0]], spots[edge[1]])
-        told = f"{edge[0]} → {edge[1]}: " + (f"{bits:.2f} bits, p = {tie.p:.2f}, n = {tie.n}" if tie else "nothing heard")
+        told = f"{edge[0]} → {edge[1]}: " + (
+            f"{bits:.2f} bits, p = {tie.p:.2f}, n = {tie.n}" if tie else "nothing heard"
+        )
         data.append(
             {
                 "type": "scatter",
                 "mode": "lines",
                 "x": [x for x, _ in points],
                 "y": [y for _, y in points],
-                "line": {"width": 0.6 + 7 * bits / most if sure else 0.6, "color": color},
+                "line": {"width": 0.6 + 4.5 * bits / most if sure else 0.6, "color": color},
                 "text": told,
                 "hoverinfo": "text",
                 "showlegend": False,
@@ -90,7 +98,13 @@ def _edges(
             "mode": "markers",
             "x": [h[0] for h in heads],
             "y": [h[1] for h in heads],
-            "marker": {"symbol": "triangle-up", "size": 9, "angle": [h[2] for h in heads], "color": [h[3] for h in heads]},
+            "marker": {
+                "symbol": "triangle-up",
+                "size": 13,
+                "line": {"color": "#ffffff", "width": 1},
+                "angle": [h[2] for h in heads],
+                "color": [h[3] for h in heads],
+            },
             "text": [h[4] for h in heads],
             "hoverinfo": "text",
             "showlegend": False,
@@ -144,7 +158,7 @@ def episode(log: Log, worth: Mapping[tuple[str, int], float]) -> Plot:
         log: the episode.
         worth: (episode, entry) -> what a message was worth, where that was measured.
     """
-    shown = [line for line in conversation.lines(log) if line.kind not in (Kind.END,) and line.act != "hears"]
+    shown = [line for line in conversation.lines(log) if line.kind != Kind.END and line.act != "hears"]
     left_out = max(len(shown) - MOST_EVENTS, 0)
     shown = shown[:MOST_EVENTS]
     spoke = {line.who for line in shown}
@@ -155,9 +169,10 @@ def episode(log: Log, worth: Mapping[tuple[str, int], float]) -> Plot:
         column = columns.index(line.who) if line.who in columns else 0
         color = {Kind.SAY: LINES[0], Kind.MOVE: LINES[2]}.get(line.kind, INK if column else "#616e7c")
         credit = worth.get((log.episode, line.seq))
-        said = f"{line.text or line.act}{f' ({credit:+.2f})' if credit is not None else ''}"
+        what = line.text or line.act if column else f"{line.who} {line.text}"
+        said = _wrapped(f"{what}{f' ({credit:+.2f})' if credit is not None else ''}")
         if line.note:
-            said += f"<br><i>{line.note}</i>"
+            said += f"<br><i>{_wrapped(line.note)}</i>"
         heard = log.entries[line.seq].heard if line.kind is Kind.SAY else ()
         texts.append((row, column, f"<b>{said}</b>" if line.kind is Kind.SAY else said, color))
         arrows.append([(column, columns.index(h.to)) for h in heard if h.to in columns and h.body is not None])
@@ -169,6 +184,7 @@ def episode(log: Log, worth: Mapping[tuple[str, int], float]) -> Plot:
             "side": "top",
             "range": [-0.5, len(columns) - 0.5],
             "gridcolor": "#e4e7eb",
+            "zeroline": False,
             "fixedrange": True,
         },
         yaxis={"visible": False, "range": [len(texts) - 0.3, -0.7], "fixedrange": True},
@@ -176,10 +192,20 @@ def episode(log: Log, worth: Mapping[tuple[str, int], float]) -> Plot:
         showlegend=False,
         **_player(frames, "event ", 900),
     )
-    caption = f"{log.episode}: score {conversation.score(log):.3g}. Messages are blue, moves green; an arrow leads to who heard it."
+    caption = f"{log.episode}: score {conversation.score(log):.3g}. Messages are blue, moves green; arrows lead to who "
+    caption += "heard them."
     caption += " In brackets, what a message was worth." if any(e == log.episode for e, _ in worth) else ""
     caption += f" {left_out} later events are in the log." if left_out else ""
-    return Plot({"data": frames[-1]["data"] if frames else [], "layout": shape, "frames": frames}, caption, 150 + 44 * len(texts))
+    return Plot(
+        {"data": frames[-1]["data"] if frames else [], "layout": shape, "frames": frames},
+        caption,
+        150 + 44 * len(texts),
+    )
+
+
+def _wrapped(text: str) -> str:
+    """Break a text into lines that a column has room for; what HTML would read as a tag stays text."""
+    return "<br>".join(line.replace("&", "&amp;").replace("<", "&lt;") for line in wrap(text, WIDTH))
 
 
 def _rows(texts: Sequence[tuple[int, int, str, str]], arrows: Sequence[Sequence[tuple[int, int]]]) -> list[Figure]:
@@ -208,9 +234,10 @@ def _rows(texts: Sequence[tuple[int, int, str, str]], arrows: Sequence[Sequence[
     words: Figure = {
         "type": "scatter",
         "mode": "text",
-        "x": [column for _, column, *_ in texts],
+        "x": [column or -0.46 for _, column, *_ in texts],
         "y": [row for row, *_ in texts],
         "text": [text for *_, text, _ in texts],
+        "textposition": ["middle center" if column else "middle right" for _, column, *_ in texts],
         "textfont": {"color": [color for *_, color in texts], "size": 11},
         "hoverinfo": "skip",
     }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from arenas import Anchors
+from marl import html
 from marl.figures import LINES, Chart, curves, intervals
 from marl.sweep.results import ALL, Found, Row, table, tasks
 from marl.sweep.table import LEFT, cells, note
@@ -15,12 +15,8 @@ from marl.sweep.table import LEFT, cells, note
 
 def write(found: Sequence[Found], folder: Path) -> Path:
     """Write `sweep.html`."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    template = environment.from_string(files("marl.sweep").joinpath("page.html.jinja").read_text(encoding="utf-8"))
     path = folder / "sweep.html"
-    path.write_text(template.render(_gather(found, folder)), encoding="utf-8")
+    path.write_text(html.render("sweep/page.html.jinja", _gather(found, folder)), encoding="utf-8")
     return path
 
 

@@ -1,0 +1,79 @@
+"""What a study adds beyond single evaluations: how languages came about in training, and how runs play together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from marl import build
+from marl.errors import UserError
+from marl.rundir import RunDir
+from marl.study import crossplay, history, page, source
+from marl.study.result import Crossplay, RunStudy, Study
+
+MOST_RUNS: Final = 16
+"""Runs that are played with each other: their pairs grow with the square."""
+
+
+def complete(
+    found: Study, paths: Sequence[Path], *, forks: bool = True, progress: Callable[[str], None] = lambda what: None
+) -> Study:
+    """Add to a study the history of each run and, where there are several, their cross-play.
+
+    Args:
+        found: the study of these paths, in the same order.
+        paths: folders of runs, and other sources, to which nothing is added.
+        forks: whether policies may be loaded.
+        progress: is told what is being done.
+    """
+    runs = []
+    for run, path in zip(found.runs, paths, strict=True):
+        progress(f"{path}: how its language came about")
+        runs.append(_with_history(run, path, found.seed))
+    folders = [path for path in paths if path.is_dir()]
+    cross: Crossplay | None = None
+    if forks and len(folders) > 1:
+        progress("playing the runs with each other")
+        cross, why = _crossplay(folders, found.seed)
+        if why:
+            runs = [run.model_copy(update={"remarks": [*run.remarks, why]}) for run in runs]
+    return found.model_copy(update={"runs": runs, "crossplay": cross})
+
+
+def write(found: Study, paths: Sequence[Path]) -> list[Path]:
+    """Write study.json and study.html into the folder of each run, and return the pages.
+
+    A run's study.json holds its own part, and what is said over all of the runs.
+    """
+    pages = []
+    for run, path in zip(found.runs, paths, strict=True):
+        if path.is_dir():
+            folder = RunDir(path)
+            found.model_copy(update={"runs": [run]}).save(folder.study)
+            pages.append(folder.study.with_suffix(".html"))
+            page.write(pages[-1], found, run, source.whole(folder.eval_log)[0])
+    return pages
+
+
+def _with_history(run: RunStudy, path: Path, seed: int) -> RunStudy:
+    log = RunDir(path).train_log
+    if not (path.is_dir() and log.is_file()):
+        return run
+    try:
+        logs, remarks = source.whole(log)
+    except UserError as error:  # it may log no training episodes, or have only begun
+        logs, remarks = [], [str(error)]
+    return run.model_copy(update={"history": history.history(logs, seed=seed), "remarks": [*run.remarks, *remarks]})
+
+
+def _crossplay(folders: Sequence[Path], seed: int) -> tuple[Crossplay | None, str]:
+    """Return how runs play with each other; or nothing, and why."""
+    if len(folders) > MOST_RUNS:
+        return None, f"cross-play of {len(folders)} runs was left out: it is played for up to {MOST_RUNS}"
+    try:
+        return crossplay.crossplay([build.trained(path) for path in folders], seed=seed), ""
+    except ModuleNotFoundError as error:
+        return None, f"cross-play needs the package {error.name} to load the policies"
+    except UserError as error:
+        return None, f"there is no cross-play: {error}"
