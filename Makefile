@@ -8,7 +8,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all check anchors bench bench-peers bench-learning
+.PHONY: help train test test-all check anchors screenshot bench bench-peers bench-learning
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,8 +33,11 @@ anchors: $(VENV)/.train ## write docs/anchors.md: known scores beside what is sc
 	$(VENV)/bin/marl arenas --measure > docs/anchors.part
 	mv docs/anchors.part docs/anchors.md
 
+screenshot: $(VENV)/.dev ## the page of a study as pictures in docs/ (ARGS="runs/NAME/study.html docs/study.png")
+	$(VENV)/bin/python benchmarks/screenshot.py $(or $(ARGS),runs/quickstart/study.html docs/study.png)
+
 bench: $(VENV)/.dev $(BENCH_VENV)/.bench ## run every benchmark; each prints JSON lines (faults.py wants ten minutes)
-	@set -e; for file in $(filter-out benchmarks/bus.py benchmarks/peers.py,$(sort $(wildcard benchmarks/*.py))); do \
+	@set -e; for file in $(filter-out $(addprefix benchmarks/,bus.py peers.py screenshot.py),$(sort $(wildcard benchmarks/*.py))); do \
 		echo "$$file"; $(VENV)/bin/python $$file; done
 	@echo benchmarks/bus.py; $(BENCH_VENV)/bin/python benchmarks/bus.py
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import Final
 
@@ -17,6 +18,7 @@ import numpy as np
 from marl import conversation
 from marl.study import corpus, information
 from marl.study.corpus import Sample
+from marl.study.information import Codes
 from marl.study.lexicon import Words, attributes
 from marl.study.measure import Interval, Measure, Null, measured, undefined
 from marl.study.result import Moment, Tie
@@ -118,7 +120,7 @@ def similarity(languages: Mapping[str, Usual]) -> Measure:
 
 def history(logs: Sequence[Log], *, moments: int = MOMENTS, seed: int = 0) -> list[Moment]:
     """Measure the languages of a training log, stretch by stretch; nothing where it names no updates."""
-    dated = [(int(found[1]) + 1, log) for log in logs if (found := _UPDATE.match(log.episode))]
+    dated = [(int(name[1]) + 1, log) for log in logs if (name := _UPDATE.match(log.episode))]
     if not dated:
         return []
     last = max(update for update, _ in dated)
@@ -184,10 +186,13 @@ def ties(samples: Iterable[Sample]) -> list[Tie]:
     found = []
     for (speaker, listener), both in sorted(heard.items()):
         messages, answers = zip(*both, strict=True)
-        x, y = information.codes(messages), information.codes(answers)
         null = information.permutation_null(
-            lambda order, x=x, y=y: information.mutual_information_corrected(x, y[order]), len(both), permutations=60
+            partial(_shared, information.codes(messages), information.codes(answers)), len(both), permutations=60
         )
         assert null is not None  # plug-in information is always defined
         found.append(Tie(speaker=speaker, listener=listener, bits=max(null.value, 0.0), p=null.p, n=len(both)))
     return found
+
+
+def _shared(messages: Codes, answers: Codes, order: Codes) -> float:
+    return information.mutual_information_corrected(messages, answers[order])

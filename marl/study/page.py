@@ -19,7 +19,7 @@ EPISODES: Final = 6
 MOST_CREDITS: Final = 24
 MOST_LANGUAGES: Final = 8
 """Languages that are drawn; the measures of all stand in the table."""
-SECTIONS: Final = (
+SECTIONS: Final[tuple[tuple[tuple[str, ...], str, str, dict[str, Any]], ...]] = (
     (("score",), "score", "Score of the episodes that were logged in training, with its 95 % interval.", {}),
     (
         ("synchronisation", "stability", "topographic similarity"),

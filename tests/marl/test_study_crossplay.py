@@ -12,7 +12,8 @@ from marl.errors import UserError
 from marl.policy import Policy, Scripted
 from marl.rundir import RunDir
 from marl.scenario import World
-from marl.study.crossplay import Code, Crossplay, crossplay, relabelling
+from marl.study.crossplay import Code, crossplay, relabelling
+from marl.study.result import Crossplay
 from tests.marl.worlds import world
 
 

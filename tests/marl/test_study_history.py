@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marl.policy import Scripted
+from marl.policy import Policy, Scripted
 from marl.rollout import Plan, collect
 from marl.study.corpus import Sample
 from marl.study.history import Usual, closeness, history, similarity, stability, synchronisation, ties, usual
@@ -106,16 +106,19 @@ def test_ties_need_more_than_chance() -> None:
     assert by_listener["y"].n == 80
 
 
+def lewis(shift: int) -> dict[str, Policy]:
+    return {
+        "sender_0": Scripted(lambda heard, spec: f"m{(int(heard[-1].body[-1]) + shift) % 4}"),
+        "receiver_0": Scripted(lambda heard, spec: f"s{(int(heard[-2].body[-1]) - shift) % 4}"),
+    }
+
+
 def training(changes_at: int, updates: int = 8, episodes: int = 64) -> list[Log]:
     """Games of lewis in which the code becomes another one after some updates."""
     here = world("lewis")
     logs = []
     for update in range(updates):
-        shift = 0 if update < changes_at else 1
-        seats = {
-            "sender_0": Scripted(lambda heard, spec, k=shift: f"m{(int(heard[-1].body[-1]) + k) % 4}"),
-            "receiver_0": Scripted(lambda heard, spec, k=shift: f"s{(int(heard[-2].body[-1]) - k) % 4}"),
-        }
+        seats = lewis(0 if update < changes_at else 1)
         plans = [Plan(f"train-{update}-{i}", seats, 1, {"case": i % 4}) for i in range(episodes)]
         logs += [episode.log for episode in collect(here, plans)]
     return logs
