@@ -66,7 +66,8 @@ class Agent:
                 await self.bus.publish(topic, self._reply(sample, spec.kind, sent, seen, envelope.seq))
                 sent += 1
         except Exception as error:
-            logger.exception("%s in episode %s", self.seat, self.episode)
+            if not isinstance(error, UserError):  # that is a sentence for the user, not an error of ours
+                logger.exception("%s in episode %s", self.seat, self.episode)
             failure = Envelope(
                 episode=self.episode,
                 sender=self.seat,
@@ -109,4 +110,6 @@ class Agent:
             "version": sample.version,
             "finish": sample.finish.value,
         }
+        if sample.usage:
+            data["usage"] = dict(sample.usage)
         return Envelope(self.episode, self.seat, n, KINDS[kind], body=sample.text, data=data, reply_to=reply_to)

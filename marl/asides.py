@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from arenas.spec import ReplySpec, Words
+from arenas.spec import ReplySpec, Words, from_wire
 from marl.tools.box import NONE, Toolbox
-from protocols.envelope import Kind
+from protocols.envelope import EVERYONE, Envelope, Kind
 
 if TYPE_CHECKING:
     from marl.referee import Referee
@@ -73,3 +73,18 @@ def _offer(box: Toolbox, calls: Mapping[str, int], view: str | None) -> Question
 def last(spec: ReplySpec, view: str | None) -> Question:
     """Return the question for the arena's reply."""
     return Question(spec, GO if view is None else view, again=view is None)
+
+
+def told(envelope: Envelope) -> Envelope:
+    """Return an envelope as who reads sentences gets it: a tool's answer is a message, what is asked aside says how."""
+    if envelope.kind is Kind.RESULT:
+        return envelope._replace(kind=Kind.SAY, to=EVERYONE)
+    data = envelope.data
+    if envelope.kind is not Kind.VIEW or not ("aside" in data or "again" in data):
+        return envelope
+    if data.get("aside") != Kind.CALL.value:
+        return envelope._replace(body="Now reply.")
+    names = from_wire(dict(data["reply"])).steps[0]
+    how = f"You may call a tool first: {' or '.join(names)}, then its arguments, in one line. Or reply {NONE}."
+    body = how if "again" in data else f"{envelope.body}\n{how}"
+    return envelope._replace(body=body, data={k: v for k, v in data.items() if k != "reply"})

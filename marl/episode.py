@@ -7,11 +7,13 @@ and therefore stand here (docs/decisions/0002).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from arenas.spec import ReplySpec, Words
+from protocols.envelope import NO_DATA
 from protocols.log import Log
 
 
@@ -49,6 +51,8 @@ class Sample(NamedTuple):
     version: int = 0
     """The version of the weights that drew it."""
     finish: Finish = Finish.STOP
+    usage: Mapping[str, float] = NO_DATA
+    """What an endpoint counted: `prompt` and `completion` tokens, and `cost` where it has a price."""
 
 
 class Turn(NamedTuple):

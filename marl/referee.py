@@ -224,6 +224,7 @@ class Referee:
                 tuple(data.pop("logprobs", ())),
                 data.get("version", 0),
                 FINISHES[data.pop("finish", "stop")],
+                usage=data.get("usage", NO_DATA),
             )
             if not data.get("tokens"):
                 data.pop("tokens", None)

@@ -24,7 +24,7 @@ from marl.tools.box import Member
 from protocols import topics
 from protocols.bus import CAPACITY, Bus, MemoryBus
 from protocols.clock import ClockName, run
-from protocols.envelope import EVERYONE, NOBODY, Envelope, Kind
+from protocols.envelope import EVERYONE, NO_DATA, NOBODY, Envelope, Kind
 from protocols.log import REPLIES, Log
 
 RUN: Final = "local"
@@ -165,7 +165,12 @@ def _recorded(log: Log, seat: str, before: int, live: Policy) -> Recorded:
     samples = [
         None
         if reply.data.get("missing")
-        else Sample(_text(log, reply), tuple(reply.data.get("tokens", ())), version=reply.data.get("version", 0))
+        else Sample(
+            _text(log, reply),
+            tuple(reply.data.get("tokens", ())),
+            version=reply.data.get("version", 0),
+            usage=reply.data.get("usage", NO_DATA),
+        )
         for reply in replies
     ]
     return Recorded(samples, live, log.seats[seat])

@@ -121,6 +121,10 @@ class World:
         aside = (*self.box.words, *asides.WORDS, UNKNOWN) if self.scenario.tools else ()
         return tuple(dict.fromkeys([*self.arena.vocabulary, *added, *asked, *aside]))
 
+    def about(self, agent: str) -> str:
+        """Tell an agent in words what it should know before anything else: the rules, and its tools."""
+        return "\n\n".join(filter(None, [self.arena.rules, self.box.about(agent)]))
+
     def symbols(self, agent: str | None) -> tuple[str, ...]:
         """Return the words of which messages of an agent (None: of any) can consist when they are heard."""
         known = self._symbols.get(agent)

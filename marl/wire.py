@@ -32,6 +32,7 @@ class ReplyData(_Data):
     logprobs: list[Annotated[float, Field(le=1e-3)]] = Field(default_factory=list, max_length=MOST_TOKENS)
     version: int = Field(default=0, ge=0, lt=2**31)
     finish: Literal["stop", "length"] = "stop"
+    usage: dict[_Name, Annotated[float, Field(ge=0)]] = Field(default_factory=dict, max_length=8)
 
 
 class JoinData(_Data):
@@ -62,7 +63,9 @@ def reply(envelope: Envelope, vocabulary: int | None = None) -> Sample:
         raise ProtocolError(f"{len(data.logprobs)} logprobs for {len(data.tokens)} tokens")
     if vocabulary is not None and (not data.tokens or not data.logprobs or max(data.tokens) >= vocabulary):
         raise ProtocolError(f"a reply to be trained on needs tokens below {vocabulary}, and their logprobs")
-    return Sample(envelope.body, tuple(data.tokens), tuple(data.logprobs), data.version, Finish(data.finish))
+    return Sample(
+        envelope.body, tuple(data.tokens), tuple(data.logprobs), data.version, Finish(data.finish), usage=data.usage
+    )
 
 
 def data_of(sample: Sample) -> dict[str, Any]:
@@ -72,6 +75,8 @@ def data_of(sample: Sample) -> dict[str, Any]:
         data = {"tokens": sample.tokens, "logprobs": sample.logprobs, "version": sample.version}
     if sample.finish is not Finish.STOP:
         data["finish"] = sample.finish.value
+    if sample.usage:
+        data["usage"] = dict(sample.usage)
     return data
 
 

@@ -14,11 +14,13 @@ import arenas
 from arenas.measure import best
 from arenas.testing import check_arena
 from marl.cli import app
+from marl.endpoint import EndpointSettings
 from marl.intervention import InterventionConfig
 from marl.league import LeagueConfig
 from marl.policy import Scripted
 from marl.rollout import Plan, collect
 from marl.scenario import Scenario, World
+from marl.tools import TOOLS, ToolConfig
 from protocols import log
 from trainers.algorithm import AlgorithmConfig
 from trainers.entropy import EntropyConfig
@@ -188,17 +190,25 @@ def rows(page: str) -> dict[str, list[str]]:
         (ShapingConfig, "shaping."),
         (LeagueConfig, "league."),
         (RunConfig, ""),
+        (ToolConfig, ""),
+        (EndpointSettings, ""),
     ],
 )
 def test_every_setting_is_listed_with_its_default(model: type[BaseModel], prefix: str) -> None:
-    listed = rows("docs/training.md")
+    page = {ToolConfig: "docs/tools.md", EndpointSettings: "docs/endpoints.md"}.get(model, "docs/training.md")
+    listed = rows(page)
     for setting, field in model.model_fields.items():
-        assert prefix + setting in listed, f"docs/training.md lacks {prefix}{setting}"
+        assert prefix + setting in listed, f"{page} lacks {prefix}{setting}"
         default = field.default
         if isinstance(default, bool | int | float):
             assert listed[prefix + setting][0] == str(default).lower()
         elif isinstance(default, str | Path):
-            assert listed[prefix + setting][0] == f'"{default}"'
+            assert listed[prefix + setting][0].strip('"') == str(default) or not default
+
+
+def test_every_tool_is_listed() -> None:
+    own = {name for name, made in TOOLS.items() if made.__module__.startswith("marl.")}
+    assert own <= rows("docs/tools.md").keys()
 
 
 def test_every_intervention_is_listed_with_settings_that_it_has() -> None:

@@ -51,6 +51,8 @@ EXAMPLES: Final[dict[str | None, Sequence[tuple[str, str]]]] = {
         ("marl play lewis", ""),
         ("marl play lewis --seat sender_0=scripted:full", "the sender speaks the best code there is"),
         ("marl play runs/lewis --episodes 3 --log games.jsonl", ""),
+        ("marl play negotiation --seat negotiator_0=openai:http://localhost:8000/v1#model", "a server of yours"),
+        ("marl play arithmetic tools.calculator.calls=2 --seat solver_0=human", "with a tool"),
         ("marl play runs/lewis --seat sender_0=human", "you speak, the trained receiver listens"),
         ("marl play runs/a --seat receiver_0=trained:runs/b", "do two runs understand each other?"),
         ("""marl play runs/lewis 'channel=[{type="noise", p=0.2}]'""", ""),

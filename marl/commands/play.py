@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from marl.episode import Episode
     from marl.policy import Policy
     from marl.scenario import World
+    from protocols.clock import ClockName
     from protocols.envelope import Envelope
     from protocols.log import Log
 
-POLICIES = "random, human, scripted:NAME, trained or trained:RUN"
+POLICIES = "random, human, scripted:NAME, trained or trained:RUN, openai:URL#MODEL"
 
 
 def play(
@@ -46,26 +47,31 @@ def play(
     """Play episodes and print what was shown, said, heard and paid.
 
     In a run's folder the trained policies play, in an arena random ones; --seat puts someone else on a seat. A human
-    reads what the seat sees and types its replies.
+    reads what the seat sees and types its replies. openai: seats the model of an OpenAI-compatible endpoint, in real
+    time; its key is in the environment variable OPENAI_API_KEY, and ?spend=0.5&price_in=...&price_out=... limits costs.
     """
     from marl.rollout import Plan, collect
 
     world, run = world_and_run(source, settings or [])
     seats = _seats(world, run, seat or [])
     human = any(policy.name == "human" for policy in seats.values())
+    real = any(policy.name.startswith("openai:") for policy in seats.values())
     if log is not None:
         _keep(log, [])  # a file that cannot be written is found before anyone plays
 
     def done(episode: Episode) -> None:
-        if episode.error:
-            raise UserError(f"episode {episode.log.episode} failed: {episode.error}")
         show(episode.log)
         if log is not None:
             _keep(log, [episode.log])
+        if episode.error:
+            raise UserError(f"episode {episode.log.episode} failed: {episode.error}")
 
     plans = [Plan(f"play-{i}", seats, seed, greedy=greedy) for i in range(episodes)]
-    played = collect(world, plans, concurrency=1, done=done) if human else collect(world, plans)
-    if not human:
+    clock: ClockName = "wall" if real else "virtual"
+    if human:
+        played = collect(world, plans, concurrency=1, clock=clock, done=done)
+    else:
+        played = collect(world, plans, clock=clock)
         for episode in played:
             done(episode)
     if episodes > 1:
@@ -139,6 +145,8 @@ def policy_of(seat: str, policy: str, world: World, run: Path | None, loaded: di
         return Human(lambda heard, spec: ask_person(seat, heard, spec))
     if kind == "scripted":
         return script_of(world, folder)
+    if kind == "openai":
+        return endpoint_of(world, seat, policy)
     if kind != "trained":
         raise UserError(f"--seat {seat}={policy}: a policy is one of {POLICIES}")
     path = Path(folder) if folder else run
@@ -150,6 +158,13 @@ def policy_of(seat: str, policy: str, world: World, run: Path | None, loaded: di
     if seat not in loaded[path]:
         raise UserError(f"--seat {seat}={policy}: that run has no seat {seat!r} but {', '.join(loaded[path])}")
     return loaded[path][seat]
+
+
+def endpoint_of(world: World, seat: str, address: str) -> Policy:
+    """Return the model of an endpoint as a policy; raises UserError."""
+    from marl.endpoint import Remote, connect
+
+    return Remote(connect(address), world.about(seat))
 
 
 def script_of(world: World, name: str) -> Policy:

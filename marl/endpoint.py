@@ -1,0 +1,234 @@
+"""Chat models behind an OpenAI-compatible endpoint: vLLM, SGLang, llama.cpp, `transformers serve`, or a hosted one.
+
+An address is `openai:URL#MODEL`, with settings after a question mark, such as
+`openai:http://localhost:8000/v1?temperature=0.7&spend=0.5#model`. The key is read from an environment variable.
+
+An endpoint knows real time only: while it is asked, virtual time stands still. It gives no log-probabilities of tokens,
+so its replies are not trained on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from functools import cache
+from time import time
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from arenas.spec import ReplySpec
+from marl.asides import told
+from marl.chat import Message, instruction, messages
+from marl.episode import Sample
+from marl.errors import UserError
+from marl.outside import outside
+from marl.policy import TextPolicy
+from marl.transcript import Transcript
+from protocols.draws import key, uniform
+
+WAIT: Final = 0.5
+"""Seconds before the second try; twice as many before each further one, and as much as twice that by a draw."""
+LONGEST_WAIT: Final = 60.0
+AGAIN: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+"""Answers after which to try again."""
+
+
+class EndpointSettings(BaseModel):
+    """How an endpoint is asked. Prices are of a million tokens, in whatever currency `spend` is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field(default="OPENAI_API_KEY", description="the environment variable that holds the key")
+    temperature: float = Field(default=1.0, ge=0)
+    max_tokens: int = Field(default=256, ge=1, description="the most tokens of a reply")
+    timeout: float = Field(default=60.0, gt=0, description="seconds for one request")
+    tries: int = Field(default=4, ge=1, description="how often a request that fails is sent at most")
+    concurrency: int = Field(default=8, ge=1, description="requests under way at once")
+    per_minute: float = Field(default=0.0, ge=0, description="the most requests in a minute; 0: no limit")
+    price_in: float = Field(default=0.0, ge=0)
+    price_out: float = Field(default=0.0, ge=0)
+    spend: float = Field(default=0.0, ge=0, description="the most that may be spent; 0: no limit")
+
+
+class _RetryError(Exception):
+    """A request that may be sent again, and after how many seconds, if the endpoint said."""
+
+    def __init__(self, reason: str, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class Endpoint:
+    """One model of one endpoint, with limits that all its seats share. `spent` is what it cost so far."""
+
+    def __init__(self, url: str, model: str, settings: EndpointSettings) -> None:
+        self.url, self.model, self.settings = url.rstrip("/"), model, settings
+        self.spent = 0.0
+        self._client: Any = None
+        self._free = asyncio.Semaphore(settings.concurrency)
+        self._next = 0.0  # when the next request may go out, by the clock of the loop of real time
+
+    async def chat(
+        self, conversation: Sequence[Message], seed: int, temperature: float
+    ) -> tuple[str, dict[str, float]]:
+        """Return the model's reply and its usage (prompt and completion tokens, cost); raises UserError.
+
+        It belongs to the loop of real time.
+        """
+        settings = self.settings
+        body = {
+            "model": self.model,
+            "messages": list(conversation),
+            "max_tokens": settings.max_tokens,
+            "temperature": temperature,
+            "seed": seed % (1 << 31),
+        }
+        async with self._free:
+            for attempt in range(settings.tries):
+                try:
+                    return self._read(await self._post(body))
+                except _RetryError as failure:
+                    if attempt + 1 == settings.tries:
+                        times = f" ({settings.tries} tries)" if settings.tries > 1 else ""
+                        raise UserError(f"the endpoint {self.url} {failure}{times}") from None
+                    wait = WAIT * 2**attempt * (1 + uniform(key(seed, "backoff"), attempt))
+                    await asyncio.sleep(min(max(wait, failure.after or 0.0), LONGEST_WAIT))
+        raise AssertionError
+
+    async def _post(self, body: dict[str, Any]) -> Any:
+        """Send one request when the limits allow it; raises _RetryError, or UserError where no further try helps."""
+        import httpx2
+
+        settings = self.settings
+        if settings.spend and self.spent + settings.max_tokens * settings.price_out * 1e-6 > settings.spend:
+            raise UserError(f"the endpoint {self.url}: {self.spent:.4g} of {settings.spend:g} are spent: raise `spend`")
+        if settings.per_minute:
+            now = asyncio.get_running_loop().time()
+            self._next = max(self._next, now) + 60 / settings.per_minute
+            await asyncio.sleep(self._next - 60 / settings.per_minute - now)
+        if self._client is None:
+            secret = os.environ.get(settings.key)
+            headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+            self._client = httpx2.AsyncClient(headers=headers, timeout=settings.timeout)
+        try:
+            async with asyncio.timeout(settings.timeout):
+                answer = await self._client.post(f"{self.url}/chat/completions", json=body)
+        except (TimeoutError, httpx2.TimeoutException):
+            raise _RetryError(f"does not answer within {settings.timeout:g} s") from None
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            raise _RetryError(f"cannot be reached ({str(error) or type(error).__name__}): is its server up?") from None
+        if answer.status_code in AGAIN:
+            why = "is over its limit" if answer.status_code == 429 else "fails"
+            raise _RetryError(f"{why} ({_reason(answer)})", _after(answer.headers.get("retry-after")))
+        if answer.status_code in (401, 403):
+            raise UserError(f"the endpoint {self.url} refuses the key: set the environment variable {settings.key}")
+        if answer.status_code != 200:
+            raise UserError(f"the endpoint {self.url} refuses to chat with {self.model!r} ({_reason(answer)})")
+        try:
+            return answer.json()
+        except ValueError:
+            raise _RetryError("answers nonsense (no JSON): is it an OpenAI-compatible server?") from None
+
+    def _read(self, answer: Any) -> tuple[str, dict[str, float]]:
+        try:
+            text = answer["choices"][0]["message"]["content"]
+            used = answer.get("usage") or {}
+            usage = {name: int(used.get(f"{name}_tokens") or 0) for name in ("prompt", "completion")}
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise _RetryError(
+                "answers nonsense (no choices with a message): is it an OpenAI-compatible server?"
+            ) from None
+        if text is not None and not isinstance(text, str):
+            raise _RetryError("answers nonsense (a message that is no text)")
+        cost = (usage["prompt"] * self.settings.price_in + usage["completion"] * self.settings.price_out) * 1e-6
+        self.spent += cost
+        return text or "", {**usage, **({"cost": cost} if cost else {})}
+
+
+@cache
+def connect(address: str) -> Endpoint:
+    """Return the endpoint of an address, the same one for the same address; raises UserError. Nothing is sent yet."""
+    kind, _, rest = address.partition(":")
+    parts = urlsplit(rest)
+    if kind != "openai" or parts.scheme not in ("http", "https") or not parts.hostname or not parts.fragment:
+        raise UserError(f"{address} is no endpoint: write openai:http://HOST:PORT/v1#MODEL")
+    if parts.password:
+        raise UserError("an endpoint's address holds no password: put the key into an environment variable")
+    try:
+        import httpx2 as _  # noqa: F401
+    except ModuleNotFoundError:
+        raise UserError("endpoints need the package httpx2: pip install 'sabir[openai]'") from None
+    try:
+        settings = EndpointSettings.model_validate(dict(parse_qsl(parts.query)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(EndpointSettings.model_fields)
+        raise UserError(f"{address}: {first['loc'][0]}: {first['msg']}; the settings are {known}") from None
+    return Endpoint(urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")), parts.fragment, settings)
+
+
+class Remote(TextPolicy):
+    """A seat that an endpoint's model plays. `rules` is what it is told of the arena before anything else."""
+
+    def __init__(self, endpoint: Endpoint, rules: str) -> None:
+        self.endpoint = endpoint
+        self.rules = rules
+        self.name = f"openai:{endpoint.model}"
+
+    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+        """Ask; once more, with the reason, if the reply is not a legal one. What is not then stays as it is."""
+        conversation = messages(self.rules, list(map(told, transcript.heard)), transcript.answers)
+        temperature = 0.0 if greedy else self.endpoint.settings.temperature
+        total: dict[str, float] = {}
+        text = ""
+        for attempt in range(2):
+            said, usage = await outside(self.endpoint.chat(conversation, key(seed, attempt), temperature))
+            total = {name: total.get(name, 0) + amount for name, amount in usage.items()}
+            text = fitted(said, spec)
+            if spec.parse(text) is not None:
+                break
+            again = f"That is not a legal reply. {instruction(spec)}"
+            conversation = [*conversation, {"role": "assistant", "content": said}, {"role": "user", "content": again}]
+        transcript.answered(text)
+        return Sample(text, usage=total)
+
+
+def fitted(text: str, spec: ReplySpec) -> str:
+    """Return a model's text as one line; where words are given, without quotes, case and final stops that differ."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if spec.free or spec.parse(line) is not None:
+        return line
+    words = []
+    for place, word in enumerate(line.split()[: len(spec.steps) + 1]):
+        known = {option.casefold(): option for option in spec.steps[min(place, len(spec.steps) - 1)]}
+        words.append(known.get(word.casefold(), known.get(word.strip("\"'`*.,:;!").casefold(), word)))
+    return " ".join(words)
+
+
+def _reason(answer: Any) -> str:
+    """Return the status of an answer and what it says of the error, in a line."""
+    try:
+        error = answer.json()
+        told = error.get("error", error.get("detail", error)) if isinstance(error, Mapping) else error
+        told = told.get("message", told) if isinstance(told, Mapping) else told
+    except ValueError:
+        told = ""
+    return " ".join(f"{answer.status_code} {told}".split())[:200]
+
+
+def _after(header: str | None) -> float | None:
+    """Return how many seconds a Retry-After header asks for."""
+    if not header:
+        return None
+    try:
+        return max(float(header), 0.0)
+    except ValueError:
+        pass
+    try:
+        return max(parsedate_to_datetime(header).timestamp() - time(), 0.0)
+    except ValueError:
+        return None
