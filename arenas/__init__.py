@@ -37,6 +37,7 @@ from arenas.tictactoe import TicTacToe
 from arenas.tiny_hanabi import TinyHanabi
 from arenas.trade_comm import TradeComm
 from arenas.undercover import Undercover
+from arenas.writing import Writing
 
 ARENAS: dict[str, Callable[..., Arena]] = {
     "arithmetic": Arithmetic,
@@ -64,6 +65,7 @@ ARENAS: dict[str, Callable[..., Arena]] = {
     "tiny_hanabi": TinyHanabi,
     "trade_comm": TradeComm,
     "undercover": Undercover,
+    "writing": Writing,
 }
 """Name -> class. Add your own: `arenas.ARENAS["mine"] = Mine`, or `arenas.load("mine.py")`."""
 

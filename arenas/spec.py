@@ -174,9 +174,12 @@ def choose(options: Words, free: int = 0) -> ReplySpec:
     return ReplySpec((tuple(options),), free=free)
 
 
-def fill(*places: Words) -> ReplySpec:
-    """Make a move of several words, each with its own options."""
-    return ReplySpec(tuple(map(tuple, places)))
+def fill(*places: Words, least: int = -1, free: int = 0) -> ReplySpec:
+    """Make a move of several words, each with its own options; `least` (default: all) must be given.
+
+    `free` above 0 allows any text of so many characters instead.
+    """
+    return ReplySpec(tuple(map(tuple, places)), least=least, free=free)
 
 
 def say(alphabet: Words, length: int, least: int = -1, channels: Words = (), free: int = 0) -> ReplySpec:

@@ -127,6 +127,7 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"players": 3, "rounds": 2},
         {"players": 4, "rounds": 3, "words": 5},
     ],
+    "writing": [{}, {"characters": 300}],
 }
 CASES: Final = [(name, options) for name, several in SETTINGS.items() for options in several]
 

@@ -87,6 +87,7 @@ from arenas import ArenaError
         ("negotiation", {"words": 5}, "words=5"),
         ("undercover", {"players": 2}, "undercover needs players >= 3, rounds >= 1 and 1 to 5 words, not players=2"),
         ("undercover", {"words": 0}, "words=0"),
+        ("writing", {"characters": 20}, "writing needs 300 to 10000 characters for a text, not characters=20"),
         ("hanabi", {"size": "tiny"}, "no size 'tiny' of hanabi: there are very_small, small, full"),
         ("hanabi", {"players": 6}, "needs 2 to 5 players, .* not players=6"),
         ("hanabi", {"lives": 0}, "1 to 3 lives and a bomb from 0 to 1, not hints=None, lives=0"),
