@@ -88,7 +88,7 @@ def information(first: Sequence[str], second: Sequence[str]) -> dict[str, float]
     both = joint(x, y)
     p_x, p_y, p_both = (np.bincount(column)[column] / len(column) for column in (x, y, both))
     error = float(np.log2(p_both / (p_x * p_y)).std()) / len(x) ** 0.5
-    return {"bits": mutual_information_corrected(x, y), "error": error, "chance": null.mean, "p": null.p}
+    return {"bits": mutual_information_corrected(x, y), "error": error, "chance": null.null.mean, "p": null.null.p}
 
 
 def measure(options: argparse.Namespace, noise: float, seed: int) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from marl.network import Flow, picture
 from marl.rollout import collect, replay
 from marl.rundir import RunDir
 from marl.scenario import World
-from marl.study import lexicon, traffic
+from marl.study import corpus, language, lexicon, traffic
 from marl.study.causal import Influence, influence
-from marl.study.lexicon import Language, Row, Utterance, Words
+from marl.study.code import names
+from marl.study.lexicon import Row, Utterance, Words
+from marl.study.result import Language
 from protocols import log
 from protocols.envelope import Kind
 from protocols.log import Log
@@ -221,21 +223,15 @@ def _code(world: World, who: tuple[str, int], found: list[Utterance]) -> Code:
         *who,
         rows=rows[:MOST_ROWS],
         left_out=max(len(rows) - MOST_ROWS, 0),
-        attributes=[_attribute(k, column) for k, column in enumerate(values)],
+        attributes=names(list(vectors.values())),
         grid=grid,
         columns=values[1] if grid else [],
         hues={symbol: (360 * i // len(symbols), 82 + 8 * (i % 2)) for i, symbol in enumerate(symbols)},
-        language=lexicon.measure([u for u in found if u.meaning not in held] or found),
+        language=language.measure(corpus.samples(found), *who),
         signs=_signs(found, vectors, symbols) if len(values) > 1 else {},
         held_out=held,
         target=max(row.score for row in rows) if full is None or world.channel.effects else full,
     )
-
-
-def _attribute(k: int, values: Sequence[str]) -> str:
-    """Name an attribute after the letters its values share: a of a0, a1, a2."""
-    stems = {value.rstrip("0123456789") for value in values}
-    return stems.pop() if len(stems) == 1 and all(stems) else f"attribute {k + 1}"
 
 
 def _signs(

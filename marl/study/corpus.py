@@ -33,6 +33,10 @@ class Sample(NamedTuple):
     episode: str = ""
     held_out: bool = False
     score: float | None = None
+    width: float | None = None
+    """log2 of how many messages could have been said; None where talk was free, or nobody knows."""
+    capacity: float | None = None
+    """How many of these bits can reach one listener."""
 
 
 def samples(found: Iterable[Utterance]) -> list[Sample]:

@@ -13,17 +13,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from marl.study.measure import Null
+
 Codes = NDArray[np.int64]
 NATS: float = float(np.log(2))
 """Nats in a bit."""
 
 
-class Null(NamedTuple):
-    """A statistic, and what it is when one side is shuffled: its mean, and the chance of reaching what was found."""
+class Tested(NamedTuple):
+    """A statistic, and what it is when one side is shuffled."""
 
     value: float
-    mean: float
-    p: float
+    null: Null
 
 
 def codes(items: Iterable[Hashable]) -> Codes:
@@ -34,7 +35,11 @@ def codes(items: Iterable[Hashable]) -> Codes:
 
 def joint(*columns: Codes) -> Codes:
     """Number the combinations that occur."""
-    return np.unique(np.stack(columns, 1), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    found = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        wide = found * (int(column.max(initial=0)) + 1) + column
+        found = np.unique(wide, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return found
 
 
 def entropy(x: Codes) -> float:
@@ -92,9 +97,31 @@ def conditional_mutual_information(x: Codes, y: Codes, context: Codes) -> float:
     return total
 
 
+def conditional_mutual_information_corrected(x: Codes, y: Codes, context: Codes) -> float:
+    """I_MM(X; Y | C) = sum_c p(c) I_MM(X; Y | C = c)."""
+    here = [context == c for c in np.unique(context)]
+    return float(sum(own.mean() * mutual_information_corrected(x[own], y[own]) for own in here))
+
+
+def within(context: Codes, order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Turn a random order of all samples into one that leaves each sample in its context."""
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    found = np.empty(len(order), np.int64)
+    for c in np.unique(context):
+        own = np.flatnonzero(context == c)
+        found[own] = own[np.argsort(rank[own])]
+    return found
+
+
 def permutation_null(
-    statistic: Callable[[NDArray[np.int64]], float | None], size: int, *, permutations: int = 200, seed: int = 0
-) -> Null | None:
+    statistic: Callable[[NDArray[np.int64]], float | None],
+    size: int,
+    *,
+    permutations: int = 200,
+    seed: int = 0,
+    less: bool = False,
+) -> Tested | None:
     """Compare a statistic with itself under shuffling; None where it is not defined.
 
     Args:
@@ -103,6 +130,7 @@ def permutation_null(
         size: the number of samples.
         permutations: how many orders are tried.
         seed: of the orders.
+        less: whether it is small values that speak of structure.
 
     p = (1 + #{shuffled >= found}) / (1 + permutations), which is never 0 (Phipson & Smyth 2010).
     """
@@ -113,5 +141,13 @@ def permutation_null(
     shuffled = [value for _ in range(permutations) if (value := statistic(rng.permutation(size))) is not None]
     if not shuffled:
         return None
-    reached = sum(value >= found - 1e-12 for value in shuffled)
-    return Null(found, float(np.mean(shuffled)), (1 + reached) / (1 + len(shuffled)))
+    reached = sum(value <= found + 1e-12 if less else value >= found - 1e-12 for value in shuffled)
+    low, high = np.quantile(shuffled, [0.05, 0.95])
+    null = Null(
+        mean=float(np.mean(shuffled)),
+        low=float(low),
+        high=float(high),
+        p=(1 + reached) / (1 + len(shuffled)),
+        permutations=len(shuffled),
+    )
+    return Tested(found, null)

@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from marl.study import information, lexicon
+from marl.study import form, lexicon, told
+from marl.study.code import Code
 from marl.study.corpus import Sample
-from marl.study.measure import measured
-from marl.study.result import Language, Measures, Pair
+from marl.study.measure import Measure, measured
+from marl.study.result import Language, Pair
 
 
 def measure(
     samples: Sequence[Sample], speaker: str = "speaker", place: int = 0, *, permutations: int = 200, seed: int = 0
 ) -> Language:
-    """Measure the language of samples, at least one."""
+    """Measure the language of samples, at least one; those held out of training count only where nothing else is."""
     seen = [each for each in samples if not each.held_out] or list(samples)
-    vectors = lexicon.attributes([each.meaning for each in seen])
+    code = Code(seen, permutations, seed)
+    inventory = form.inventory(code)
+    found = [*_counts(code), *told.measures(code), *form.measures(code, inventory)]
     return Language(
         speaker=speaker,
         place=place,
         samples=len(seen),
-        attributes=names(vectors),
-        measures=_measures(seen),
+        attributes=code.names,
+        measures={each.name: each for each in found},
+        positions=told.by_position(code),
         pairs=pairs(samples),
+        dictionary=form.dictionary(code),
+        morphemes=form.listed(inventory),
     )
 
 
-def names(vectors: Sequence[lexicon.Words]) -> list[str]:
-    """Name attributes after the letters their values share: a of a0, a1, a2."""
-    found = []
-    for k, values in enumerate(map(set, zip(*vectors, strict=True)), 1):
-        stems = {value.rstrip("0123456789") for value in values}
-        found.append(stems.pop() if len(stems) == 1 and all(stems) else f"attribute {k}")
-    return found
+def _counts(code: Code) -> Iterator[Measure]:
+    usual = code.usual()
+    shared = Counter(usual.values())
+    given = set(zip(code.meaning.tolist(), code.messages, strict=True))
+    several = Counter(meaning for meaning, _ in given)
+    yield measured("meanings", len(usual), n=code.size)
+    yield measured("messages", len(set(code.messages)), n=code.size)
+    yield measured("ambiguous", sum(shared[message] > 1 for message in usual.values()), unit="meanings", n=code.size)
+    yield measured("synonyms", sum(count > 1 for count in several.values()), unit="meanings", n=code.size)
 
 
 def pairs(samples: Sequence[Sample]) -> list[Pair]:
@@ -55,11 +63,3 @@ def pairs(samples: Sequence[Sample]) -> list[Pair]:
             )
         )
     return sorted(found, key=lambda pair: (lexicon.natural(pair.meaning), -pair.count, pair.message))
-
-
-def _measures(samples: Sequence[Sample]) -> Measures:
-    messages = [each.message for each in samples]
-    places = {str(j): bits for j, bits in enumerate(information.per_position(messages), 1)}
-    entropy = information.entropy(information.codes(messages))
-    found = [measured("entropy", entropy, unit="bits", n=len(messages), parts=places)]
-    return {each.name: each for each in found}

@@ -10,13 +10,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from marl import conversation
-from marl.study import information
-from marl.study.information import Null, permutation_null
-from marl.study.structure import Topography, positional_disentanglement
 from protocols.envelope import REFEREE, Kind
 from protocols.log import REPLIES, Log
 
@@ -131,69 +127,3 @@ def attributes(meanings: Sequence[str]) -> list[Words]:
         return [(meaning,) for meaning in meanings]
     varying = [j for j in range(len(split[0])) if len({words[j] for words in split}) > 1]
     return [tuple(words[j] for j in varying) for words in split]
-
-
-@dataclass(frozen=True, slots=True)
-class Language:
-    """What can be measured on (meaning, message) pairs alone; entropies and information in bits."""
-
-    samples: int
-    meanings: int
-    messages: int
-    ambiguous: int
-    """Meanings that share their most frequent message with another meaning."""
-    synonyms: int
-    """Meanings that were given more than one message."""
-    entropy: float
-    position_entropy: list[float]
-    information: Null | None
-    """I(meaning; message), Miller-Madow; None where every meaning occurs once: then it is the entropy, exactly."""
-    position_information: list[list[Null]]
-    """[positions][attributes] I(m_j; a_k), plug-in, with its permutation null."""
-    topographic_similarity: Null | None
-    disentanglement: Null | None
-
-
-def measure(found: Sequence[Utterance], *, permutations: int = 200) -> Language:
-    """Measure the language of utterances of one speaker and place; at least one of them."""
-    table = rows(found)
-    vectors = attributes([u.meaning for u in found])
-    messages = [u.message for u in found]
-    meaning, message = information.codes(u.meaning for u in found), information.codes(messages)
-    parts, features = information.columns(messages), information.columns(vectors)
-    size = len(found)
-    topography = Topography(vectors, messages)
-    usual = Counter(row.messages.most_common(1)[0][0] for row in table)
-    return Language(
-        samples=size,
-        meanings=len(table),
-        messages=len(set(messages)),
-        ambiguous=sum(usual[row.messages.most_common(1)[0][0]] > 1 for row in table),
-        synonyms=sum(len(row.messages) > 1 for row in table),
-        entropy=information.entropy(message),
-        position_entropy=information.per_position(messages),
-        information=None
-        if len(table) == size
-        else permutation_null(
-            lambda order: information.mutual_information_corrected(meaning, message[order]),
-            size,
-            permutations=permutations,
-        ),
-        position_information=[
-            [_shared(part, feature, permutations) for feature in features] for part in parts if features
-        ],
-        topographic_similarity=permutation_null(topography.similarity, topography.size, permutations=permutations),
-        disentanglement=permutation_null(
-            lambda order: positional_disentanglement(vectors, [messages[i] for i in order]),
-            size,
-            permutations=permutations,
-        ),
-    )
-
-
-def _shared(part: information.Codes, feature: information.Codes, permutations: int) -> Null:
-    null = permutation_null(
-        lambda order: information.mutual_information(part[order], feature), len(part), permutations=permutations
-    )
-    assert null is not None  # plug-in information is always defined
-    return null

@@ -21,8 +21,9 @@ class Null(Frozen):
     """What the same figure is when one side is shuffled."""
 
     mean: float
+    low: float
     high: float
-    """Its 95 % quantile: chance alone is rarely above it."""
+    """Its 5 % and 95 % quantiles: chance alone is rarely beyond them."""
     p: float
     """The chance of reaching what was found: (1 + #{shuffled >= found}) / (1 + permutations)."""
     permutations: int

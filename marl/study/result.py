@@ -56,6 +56,8 @@ class Language(Frozen):
     attributes: list[str]
     """Names of the attributes that meanings consist of."""
     measures: Measures
+    positions: list[Measures] = Field(default_factory=list)
+    """For each position, and each attribute by name, I(symbol at the position; attribute)."""
     pairs: list[Pair]
     dictionary: list[Word] = Field(default_factory=list)
     morphemes: list[Morpheme] = Field(default_factory=list)

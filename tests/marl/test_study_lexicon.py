@@ -8,8 +8,9 @@ from marl import conversation
 from marl.policy import Random, Scripted
 from marl.rollout import Plan, collect
 from marl.scenario import World
-from marl.study import lexicon
+from marl.study import corpus, language, lexicon
 from marl.study.lexicon import Utterance
+from marl.study.result import Language
 from protocols.envelope import Kind
 from tests.marl.worlds import WORLDS, played, seated, world
 
@@ -61,42 +62,48 @@ def test_attributes_are_the_words_that_vary() -> None:
     assert lexicon.attributes(["same"]) == [()]
 
 
+def measured(found: list[Utterance]) -> Language:
+    return language.measure(corpus.samples(found), permutations=50)
+
+
 def test_a_compositional_code_is_measured_as_one() -> None:
-    language = lexicon.measure(spoken(), permutations=50)
-    assert (language.samples, language.meanings, language.messages) == (16, 16, 16)
-    assert (language.ambiguous, language.synonyms) == (0, 0)
-    assert language.entropy == pytest.approx(4)
-    assert language.position_entropy == pytest.approx([2, 2])
-    assert language.information is None  # every meaning occurs once: I(X; M) is H(M)
-    assert [[null.value for null in row] for row in language.position_information] == [
+    found = measured(spoken())
+    value = {name: each.value for name, each in found.measures.items()}
+    assert (found.samples, value["meanings"], value["messages"]) == (16, 16, 16)
+    assert (value["ambiguous"], value["synonyms"]) == (0, 0)
+    assert value["entropy"] == pytest.approx(4)
+    assert found.measures["entropy"].parts == pytest.approx({"1": 2, "2": 2})
+    assert value["mutual_information"] == pytest.approx(4)
+    assert found.measures["mutual_information"].null is None  # every meaning occurs once: I(X; M) is H(M)
+    assert [[each.value for each in row.values()] for row in found.positions] == [
         pytest.approx([2, 0]),
         pytest.approx([0, 2]),
     ]
-    assert language.topographic_similarity is not None
-    assert language.topographic_similarity.p < 0.05
-    assert language.disentanglement is not None
-    assert language.disentanglement.value == pytest.approx(1)
+    similarity = found.measures["topographic_similarity"].null
+    assert similarity is not None
+    assert similarity.p < 0.05
+    assert value["positional_disentanglement"] == pytest.approx(1)
 
 
 def test_a_constant_code_says_nothing() -> None:
     here = world("reconstruction", arena={"values": 3})
-    found = all_deals(here, Scripted(lambda heard, spec: "m0 m0 m0"), Scripted(lambda heard, spec: "a0 b0"))
-    language = lexicon.measure(found, permutations=20)
-    assert (language.messages, language.ambiguous) == (1, 9)
-    assert language.entropy == 0
-    assert language.topographic_similarity is None
-    assert language.disentanglement is None
+    found = measured(all_deals(here, Scripted(lambda heard, spec: "m0 m0 m0"), Scripted(lambda heard, spec: "a0 b0")))
+    assert (found.measures["messages"].value, found.measures["ambiguous"].value) == (1, 9)
+    assert found.measures["entropy"].value == 0
+    for name in ("topographic_similarity", "positional_disentanglement"):
+        assert found.measures[name].undefined == "all messages are the same"
 
 
 def test_a_random_speaker_shares_no_information_once_corrected() -> None:
     here = world("lewis", arena={"n": 4, "k": 8})
     seats = {"sender_0": Random(), "receiver_0": Random()}
-    language = lexicon.measure(lexicon.utterances(e.log for e in played(here, seats, 400)), permutations=50)
-    assert language.synonyms == 4
-    assert language.entropy == pytest.approx(3, abs=0.05)
-    assert language.information is not None
-    assert abs(language.information.value) < 0.05
-    assert language.information.p > 0.05
+    found = measured(lexicon.utterances(e.log for e in played(here, seats, 400)))
+    assert found.measures["synonyms"].value == 4
+    assert found.measures["entropy"].value == pytest.approx(3, abs=0.05)
+    information = found.measures["mutual_information"]
+    assert information.value == pytest.approx(0, abs=0.05)
+    assert information.null is not None
+    assert information.null.p > 0.05
 
 
 def test_a_message_that_comes_too_late_has_no_answer() -> None:
