@@ -61,8 +61,8 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
-	@echo "installing sabir[lm,report,mqtt,mpe2,classic,openspiel,textarena,tools,dev] into $(VENV)"
-	@$(INSTALL) '.[lm,report,mqtt,mpe2,classic,openspiel,textarena,tools,dev]'
+	@echo "installing sabir[lm,report,parquet,mqtt,mpe2,classic,openspiel,textarena,tools,dev] into $(VENV)"
+	@$(INSTALL) '.[lm,report,parquet,mqtt,mpe2,classic,openspiel,textarena,tools,dev]'
 	@touch $@ $(VENV)/.train
 
 # autogen-core, which benchmarks/bus.py compares with, needs an older protobuf than tensorboard does.

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 USAGE_ERRORS: Final = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer keeps it
 EXTRAS: Final = {
     **dict.fromkeys(("torch", "transformers", "tokenizers", "safetensors", "tensorboard", "openskill"), "lm"),
-    **dict.fromkeys(("scipy", "jinja2", "matplotlib", "plotly"), "report"),
+    **dict.fromkeys(("scipy", "jinja2", "matplotlib", "plotly", "rapidfuzz"), "report"),
+    "pyarrow": "parquet",
     **dict.fromkeys(("aiomqtt", "paho", "amqtt"), "mqtt"),
 }
 

@@ -5,15 +5,20 @@ Everything that is counted takes samples, so that it works on whatever wrote the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from types import MappingProxyType
 from typing import NamedTuple
 
+from arenas.spec import from_wire
 from marl import conversation
+from marl.scenario import World
 from marl.study import lexicon
 from marl.study.lexicon import Utterance, Words
-from protocols.envelope import Kind
+from marl.study.traffic import sizes
+from protocols.channel import PUBLIC
+from protocols.envelope import EVERYONE, NOBODY, Kind
 from protocols.log import Log
 
 
@@ -39,8 +44,9 @@ class Sample(NamedTuple):
     """How many of these bits can reach one listener."""
 
 
-def samples(found: Iterable[Utterance]) -> list[Sample]:
-    """Return the messages of logs as samples."""
+def samples(found: Iterable[Utterance], world: World | None = None) -> list[Sample]:
+    """Return the messages of logs as samples; what their channel can carry is known where the `world` is."""
+    widths = _Widths(world)
     return [
         Sample(
             u.meaning,
@@ -52,14 +58,34 @@ def samples(found: Iterable[Utterance]) -> list[Sample]:
             u.log.episode,
             u.log.deal.get("split", "train") != "train",
             score if isfinite(score := conversation.score(u.log)) else None,
+            *widths.of(u),
         )
         for u in found
     ]
 
 
-def from_logs(logs: Iterable[Log]) -> list[Sample]:
+class _Widths:
+    """The bits of a message and what its channel carries of them; the same for messages asked for alike."""
+
+    def __init__(self, world: World | None) -> None:
+        self._world = world
+        self._known: dict[str, tuple[float | None, float | None]] = {}
+
+    def of(self, u: Utterance) -> tuple[float | None, float | None]:
+        envelope = u.log.entries[u.seq].envelope
+        name = PUBLIC if envelope.to in (EVERYONE, NOBODY) else envelope.to
+        if self._world is None or envelope.reply_to is None or name not in self._world.channels:
+            return None, None
+        asked = u.log.entries[envelope.reply_to].envelope.data["reply"]
+        key = json.dumps([name, asked])
+        if key not in self._known:
+            self._known[key] = sizes(self._world.channels[name], from_wire(asked))
+        return self._known[key]
+
+
+def from_logs(logs: Iterable[Log], world: World | None = None) -> list[Sample]:
     """Return every message of some episodes."""
-    return samples(lexicon.utterances(logs))
+    return samples(lexicon.utterances(logs), world)
 
 
 def _own(log: Log, speaker: str, seq: int) -> str | None:

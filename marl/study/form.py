@@ -42,9 +42,7 @@ def _topography(code: Code) -> Measure:
     why = _constant(code) or "all pairs of meanings, or of messages, are equally far apart"
     note = f"over {topography.pairs} of {topography.all} pairs, Hamming and edit distance"
     interval = topography.interval()
-    return code.tested(
-        "topographic_similarity", topography.similarity, why, unit="correlation", interval=interval, note=note
-    )
+    return code.tested("topographic_similarity", topography.similarity, why, unit="rho", interval=interval, note=note)
 
 
 def _disentanglement(code: Code) -> Iterator[Measure]:
@@ -200,4 +198,4 @@ def _abbreviation(code: Code) -> Measure:
     parts = {"mean length": law.mean_length(), "shortest possible": law.shortest}
     if len(code.positions) == 0:
         why = SILENT
-    return code.tested("abbreviation", law.correlation, why, size=law.size, unit="correlation", less=True, parts=parts)
+    return code.tested("abbreviation", law.correlation, why, size=law.size, unit="rho", less=True, parts=parts)

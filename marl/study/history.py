@@ -81,6 +81,7 @@ def synchronisation(languages: Mapping[str, Usual], *, permutations: int = 200, 
     chance = [value(draw) for _ in range(permutations)]
     null = Null(
         mean=float(np.mean(chance)),
+        low=float(np.quantile(chance, 0.05)),
         high=float(np.quantile(chance, 0.95)),
         p=(1 + sum(x >= found - 1e-12 for x in chance)) / (1 + permutations),
         permutations=permutations,
@@ -186,11 +187,11 @@ def ties(samples: Iterable[Sample]) -> list[Tie]:
     found = []
     for (speaker, listener), both in sorted(heard.items()):
         messages, answers = zip(*both, strict=True)
-        null = information.permutation_null(
+        tested = information.permutation_null(
             partial(_shared, information.codes(messages), information.codes(answers)), len(both), permutations=60
         )
-        assert null is not None  # plug-in information is always defined
-        found.append(Tie(speaker=speaker, listener=listener, bits=max(null.value, 0.0), p=null.p, n=len(both)))
+        assert tested is not None  # plug-in information is always defined
+        found.append(Tie(speaker=speaker, listener=listener, bits=max(tested.value, 0.0), p=tested.null.p, n=len(both)))
     return found
 
 

@@ -46,7 +46,7 @@ def entropy(x: Codes) -> float:
     """H(X) = - sum_x p(x) log2 p(x); 0 without samples."""
     counts = np.bincount(x)
     p = counts[counts > 0] / max(len(x), 1)
-    return max(float(-(p * np.log2(p)).sum()), 0.0)
+    return max(0.0, float(-(p * np.log2(p)).sum()))
 
 
 def occurring(x: Codes) -> int:

@@ -38,8 +38,8 @@ def _counts(code: Code) -> Iterator[Measure]:
     shared = Counter(usual.values())
     given = set(zip(code.meaning.tolist(), code.messages, strict=True))
     several = Counter(meaning for meaning, _ in given)
-    yield measured("meanings", len(usual), n=code.size)
-    yield measured("messages", len(set(code.messages)), n=code.size)
+    yield measured("meanings", len(usual), unit="meanings", n=code.size)
+    yield measured("messages", len(set(code.messages)), unit="messages", n=code.size)
     yield measured("ambiguous", sum(shared[message] > 1 for message in usual.values()), unit="meanings", n=code.size)
     yield measured("synonyms", sum(count > 1 for count in several.values()), unit="meanings", n=code.size)
 

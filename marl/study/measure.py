@@ -26,6 +26,8 @@ class Null(Frozen):
     """Its 5 % and 95 % quantiles: chance alone is rarely beyond them."""
     p: float
     """The chance of reaching what was found: (1 + #{shuffled >= found}) / (1 + permutations)."""
+    q: float | None = None
+    """p adjusted for all the tests made of this run (Benjamini & Hochberg 1995); None until they are known."""
     permutations: int
 
 
@@ -46,7 +48,7 @@ class Measure(Frozen):
     value: float | None = None
     undefined: str = ""
     unit: str = ""
-    """bits, share, correlation, symbols, score ...; empty for a plain number."""
+    """bits, share, rho (a rank correlation), symbols, score ...; empty for a plain number."""
     n: int
     """How many samples it was counted from: messages, contexts, episodes or runs."""
     correction: str = ""

@@ -64,10 +64,12 @@ class Language(Frozen):
 
 
 class Effect(Frozen):
-    """What the messages of one speaker do to one listener, found by forks."""
+    """What the messages of one speaker do to one listener, counted from logs and found by forks."""
 
     speaker: str
     listener: str
+    alternatives: int = 0
+    """How many different messages were tried in place of each; 0 where only the log was read."""
     measures: Measures
 
 

@@ -12,7 +12,8 @@ from marl import build, conversation
 from marl.config import read_toml
 from marl.errors import UserError
 from marl.rundir import RunDir
-from marl.study import corpus
+from marl.scenario import World
+from marl.study import corpus, foreign
 from marl.study.corpus import Sample
 from protocols import ProtocolError
 from protocols.envelope import Kind
@@ -27,9 +28,15 @@ class Source:
     samples: list[Sample]
     logs: list[Log] = field(default_factory=list)
     run: RunDir | None = None
+    world: World | None = None
     arena: str = ""
     seed: int | None = None
     remarks: list[str] = field(default_factory=list)
+
+    @property
+    def episodes(self) -> int:
+        """How many episodes there are; each message counts as one where the file does not tell."""
+        return len(self.logs) or len({each.episode or n for n, each in enumerate(self.samples)})
 
 
 def read(path: Path) -> Source:
@@ -38,7 +45,22 @@ def read(path: Path) -> Source:
         return _run(path)
     if not path.exists():
         raise UserError(f"{path} does not exist: name the folder of a run, a log, or a file of messages")
+    if path.suffix in (".csv", ".tsv") or (path.suffix in (".jsonl", ".json") and not _is_log(path)):
+        return _foreign(path)
     return _log(path)
+
+
+def _is_log(path: Path) -> bool:
+    """Whether the first line of a file is that of a log."""
+    with path.open("rb") as file:
+        return b'"sabir"' in file.readline()
+
+
+def _foreign(path: Path) -> Source:
+    samples = foreign.read(path)
+    unpaid = sum(each.score is None for each in samples)
+    some = f"{unpaid} messages have no score that is a number: they count in no score"
+    return Source(path, samples, remarks=[some] if 0 < unpaid < len(samples) else [])
 
 
 def _run(path: Path) -> Source:
@@ -47,8 +69,9 @@ def _run(path: Path) -> Source:
         raise UserError(f"{path} has not come to its first evaluation: there is nothing to study yet")
     logs, remarks = whole(folder.eval_log)
     settings: dict[str, Any] = read_toml(folder.config)
-    arena = settings.get("scenario", {}).get("arena", {}).get("name", "")
-    return Source(path, corpus.from_logs(logs), logs, folder, arena, settings.get("seed"), remarks)
+    world = build.scene(folder)
+    samples = corpus.from_logs(logs, world)
+    return Source(path, samples, logs, folder, world, world.arena.name, settings.get("seed"), remarks)
 
 
 def _log(path: Path) -> Source:

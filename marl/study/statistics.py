@@ -1,4 +1,4 @@
-"""Statistics over few runs: interquartile mean, probability of improvement, optimality gap, bootstrap intervals.
+"""Statistics over few runs: interquartile mean, improvement, effect sizes, many tests at once, bootstrap intervals.
 
 After Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice" (rliable). Scores come
 as one array for each task, with a number for each run: the strata. A bootstrap sample draws as many runs as there are,
@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from marl.study.measure import Interval
 from protocols.draws import key
 
 Array = NDArray[np.float64]
@@ -100,6 +101,60 @@ def probability_of_improvement(
     drawn_x, drawn_y = _samples([x, y], seed, replications)
     sampled = np.mean([_in_parts(improvement, a, b) for a, b in zip(drawn_x, drawn_y, strict=True)], 0)
     return _estimate(found, sampled, level)
+
+
+def mean_interval(
+    values: ArrayLike, seed: int = 0, *, of: str, replications: int = CURVE_REPLICATIONS, level: float = LEVEL
+) -> Interval | None:
+    """Return where the mean of independent values lies, by percentile bootstrap; None for fewer than two of them.
+
+    Of values that are all the same the interval is a point, which says that nothing else was seen, not that nothing
+    else can be.
+    """
+    known = np.asarray(values, np.float64)
+    if len(known) < 2:
+        return None
+    (drawn,) = _samples([[known]], seed, replications)
+    found = _estimate(known.mean(), drawn[0].mean(1), level)
+    return Interval(low=found.low, high=found.high, level=level, of=of)
+
+
+def hedges_g(ours: ArrayLike, theirs: ArrayLike) -> float | None:
+    """Standardised difference of means (Hedges 1981): (mean X - mean Y) / s, s pooled, times 1 - 3 / (4 (R + S) - 9).
+
+    Below 0.2 it is called small, above 0.8 large. None with fewer than two runs on a side, or runs that are all equal.
+    """
+    x, y = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    if min(len(x), len(y)) < 2:
+        return None
+    freedom = len(x) + len(y) - 2
+    pooled = np.sqrt(((len(x) - 1) * x.var(ddof=1) + (len(y) - 1) * y.var(ddof=1)) / freedom)
+    return float((x.mean() - y.mean()) / pooled * (1 - 3 / (4 * freedom - 1))) if pooled > 1e-12 else None
+
+
+def cliffs_delta(ours: ArrayLike, theirs: ArrayLike) -> float:
+    """P(X > Y) - P(X < Y) over all pairs, from -1 to 1 (Cliff 1993); needs no scale and no normal distribution."""
+    return 2 * float(improvement(ours, theirs)) - 1
+
+
+def holm(p: ArrayLike) -> Array:
+    """Adjust p-values so that the chance of a single false find among them stays at the level (Holm 1979)."""
+    given = np.asarray(p, np.float64)
+    order = np.argsort(given)
+    steps = np.maximum.accumulate(given[order] * np.arange(len(given), 0, -1))
+    found = np.empty(len(given))
+    found[order] = np.minimum(steps, 1)
+    return found
+
+
+def benjamini_hochberg(p: ArrayLike) -> Array:
+    """Adjust p-values so that the expected share of false finds stays at the level (Benjamini & Hochberg 1995)."""
+    given = np.asarray(p, np.float64)
+    order = np.argsort(given)[::-1]
+    steps = np.minimum.accumulate(given[order] * len(given) / np.arange(len(given), 0, -1))
+    found = np.empty(len(given))
+    found[order] = np.minimum(steps, 1)
+    return found
 
 
 def _arrays(scores: Strata) -> list[Array]:

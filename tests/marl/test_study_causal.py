@@ -78,7 +78,7 @@ def test_contexts_and_alternatives_are_bounded() -> None:
     here = world("lewis", arena={"n": 9, "k": 9})
     found = one(here, SPEAKER, LISTENER, contexts=5, alternatives=3)
     assert (found.contexts, found.alternatives) == (5, 3)
-    assert found == one(here, SPEAKER, LISTENER, contexts=5, alternatives=3)
+    assert found.effect() == one(here, SPEAKER, LISTENER, contexts=5, alternatives=3).effect()
 
 
 def test_a_message_that_was_lost_or_distorted_is_judged_as_it_was_said() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from marl.errors import UserError
 from marl.study.measure import Measure, measured, undefined
 from marl.study.result import Study
+from marl.study.study import study
 from tests.marl.conftest import marl
 
 
@@ -42,3 +44,42 @@ def test_what_is_no_study_is_refused(tmp_path: Path, text: str) -> None:
         Study.load(path)
     with pytest.raises(UserError, match="No such file"):
         Study.load(tmp_path / "nothing.json")
+
+
+def documented() -> set[str]:
+    """Every name in the first column of a table of docs/study.md."""
+    found = set()
+    for line in (Path(__file__).parents[3] / "docs/study.md").read_text().splitlines():
+        if line.startswith("| `"):
+            found |= {name.split()[0] for name in line.split("|")[1].replace("`", "").split(", ")}
+    return found
+
+
+def test_every_measure_is_documented(run: Path) -> None:
+    (found,) = study([run], permutations=5).runs
+    names = {name.split()[0] for table in (found.causes, found.languages[0].measures) for name in table}
+    names |= {name for effect in found.effects for name in effect.measures}
+    assert not names - documented()
+    assert {"coordination", "cic", "gap_shuffled", "worth", "probe"} <= names
+
+
+def test_what_was_not_forked_is_counted_all_the_same(run: Path) -> None:
+    (found,) = study([run], permutations=5, forks=False).runs
+    assert (found.causes, found.credits) == ({}, [])
+    assert [list(effect.measures) for effect in found.effects] == [["coordination"]]
+    assert found.scores["score"].n == 4
+
+
+def test_several_runs_are_put_together(run: Path, make_run: Callable[..., Path], tmp_path: Path) -> None:
+    other = make_run("lewis", "seed=2")
+    done = marl("study", run, other, "--to", tmp_path / "both", "--permutations", "5", "--no-forks")
+    assert done.code == 0, done.err
+    assert "all 2 runs" in done.out
+    found = Study.load(tmp_path / "both" / "study.json")
+    entropy = found.across["sender_0: entropy"]
+    values = [each.languages[0].measures["entropy"].value for each in found.runs]
+    assert entropy.value == pytest.approx(sum(v for v in values if v is not None) / 2)
+    assert entropy.interval is not None
+    assert entropy.interval.of == "bootstrap over 2 runs"
+    for each in (run, other):
+        (each / "study.json").unlink()
