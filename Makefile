@@ -8,7 +8,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all check anchors screenshot bench bench-peers bench-learning
+.PHONY: help train test test-all check anchors screenshot bench bench-peers bench-learning bench-slice
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench-peers: $(VENV)/.dev $(PEERS_VENV)/.peers ## training beside CoMLRL and TRL
 
 bench-learning: $(VENV)/.dev ## critic x credit on five tasks, ten seeds: hours on two cores (ARGS="--seeds 3" is shorter)
 	$(VENV)/bin/marl sweep benchmarks/learning.toml out=runs/learning $(ARGS)
+
+bench-slice: $(VENV)/.dev ## two minutes of it: every algorithm on every task, two updates each
+	$(VENV)/bin/marl sweep benchmarks/learning.toml out=runs/slice --seeds 1 updates=2 episodes=16
 
 # Environments. A stamp file says that what it names is installed; it is older than these files only when they changed.
 
