@@ -1,0 +1,169 @@
+"""What channel noise, the price of a symbol and who plays with whom do to a language: `make finding`.
+
+Reads the runs of `marl sweep benchmarks/language.toml`, finished or not, measures the language of each last evaluation,
+and writes a table of every seed into docs/findings.md and its figure, docs/findings.svg.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import mannwhitneyu
+
+from marl.errors import UserError
+from marl.figures import FAINT, LINES, STYLE
+from marl.study import corpus
+from marl.study.history import similarity, synchronisation, usual
+from marl.study.statistics import Estimate, iqm
+from marl.sweep import plan
+from protocols.log import load
+
+PLAIN = "plain"
+MEASURES = ("success", "length", "topographic similarity", "synchronisation")
+BEGIN, END = "<!-- written by benchmarks/language.py -->", "<!-- end of what benchmarks/language.py writes -->"
+
+
+class Found(NamedTuple):
+    """The language of one run."""
+
+    seed: int
+    seconds: float
+    values: dict[str, float | None]
+
+
+def condition(settings: dict[str, Any]) -> str:
+    """Return what is different about a configuration."""
+    effects = settings["scenario"].get("channel") or []
+    graph = settings["scenario"]["arena"]["graph"]
+    told = [f"{e['type']} {e.get('p', e.get('per_symbol'))}" for e in effects] + [graph] * (graph != "complete")
+    return ", ".join(told) or PLAIN
+
+
+def measure(path: Path, seed: int, seconds: float) -> Found:
+    """Measure a run's last evaluation: greedy, every deal for every pair."""
+    samples = corpus.from_logs(load(path))
+    languages = usual(samples)
+    right = [a == each.meaning.removeprefix("object ") for each in samples for a in each.answers.values()]
+    values = {
+        "success": float(np.mean(right)) if right else None,
+        "length": float(np.mean([len(each.message) for each in samples])),
+        "topographic similarity": similarity(languages).value,
+        "synchronisation": synchronisation(languages, permutations=1).value,
+    }
+    return Found(seed, seconds, values)
+
+
+def collect(folder: Path) -> dict[str, list[Found]]:
+    """Measure all runs of a sweep that came to their end, by condition."""
+    found: dict[str, list[Found]] = {}
+    for member in plan.load(folder).members(folder):
+        runs = found.setdefault(condition(member.cell.settings), [])
+        if member.dir.finished:
+            seconds = float(member.dir.read_metrics()[-1]["time/seconds"])
+            runs.append(measure(member.dir.eval_log, member.seed, seconds))
+    return found
+
+
+def values(runs: list[Found], name: str) -> list[float]:
+    """Return a measure's values where it is defined."""
+    return [value for run in runs if (value := run.values[name]) is not None]
+
+
+def holm(chances: dict[str, float]) -> dict[str, float]:
+    """Correct p-values for how many there are (Holm 1979)."""
+    corrected: dict[str, float] = {}
+    least = 0.0
+    for rank, name in enumerate(sorted(chances, key=lambda n: chances[n])):
+        least = max(least, min(1.0, (len(chances) - rank) * chances[name]))
+        corrected[name] = least
+    return corrected
+
+
+def compared(found: dict[str, list[Found]], name: str) -> dict[str, float]:
+    """Return p of each condition against the plain one: exact Mann-Whitney, corrected over the conditions."""
+    plain = values(found[PLAIN], name)
+    others = {each: values(runs, name) for each, runs in found.items() if each != PLAIN}
+    tested = {each: own for each, own in others.items() if len(own) > 1 and len(plain) > 1}
+    return holm({each: float(mannwhitneyu(own, plain).pvalue) for each, own in tested.items()})
+
+
+def summary(found: dict[str, list[Found]], name: str) -> dict[str, Estimate]:
+    """Return the interquartile mean of each condition with its bootstrap interval."""
+    return {each: iqm([own]) for each, runs in found.items() if (own := values(runs, name))}
+
+
+def table(found: dict[str, list[Found]]) -> str:
+    """Return the tables in Markdown: what the conditions come to, and every seed."""
+    lines = [f"| | {' | '.join(MEASURES)} | runs |", "|---" * (len(MEASURES) + 2) + "|"]
+    whole = {name: summary(found, name) for name in MEASURES}
+    p = {name: compared(found, name) for name in MEASURES}
+    for each, runs in found.items():
+        cells = []
+        for name in MEASURES:
+            it, chance = whole[name].get(each), p[name].get(each)
+            text = "–" if it is None else f"{it.value:.2f} [{it.low:.2f}, {it.high:.2f}]"
+            cells.append(text + ("" if chance is None else f" p = {chance:.2g}"))
+        lines.append(f"| {each} | {' | '.join(cells)} | {len(runs)} |")
+    lines += ["", f"| run | {' | '.join(MEASURES)} |", "|---" * (len(MEASURES) + 1) + "|"]
+    for each, runs in found.items():
+        for run in runs:
+            cells = ["undefined" if run.values[name] is None else f"{run.values[name]:.3f}" for name in MEASURES]
+            lines.append(f"| {each}, seed {run.seed} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(found: dict[str, list[Found]], path: Path) -> None:
+    """Draw each measure: a dot for every run, the interquartile mean and its interval for every condition."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9.4, 3.4), layout="constrained")
+        FigureCanvasSVG(figure)
+        for axes, name in zip(np.atleast_1d(figure.subplots(1, len(MEASURES), sharey=True)), MEASURES, strict=True):
+            whole = summary(found, name)
+            for row, (each, runs) in enumerate(found.items()):
+                own = values(runs, name)
+                axes.plot(own, [row + 0.22] * len(own), "o", color=FAINT, markersize=4, alpha=0.7)
+                if each in whole:
+                    value, low, high = whole[each]
+                    axes.plot((low, high), (row, row), color=LINES[0], linewidth=5, alpha=0.3, solid_capstyle="butt")
+                    axes.plot(value, row, "o", color=LINES[0], markersize=6)
+            axes.set_yticks(range(len(found)), list(found))
+            axes.set_ylim(len(found) - 0.4, -0.6)
+            axes.set_xlabel(name)
+            axes.grid(axis="x", color="#e4e7eb", linewidth=0.8)
+            axes.tick_params(length=0)
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="of the sweep, such as runs/language")
+    parser.add_argument("--docs", type=Path, default=Path(__file__).parents[1] / "docs", help="where findings.md is")
+    given = parser.parse_args()
+    try:
+        found = collect(given.folder)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    if not found.get(PLAIN):
+        sys.exit(f"error: no plain run of {given.folder} has come to its end yet: let `marl sweep` go on")
+    page = given.docs / "findings.md"
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        sys.exit(f"error: {page} lacks the lines {BEGIN} and {END}, between which the table goes")
+    done = [run.seconds for runs in found.values() for run in runs]
+    said = f"{len(done)} runs, {sum(done) / 60:.0f} minutes of training on one core in all."
+    page.write_text(f"{before}{BEGIN}\n\n{said}\n\n{table(found)}\n\n{END}{after}", encoding="utf-8")
+    draw(found, given.docs / "findings.svg")
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
