@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from marl.config import policy_names
+from marl.config import TinyPolicy, policy_names
 from marl.critic import Critic
 from marl.errors import UserError
 from marl.graph_critic import GraphCritic
@@ -24,26 +24,29 @@ def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = 
         raise UserError(
             f"{world.arena.name} shows free text, and a model from scratch has no words for it: choose another"
         )
-    size, words = config.policy, words or world.vocabulary
+    words = words or world.vocabulary
     seats = policy_names(config.sharing, world.agents)
     names = list(dict.fromkeys(seats.values()))
     algorithm = config.algorithm
     if strange := [name for name in (*algorithm.frozen, *algorithm.lrs) if name not in names]:
         raise UserError(f"algorithm: there is no policy {strange[0]!r} to freeze or pace; there are {', '.join(names)}")
-    policies: dict[str, LanguageModel] = {
-        name: tiny(
-            words,
-            width=size.width,
-            layers=size.layers,
-            heads=size.heads,
-            context=size.context,
-            init=size.init,
-            seed=key(config.seed, "policy", name) >> 1,
-        ).to(config.device)
-        for name in names
-    }
+    policies = {name: make_policy(config.policy, words, key(config.seed, "policy", name) >> 1) for name in names}
+    policies = {name: lm.to(config.device) for name, lm in policies.items()}
     critic = make_critic(config, world, words)
     return Mappo(algorithm, policies, seats, None if critic is None else critic.to(config.device), config.seed)
+
+
+def make_policy(size: TinyPolicy, words: Sequence[str], seed: int) -> LanguageModel:
+    """Build a policy from scratch; its weights depend on the seed alone."""
+    return tiny(
+        words,
+        width=size.width,
+        layers=size.layers,
+        heads=size.heads,
+        context=size.context,
+        init=size.init,
+        seed=seed,
+    )
 
 
 def make_critic(config: RunConfig, world: World, words: Sequence[str]) -> Critic | None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NamedTuple
@@ -33,7 +34,8 @@ from marl.study import exploit, traffic
 from trainers.actors import Actors, HostConfig
 from trainers.algorithm import BY_FORK, AlgorithmConfig
 from trainers.curriculum import Curriculum, CurriculumConfig
-from trainers.make import make_trainer
+from trainers.make import make_policy, make_trainer
+from trainers.newcomers import Newcomers, NewcomersConfig
 from trainers.selfplay import SelfPlay, distance
 
 EXAMINED: Final = 128
@@ -64,6 +66,7 @@ class RunConfig(BaseModel):
     device: str = "cpu"
     curriculum: CurriculumConfig | None = Field(default=None, description="a parameter that grows with success")
     league: LeagueConfig | None = Field(default=None, description="frozen versions of the policies as opponents")
+    newcomers: NewcomersConfig | None = Field(default=None, description="policies that forget all, in turn")
     host: HostConfig | None = Field(default=None, description="actors in other processes")
 
     @model_validator(mode="after")
@@ -108,6 +111,11 @@ class Run:
         self.selfplay: SelfPlay | None = None
         if config.league:
             self.selfplay = SelfPlay(config.league, config.seed, self.trainer, self.dir, alone=config.host is None)
+        self.newcomers: Newcomers | None = None
+        if config.newcomers:
+            words = self.curriculum.words if self.curriculum else self.world.vocabulary
+            made = partial(make_policy, config.policy, words)
+            self.newcomers = Newcomers(config.newcomers, config.seed, self.trainer, made)
         self.seconds = 0.0
         self.result: dict[str, Any] = {}
         self.tree = exploit.solvable(self.world)
@@ -172,6 +180,8 @@ class Run:
         metrics = trainer.update(episodes)
         if self.selfplay:
             metrics |= self.selfplay.learned(episodes, trainer.version)
+        if self.newcomers:
+            metrics |= self.newcomers.arrive(trainer.version)
         for server in self.servers.values():
             server.publish(trainer.version)
         if self.actors is not None:

@@ -1,0 +1,142 @@
+"""Iterated learning: each generation learns from what it sees of the one before, then plays on its own.
+
+The pupils see a few episodes of their parents' play, the bottleneck, and imitate them; then they train as the
+configuration says, and become parents. What is hard to learn from few examples is lost on the way. (Kirby & Hurford
+2002; neural iterated learning: Ren et al. 2020.) A generation is an ordinary run in a folder of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from marl import evaluate
+from marl.config import check, read_toml
+from marl.episode import Episode
+from marl.errors import UserError
+from marl.rollout import collect, replay
+from marl.study import corpus
+from marl.study.history import Usual, similarity, stability, synchronisation, usual
+from marl.study.measure import Frozen, Measure, measured, undefined
+from marl.study.result import Measures
+from protocols.draws import key
+from protocols.log import load
+from trainers.imitation import imitate, lessons
+from trainers.run import Run, RunConfig
+
+
+class Generation(Frozen):
+    """One generation, as it was when its training ended."""
+
+    number: int
+    folder: str
+    pupils: Measure
+    """Its score after the lessons, before it played."""
+    measures: Measures = Field(default_factory=dict)
+    """Score, topographic similarity, synchronisation, and stability: does it speak as its parents did?"""
+
+
+def iterate(
+    config: RunConfig,
+    *,
+    generations: int = 5,
+    bottleneck: int = 32,
+    steps: int = 100,
+    after: Callable[[Generation], None] = lambda generation: None,
+) -> list[Generation]:
+    """Train generations, each in a folder OUT/generation-N; those that are finished there are not trained again.
+
+    Args:
+        config: of the first one. Generation n has the seed `config.seed + n`, so other initial weights.
+        generations: how many.
+        bottleneck: episodes of its parents that a generation sees; a deal may come twice where the channel draws.
+        steps: optimizer steps of imitation, with 64 transcripts each.
+        after: is told each generation when it is done.
+
+    Raises UserError where a folder holds another run.
+    """
+    if generations < 1 or bottleneck < 1 or steps < 0:
+        raise UserError(
+            f"iterated learning takes generations and bottleneck >= 1 and steps >= 0, not {generations=}, "
+            f"{bottleneck=} and {steps=}"
+        )
+    found: list[Generation] = []
+    parents: Run | None = None
+    spoke: dict[str, Usual] = {}
+    for number in range(generations):
+        out = config.out / f"generation-{number}"
+        run = _begun(config.model_copy(update={"seed": config.seed + number, "out": out}))
+        pupils = undefined("score of the pupils", "the first generation has no parents", unit="score")
+        if not run.dir.finished:
+            if parents is not None and not run.dir.exists:
+                pupils = _school(run, parents, bottleneck, steps, config.seed)
+            run.train()
+        elif number:
+            pupils = undefined("score of the pupils", "it was trained before", unit="score")
+        generation, spoke = _examined(run, number, pupils, spoke)
+        found.append(generation)
+        after(generation)
+        parents = run
+    return found
+
+
+def _begun(config: RunConfig) -> Run:
+    """Return a generation's run, new or as it stands in its folder; raises UserError if another one stands there."""
+    run = Run(config)
+    if run.dir.exists:
+        there = check(RunConfig, read_toml(run.dir.config), str(run.dir.config))
+        if there.model_copy(update={"out": config.out}) != config:
+            raise UserError(f"{run.dir.path} holds another run: choose another folder with out=, or remove it")
+        if not run.dir.finished and not any(run.dir.checkpoints.glob("[0-9]*")):
+            run.dir.clear()  # it had not come to its first checkpoint
+    return run
+
+
+def _school(run: Run, parents: Run, bottleneck: int, steps: int, seed: int) -> Measure:
+    """Let a new run's policies imitate some of their parents' episodes, and return what they score then."""
+    shown = _seen(parents, bottleneck, key(seed, "bottleneck", run.config.seed))
+    for name, lm in run.trainer.policies.items():
+        seats = [seat for seat, policy in run.trainer.seats.items() if policy == name]
+        imitate(lm, lessons(lm, shown, seats), steps=steps, seed=key(seed, "school", run.config.seed, name))
+        run.servers[name].publish(run.trainer.version)
+    played = evaluate.run(run.world, run.seats, run.config.seed)
+    scores = [episode.score for episode in played]
+    return measured("score of the pupils", float(np.mean(scores)), unit="score", n=len(scores))
+
+
+def _seen(parents: Run, bottleneck: int, seed: int) -> list[Episode]:
+    """Return a draw of the parents' last evaluation, without its held-out deals."""
+    logs = [log for log in load(parents.dir.eval_log) if log.deal.get("split", "train") == "train"]
+    order = sorted(range(len(logs)), key=lambda i: key(seed, "seen", logs[i].episode))
+    return collect(parents.world, [replay(logs[i]) for i in order[:bottleneck]])
+
+
+def _examined(run: Run, number: int, pupils: Measure, spoke: dict[str, Usual]) -> tuple[Generation, dict[str, Usual]]:
+    """Measure a generation's language, also beside that of its parents."""
+    logs = list(load(run.dir.eval_log))
+    samples = corpus.from_logs(logs)
+    languages = usual(samples)
+    scores = [each.score for each in samples if each.score is not None]
+    measures: list[Measure] = []
+    if scores:
+        measures.append(measured("score", float(np.mean(scores)), unit="score", n=len(scores)))
+    why = "nothing was said" if not languages else "the first generation has no parents"
+    measures += [
+        similarity(languages),
+        synchronisation(languages),
+        stability(spoke, languages) if spoke and languages else undefined("stability", why, unit="share"),
+    ]
+    told = {each.name: each for each in measures}
+    return Generation(number=number, folder=str(run.dir.path), pupils=pupils, measures=told), languages
+
+
+def save(found: Sequence[Generation], path: Path) -> None:
+    """Write generations as JSON."""
+    import json
+
+    values: list[dict[str, Any]] = [each.model_dump() for each in found]
+    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
