@@ -8,7 +8,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all check anchors screenshot bench bench-peers bench-learning bench-slice
+.PHONY: help train test test-all check anchors screenshot finding bench bench-peers bench-learning bench-slice
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,8 +36,12 @@ anchors: $(VENV)/.train ## write docs/anchors.md: known scores beside what is sc
 screenshot: $(VENV)/.dev ## the page of a study as pictures in docs/ (ARGS="runs/NAME/study.html docs/study.png")
 	$(VENV)/bin/python benchmarks/screenshot.py $(or $(ARGS),runs/quickstart/study.html docs/study.png)
 
+finding: $(VENV)/.dev ## what noise, prices and topology do to a language: 35 runs, then docs/findings.md
+	$(VENV)/bin/marl sweep benchmarks/language.toml out=runs/language $(ARGS)
+	$(VENV)/bin/python benchmarks/language.py runs/language
+
 bench: $(VENV)/.dev $(BENCH_VENV)/.bench ## run every benchmark; each prints JSON lines (faults.py wants ten minutes)
-	@set -e; for file in $(filter-out $(addprefix benchmarks/,bus.py peers.py screenshot.py),$(sort $(wildcard benchmarks/*.py))); do \
+	@set -e; for file in $(filter-out $(addprefix benchmarks/,bus.py language.py peers.py screenshot.py),$(sort $(wildcard benchmarks/*.py))); do \
 		echo "$$file"; $(VENV)/bin/python $$file; done
 	@echo benchmarks/bus.py; $(BENCH_VENV)/bin/python benchmarks/bus.py
 
