@@ -12,6 +12,7 @@ from arenas import bridges, files
 from arenas.arithmetic import Arithmetic
 from arenas.commons import Commons
 from arenas.core import Anchors, Arena, Outcome
+from arenas.document import Document
 from arenas.errors import ArenaError
 from arenas.gridworld import Gridworld
 from arenas.guess_who import GuessWho
@@ -42,6 +43,7 @@ from arenas.writing import Writing
 ARENAS: dict[str, Callable[..., Arena]] = {
     "arithmetic": Arithmetic,
     "commons": Commons,
+    "document": Document,
     "gridworld": Gridworld,
     "guess_who": GuessWho,
     "hanabi": Hanabi,

@@ -11,7 +11,8 @@ from typing import Any, Final
 from arenas.spec import ReplySpec, from_wire
 from marl.episode import Sample
 from marl.errors import UserError
-from marl.policy import Policy
+from marl.memory import MemoryConfig, remembering
+from marl.policy import Human, Policy
 from marl.scenario import Latency
 from marl.transcript import Transcript
 from protocols import topics
@@ -37,13 +38,14 @@ class Agent:
     latency: Latency
     greedy: bool = False
     salt: int = 0
+    memory: MemoryConfig | None = None
 
     async def act(self, inbox: Subscription) -> None:
         """Take part until the end of the episode; a failure is reported to the referee, not raised."""
         sent = 0
         seen = 0
         turn = 0
-        transcript = self.policy.open()
+        transcript = remembering(self.policy.open, None if isinstance(self.policy, Human) else self.memory)
         topic = topics.sent_by(self.run, self.episode, self.seat)
         try:
             async for envelope in inbox:

@@ -1,4 +1,4 @@
-"""What agents are asked beside the arena's questions: whether to call a tool before they reply.
+"""What agents are asked beside the arena's questions: to write their memory, and whether to call a tool.
 
 The first question of a stage shows what the arena shows; those that follow it in the same stage show a word.
 """
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from arenas.spec import ReplySpec, Words, from_wire
+from marl.memory import State
 from marl.tools.box import NONE, Toolbox
 from protocols.envelope import EVERYONE, Envelope, Kind
 
@@ -19,7 +20,9 @@ MORE: Final = "more"
 """Shown to an agent that may call a tool again."""
 GO: Final = "reply"
 """Shown to an agent that an earlier question showed the arena's view: now its reply is asked for."""
-WORDS: Final = (MORE, GO)
+WRITE: Final = "memory"
+"""Shown to an agent that is to write its memory anew."""
+WORDS: Final = (MORE, GO, WRITE)
 
 
 class Question(NamedTuple):
@@ -50,8 +53,13 @@ class Question(NamedTuple):
 
 
 async def hold(referee: Referee, group: Sequence[str]) -> dict[str, str | None]:
-    """Let agents who are asked at once call tools; return what each is yet to be shown, None if it was shown that."""
+    """Let agents who are asked at once write their memory and call tools.
+
+    Return what each is yet to be shown with the question for its reply; None if it was shown the arena's view.
+    """
     views: dict[str, str | None] = {agent: referee.arena.view(agent) for agent in group}
+    if referee.world.notes:
+        await _write(referee, views)
     box = referee.world.box
     left = {agent: calls for agent in group if (calls := box.calls(agent))} if box.configs else {}
     while left:
@@ -63,6 +71,23 @@ async def hold(referee: Referee, group: Sequence[str]) -> dict[str, str | None]:
             if not words or not any(left[agent].values()):
                 del left[agent]
     return views
+
+
+async def _write(referee: Referee, views: dict[str, str | None]) -> None:
+    """Let those write their memory who do so themselves: before they see what is new, or after."""
+    world = referee.world
+    questions = {}
+    for agent, view in views.items():
+        spec = world.notes.get(agent)
+        if spec is None:
+            continue
+        if isinstance(world.scenario.memory[agent], State):
+            questions[agent] = Question(spec, view or "", aside=Kind.NOTE)
+            views[agent] = None
+        elif agent in referee.spoke:  # before that there is nothing to remember
+            questions[agent] = Question(spec, WRITE, aside=Kind.NOTE, again=True)
+    if questions:
+        await referee.ask(questions)
 
 
 def _offer(box: Toolbox, calls: Mapping[str, int], view: str | None) -> Question:
@@ -82,8 +107,11 @@ def told(envelope: Envelope) -> Envelope:
     data = envelope.data
     if envelope.kind is not Kind.VIEW or not ("aside" in data or "again" in data):
         return envelope
-    if data.get("aside") != Kind.CALL.value:
+    if "aside" not in data:
         return envelope._replace(body="Now reply.")
+    if data["aside"] == Kind.NOTE.value:
+        how = "Write your memory anew, in one line: of all that came before, it is what you will have."
+        return envelope._replace(body=how if "again" in data else f"{envelope.body}\n{how}")
     names = from_wire(dict(data["reply"])).steps[0]
     how = f"You may call a tool first: {' or '.join(names)}, then its arguments, in one line. Or reply {NONE}."
     body = how if "again" in data else f"{envelope.body}\n{how}"

@@ -50,8 +50,8 @@ class _Observed:
     def __init__(self, scenario: World | Mapping[str, Any], *, words: int = 0, text: bool = True) -> None:
         super().__init__()
         self.world = scenario if isinstance(scenario, World) else build.world(dict(scenario), "scenario")
-        if self.world.box.configs:
-            raise ArenaError("PettingZoo's actions know no tools: leave tools out of the scenario")
+        if self.world.box.configs or self.world.scenario.memory:
+            raise ArenaError("PettingZoo's actions know neither tools nor memories: leave them out of the scenario")
         self.metadata = {**_Observed.metadata, "name": self.world.arena.metadata["name"]}  # type: ignore[misc]
         self.possible_agents = list(self.world.agents)
         self.agents: list[str] = []

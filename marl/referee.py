@@ -42,6 +42,7 @@ class Referee:
         self._bus = bus
         self._to = {agent: topics.to(run, log.episode, agent) for agent in world.agents}
         self._tools = {tool: topics.to(run, log.episode, tool) for tool in world.box.configs}
+        self.spoke: set[str] = set()  # who has replied to the arena
         self._calls: list[Envelope] = []  # that no tool was told of yet
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()  # the log counts from here, so it does not depend on when the episode is played
@@ -244,6 +245,8 @@ class Referee:
             entry = self._stamp(kind, tool or NOBODY, sample.text, data, agent, reply)
             if tool:
                 self._calls.append(entry)
+        if question.aside is None:
+            self.spoke.add(agent)
         effect = spec.default if words is None else words
         self._turns.append(Turn(agent, entry.seq, self.stage, spec, effect, words is not None, sample))
         return words

@@ -82,7 +82,10 @@ async def play(world: World, bus: Bus, plan: Plan, run: str = RUN, log: Log | No
     for seat, policy in plan.seats.items():
         topic = topics.to(run, plan.episode, seat)
         inboxes[topic] = await bus.subscribe(topic, room)
-        agent = Agent(seat, policy, bus, run, plan.episode, plan.seed, world.scenario.latency, plan.greedy, plan.salt)
+        memory = world.scenario.memory.get(seat)
+        agent = Agent(
+            seat, policy, bus, run, plan.episode, plan.seed, world.scenario.latency, plan.greedy, plan.salt, memory
+        )
         tasks.append(loop.create_task(agent.act(inboxes[topic]), name=f"{plan.episode}/{seat}"))
     for tool in world.box.configs:
         topic = topics.to(run, plan.episode, tool)

@@ -12,6 +12,7 @@ import arenas
 from arenas.spec import UNKNOWN, ReplySpec, on
 from marl import asides
 from marl.intervention import InterventionConfig
+from marl.memory import MemoryConfig, Overwrite, note_spec
 from marl.tools import ToolConfig
 from marl.tools.box import Toolbox
 from protocols import Channel, Floor, ProtocolError, Topology, channel, topics
@@ -51,7 +52,7 @@ class Latency(BaseModel):
 class Scenario(Settings):
     """Everything about an episode except who plays."""
 
-    later = frozenset({"channels", "closed", "interventions", "tools"})
+    later = frozenset({"channels", "closed", "interventions", "memory", "tools"})
 
     arena: ArenaConfig
     topology: TopologyConfig = Named()
@@ -65,6 +66,8 @@ class Scenario(Settings):
     """What listeners hear that was not said."""
     tools: dict[str, ToolConfig] = Field(default_factory=dict)
     """Members of the bus that agents may call before they reply."""
+    memory: dict[str, MemoryConfig] = Field(default_factory=dict)
+    """Seat -> what it keeps of its view; everything unless it is named here."""
     floor: FloorConfig = Floor.SIMULTANEOUS
     latency: Latency = Latency()
     deadline: float | None = Field(default=None, gt=0, description="seconds an agent has for a reply")
@@ -90,9 +93,11 @@ class World:
         floor = scenario.floor
         if isinstance(floor, Moderator) and floor.seat and floor.seat not in self.agents:
             raise ProtocolError(f"floor: no seat {floor.seat!r}; the seats are {', '.join(self.agents)}")
-        self.box = Toolbox(scenario.tools, self.agents, self.arena.vocabulary, sealed=sealed)
-        if scenario.tools and isinstance(floor, Free):
-            raise ProtocolError('tools need a floor on which agents are asked in turn: use floor = "rounds"')
+        self.box = Toolbox(scenario.tools, self.agents, self.speakable, sealed=sealed)
+        self.notes = self._notes()
+        if (scenario.tools or self.notes) and isinstance(floor, Free):
+            what = "tools need" if scenario.tools else "a memory that is written needs"
+            raise ProtocolError(f'{what} a floor on which agents are asked in turn: use floor = "rounds"')
         self.anchors = self.arena.anchors()
         self._idle: list[arenas.Arena] = []
         self._specs: dict[tuple[str, ReplySpec], ReplySpec] = {}
@@ -119,6 +124,8 @@ class World:
         added = [*((PUBLIC, *named) if named else ()), *(word for c in self.channels.values() for word in c.words)]
         asked = () if isinstance(self.scenario.floor, Floor) else self.scenario.floor.words
         aside = (*self.box.words, *asides.WORDS, UNKNOWN) if self.scenario.tools else ()
+        if self.notes:
+            aside = (*aside, *asides.WORDS, *(word for spec in self.notes.values() for word in spec.alphabet))
         return tuple(dict.fromkeys([*self.arena.vocabulary, *added, *asked, *aside]))
 
     def about(self, agent: str) -> str:
@@ -158,6 +165,21 @@ class World:
             known = on(spec.places, spec.least, (PUBLIC, *mine), spec.free) if mine else spec
             self._specs[agent, spec] = known
         return known
+
+    def _notes(self) -> dict[str, ReplySpec]:
+        """Return for each seat that writes its memory what it may write."""
+        notes = {}
+        for seat, memory in self.scenario.memory.items():
+            if seat not in self.agents:
+                raise ProtocolError(f"memory: no seat {seat!r}; the seats are {', '.join(self.agents)}")
+            if isinstance(memory, Overwrite):
+                notes[seat] = note_spec(memory, self.speakable)
+        return notes
+
+    @property
+    def speakable(self) -> tuple[str, ...]:
+        """The words of the arena that can be said aside: to tools, and into a memory."""
+        return tuple(word for word in self.arena.vocabulary if word not in (*self.agents, ":", UNKNOWN))
 
     def or_silent(self, spec: ReplySpec) -> ReplySpec:
         """Return a spec that allows silence too."""

@@ -84,29 +84,49 @@ class Transcript:
 
 
 def trace(episode: Episode, agent: str, encode: Encode) -> Trace:
-    """Rebuild from the log the ids an agent's policy saw and drew: the same as its live transcript."""
-    return traces(episode, (agent,), encode)[0]
+    """Rebuild from the log the ids an agent's policy saw and drew: the same as its live transcript.
+
+    Of one that began anew, as one with a memory does, it is the last part.
+    """
+    return traces(episode, (agent,), encode)[-1]
 
 
 def traces(episode: Episode, agents: Sequence[str], encode: Encode) -> list[Trace]:
-    """Rebuild the traces of several agents; the log is read once for all of them."""
+    """Rebuild the traces of several agents; the log is read once for all of them. One that began anew has several."""
+    from marl import memory
+
     tokens = {turn.seq: (i, turn.sample.tokens) for i, turn in enumerate(episode.turns)}
     views = episode.log.views(agents)
-    return [_trace(agent, views[agent], tokens, encode) for agent in agents]
+    found: list[Trace] = []
+    for agent in agents:
+        transcript = memory.remembering(lambda: Transcript(encode), memory.of(episode.log.scenario, agent))
+        found += _traces(agent, views[agent], tokens, transcript)
+    return found
 
 
-def _trace(agent: str, view: Sequence[Envelope], own: Mapping[int, tuple[int, Sequence[int]]], encode: Encode) -> Trace:
-    transcript = Transcript(encode)
+def _traces(
+    agent: str, view: Sequence[Envelope], own: Mapping[int, tuple[int, Sequence[int]]], transcript: Transcript
+) -> list[Trace]:
     spans: list[tuple[int, int, int]] = []
+    found: list[Trace] = []
     for envelope in view:
         if envelope.sender != agent:
             transcript.hear(envelope)
             continue
+        before = transcript.ids
         transcript.ask()
+        if transcript.ids is not before:
+            found += _part(agent, before, spans)
+            spans = []
         index, tokens = own[envelope.seq]
-        if tokens:  # a reply that missed its deadline leaves nothing behind
-            start = len(transcript.ids)
+        length = len(transcript.ids)
+        if tokens:
             transcript.replied(tokens)
-            spans.append((start, len(transcript.ids), index))
-    end = spans[-1][1] if spans else 0
-    return Trace(agent, tuple(transcript.ids[:end]), tuple(spans))
+            spans.append((length, len(transcript.ids), index))
+        else:  # a reply that missed its deadline leaves nothing behind
+            transcript.take_back(length)
+    return [*found, *(_part(agent, transcript.ids, spans) or [Trace(agent, (), ())])]
+
+
+def _part(agent: str, ids: Sequence[int], spans: Sequence[tuple[int, int, int]]) -> list[Trace]:
+    return [Trace(agent, tuple(ids[: spans[-1][1]]), tuple(spans))] if spans else []

@@ -79,6 +79,16 @@ class RunConfig(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _memory_is_here(self) -> RunConfig:
+        if self.scenario.memory and self.host:
+            raise ValueError("seats in other processes see everything: leave out scenario.memory, or host")
+        if self.scenario.memory and (self.algorithm.credit == "counterfactual" or self.algorithm.shaping.terms):
+            raise ValueError(
+                'credit = "counterfactual" and shaping read one context for a whole episode: leave out scenario.memory'
+            )
+        return self
+
 
 class Progress(NamedTuple):
     """What a progress bar wants to know after each update."""

@@ -44,6 +44,11 @@ class ShapingConfig(BaseModel):
     listening: float = Field(default=0.0, ge=0, description="weight of the loss that predicts the hidden truth")
     others: int = Field(default=4, ge=1, description="messages that might have been said instead, drawn for each one")
 
+    @property
+    def terms(self) -> bool:
+        """Whether any term counts."""
+        return bool(self.influence or self.speaking or self.listening)
+
     @model_validator(mode="after")
     def _beliefs_are_learned(self) -> ShapingConfig:
         if self.speaking and not self.listening:

@@ -64,7 +64,7 @@ def host(
 
     world, folder = world_and_run(source, settings or [])
     here = _filled(world, folder, seat or [])
-    away = [name for name in world.agents if name not in here]
+    away = _away(world, here)
     plans = [Plan(f"{run}-{i}", here, seed, greedy=greedy) for i in range(episodes)]
     if url.partition(":")[0] == "memory":
         from marl.policy import Random
@@ -164,6 +164,15 @@ def _whole(path: Path) -> list[Log]:
 
 def _ended(log: Log) -> bool:
     return log.entries[-1].envelope.kind == "end"
+
+
+def _away(world: World, here: Mapping[str, Policy]) -> list[str]:
+    """Return the seats whose agents are elsewhere; raises UserError for one with a memory."""
+    away = [name for name in world.agents if name not in here]
+    for name in away:
+        if name in world.scenario.memory:
+            raise UserError(f"{name} sits elsewhere and sees everything: leave out memory.{name}, or fill the seat")
+    return away
 
 
 def _filled(world: World, run: Path | None, wanted: list[str]) -> dict[str, Policy]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from arenas.spec import UNKNOWN, ReplySpec
+from arenas.spec import ReplySpec
 from marl.tools import ToolConfig, make
 from protocols import topics
 from protocols.bus import Bus, Subscription
@@ -43,8 +43,7 @@ class Toolbox:
             if not (config.words or vocabulary):
                 raise ProtocolError(f"tool {name}: the arena has no words, so say in `words` what a call may hold")
         self.tools = {} if sealed else {name: make(name, config) for name, config in self.configs.items()}
-        speakable = tuple(word for word in vocabulary if word not in (*agents, ":", UNKNOWN))
-        self._words = {name: config.words or speakable for name, config in self.configs.items()}
+        self._words = {name: config.words or tuple(vocabulary) for name, config in self.configs.items()}
         self._specs: dict[tuple[str, ...], ReplySpec] = {}
         self._calls = {
             agent: {name: c.calls for name, c in self.configs.items() if not c.seats or agent in c.seats}

@@ -15,6 +15,8 @@ from arenas import ArenaError
     [
         ("arithmetic", {"signs": "+/"}, "arithmetic needs .* signs out of .*, not most=20, terms=2, signs='\\+/'"),
         ("arithmetic", {"most": 300}, "at most 65536 sums, not most=300"),
+        ("document", {"chunks": 0}, "document needs 1 to 100000 chunks, .* not chunks=0"),
+        ("document", {"colours": 9}, "2 to 8 colours, .* colours=9"),
         ("lewis", {"n": 1}, "lewis needs n >= 2 states and k >= 1 symbols, not n=1, k=4"),
         ("lewis", {"k": 0}, "not n=4, k=0"),
         ("lewis", {"states": 4}, "arena lewis: got an unexpected keyword argument 'states'; it takes n, k$"),
