@@ -76,9 +76,14 @@ class Trainer(ABC):
     def update(self, episodes: Sequence[Episode]) -> Metrics:
         """Learn from whole episodes, once."""
 
-    def optimizer(self, name: str, module: nn.Module, lr: float) -> torch.optim.Optimizer:
-        """Make and remember an optimizer."""
-        self.optimizers[name] = made = torch.optim.Adam(module.parameters(), lr=lr, eps=1e-8, fused=True)
+    def optimizer(self, name: str, module: nn.Module, lr: float, kind: str = "adam") -> torch.optim.Optimizer:
+        """Make and remember an optimizer, Adam or plain gradient descent ("sgd")."""
+        made: torch.optim.Optimizer
+        if kind == "adam":
+            made = torch.optim.Adam(module.parameters(), lr=lr, eps=1e-8, fused=True)
+        else:
+            made = torch.optim.SGD(module.parameters(), lr=lr)
+        self.optimizers[name] = made
         self.lrs[name] = lr
         return made
 

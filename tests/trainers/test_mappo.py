@@ -231,6 +231,15 @@ def test_step_sizes_fall_to_half_in_as_many_updates_as_configured() -> None:
         assert found == pytest.approx({"p0": share * 1e-3, "critic": share * 2e-3})
 
 
+def test_plain_gradient_descent_goes_down_the_gradient() -> None:
+    here, models, episodes = chatted(3)
+    made = trainer(here, models, optimizer="sgd", lr=0.5, max_grad_norm=1e9)
+    before = weights(models["p0"].model)
+    other = noted(here, models, episodes)
+    made.update(episodes)
+    torch.testing.assert_close(before - weights(models["p0"].model), 0.5 * other.noted["p0"][0], atol=1e-6, rtol=1e-4)
+
+
 def test_as_many_minibatches_as_episodes() -> None:
     here, models, episodes = chatted(3)
     metrics = trainer(here, models, minibatches=3).update(episodes)
