@@ -68,8 +68,8 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
-	@echo "installing sabir[lm,report,parquet,mqtt,mpe2,classic,openspiel,textarena,tools,dev] into $(VENV)"
-	@$(INSTALL) '.[lm,report,parquet,mqtt,mpe2,classic,openspiel,textarena,tools,dev]'
+	@echo "installing sabir[lm,report,parquet,mqtt,mpe2,classic,openspiel,textarena,tools,hf,dev] into $(VENV)"
+	@$(INSTALL) '.[lm,report,parquet,mqtt,mpe2,classic,openspiel,textarena,tools,hf,dev]'
 	@touch $@ $(VENV)/.train
 
 # autogen-core, which benchmarks/bus.py compares with, needs an older protobuf than tensorboard does.

@@ -52,7 +52,7 @@ def work(
     """Return, for every seat, the prompts the platform sampled from and the masks of its replies."""
     jobs = []
     for agent, lm in lms.items():
-        traces = [trace(episode, agent, lm.encode) for episode in episodes]
+        traces = [trace(episode, agent, lm.open) for episode in episodes]
         prompts = torch.tensor([t.ids[: t.spans[0][0]] for t in traces])
         grammar = lm.grammar(world.arena.replies[agent][0])
         jobs.append((agent, prompts, [lm.masks[row] for row in grammar[:-1]]))

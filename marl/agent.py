@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from arenas.spec import ReplySpec, from_wire
-from marl.episode import Sample
-from marl.errors import UserError
+from marl.episode import Sample, Stop
+from marl.errors import ContextFullError, UserError
 from marl.memory import MemoryConfig, remembering
 from marl.policy import Human, Policy
 from marl.scenario import Latency
@@ -18,7 +18,7 @@ from marl.transcript import Transcript
 from protocols import topics
 from protocols.bus import Bus, Subscription
 from protocols.draws import key, uniform
-from protocols.envelope import KINDS, REFEREE, Envelope, Kind
+from protocols.envelope import KINDS, NO_DATA, REFEREE, Envelope, Kind
 
 logger = logging.getLogger(__name__)
 GRACE: Final = 5e-7
@@ -70,6 +70,7 @@ class Agent:
         except Exception as error:
             if not isinstance(error, UserError):  # that is a sentence for the user, not an error of ours
                 logger.exception("%s in episode %s", self.seat, self.episode)
+            full = {"stop": Stop.OVERFLOW.value} if isinstance(error, ContextFullError) else NO_DATA
             failure = Envelope(
                 episode=self.episode,
                 sender=self.seat,
@@ -77,6 +78,7 @@ class Agent:
                 kind=Kind.END,
                 to=REFEREE,
                 body=str(error) if isinstance(error, UserError) else repr(error),
+                data=full,
             )
             await self.bus.publish(topic, failure)
         finally:
@@ -114,4 +116,6 @@ class Agent:
         }
         if sample.usage:
             data["usage"] = dict(sample.usage)
+        if sample.thinking:
+            data |= {"thought": sample.thought, "thinking": sample.thinking}
         return Envelope(self.episode, self.seat, n, KINDS[kind], body=sample.text, data=data, reply_to=reply_to)

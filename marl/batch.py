@@ -74,7 +74,7 @@ def collate(
     found = [
         (e, t)
         for e, episode in enumerate(episodes)
-        for t in traces(episode, learning(episode, seats), lm.encode)
+        for t in traces(episode, learning(episode, seats), lm.open)
         if t.spans
     ]
     size, width = len(found), max((len(t.ids) for _, t in found), default=1)
@@ -85,7 +85,6 @@ def collate(
     rows = np.zeros((size, width), np.int64)
     decision = np.zeros((size, width), np.int64)
     said = np.zeros((size, width), bool)
-    choice = [n > 1 for n in _options(lm, episodes, seats)]
     for b, (e, t) in enumerate(found):
         ids[b, : len(t.ids)] = t.ids
         for start, stop, index in t.spans:
@@ -94,13 +93,13 @@ def collate(
             credit = credit[: stop - start] if credit.ndim else credit
             if np.isnan(credit).any() or turn.sample.version < oldest:
                 continue
-            grammar = lm.grammar(turn.spec)[: stop - start]
-            rows[b, start:stop] = grammar
-            trained[b, start:stop] = [choice[row] for row in grammar]
+            rows[b, start:stop] = lm.rows(turn.spec, turn.sample.tokens)
+            trained[b, start:stop] = True
             logp[b, start:stop] = turn.sample.logprobs
             adv[b, start:stop] = credit
             decision[b, start:stop] = index
             said[b, start:stop] = turn.spec.kind == "say"
+    trained &= (lm.choices > 1).cpu().numpy()[rows]  # a forced token is nobody's decision
     episode = np.array([e for e, _ in found], np.int64)
     return Batch(*(torch.from_numpy(a).to(lm.device) for a in (ids, trained, logp, adv, rows, decision, said, episode)))
 
@@ -108,11 +107,3 @@ def collate(
 def learning(episode: Episode, seats: Collection[str]) -> list[str]:
     """Return those of the seats that a policy in training played."""
     return [agent for agent, learns in zip(episode.agents, episode.learners, strict=True) if learns and agent in seats]
-
-
-def _options(lm: LanguageModel, episodes: Sequence[Episode], seats: Collection[str]) -> list[int]:
-    """Return how many tokens each row of the model's masks allows."""
-    for spec in {turn.spec for episode in episodes for turn in episode.turns if turn.agent in seats}:
-        lm.grammar(spec)
-    counts: list[int] = lm.masks.sum(1).tolist()
-    return counts

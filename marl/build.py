@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arenas import ArenaError
 from marl import arena_file
-from marl.config import check, policy_names, read_toml
+from marl.config import HfPolicy, check, policy_names, read_toml
 from marl.errors import UserError
 from marl.policy import Seats
 from marl.rundir import RunDir
@@ -67,8 +67,7 @@ def trained(path: Path, *, play_in: World | None = None) -> Trained:
     home = scene(folder)
     checkpoint = folder.newest()
     names = _names(settings, home, checkpoint)
-    from marl.lm import load
-    from marl.server import PolicyServer
+    from marl.server import PolicyServer, serve
 
     if threads := int(settings.get("threads", 1)):
         import torch
@@ -76,9 +75,10 @@ def trained(path: Path, *, play_in: World | None = None) -> Trained:
         torch.set_num_threads(threads)
     version = _version(checkpoint)
     servers: dict[str, PolicyServer] = {}
-    for name in dict.fromkeys(names.values()):
-        servers[name] = server = PolicyServer(load(checkpoint / "policies" / name), name)
-        server.publish(version)
+    folders = {name: checkpoint / "policies" / name for name in names.values()}
+    for name, lm in _loaded(settings, home, folders).items():
+        servers[name] = serve(lm, name)
+        servers[name].publish(version)
     seats = {seat: servers[name] for seat, name in names.items()}
     return Trained(folder, play_in or home, seats, version, int(settings.get("seed", 0)))
 
@@ -92,18 +92,29 @@ def models(made: Trained) -> dict[str, LanguageModel]:
 
 def frozen(made: Trained) -> Iterator[tuple[int, dict[str, LanguageModel]]]:
     """Load the frozen versions of a run's league, one after the other; raises UserError for one that is not whole."""
-    from marl.lm import load
-
     try:
         state = json.loads((made.dir.newest() / "state.json").read_text())
         versions = [int(version) for version in state.get("league", {}).get("members", {})]
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"the checkpoint {made.dir.newest()} is damaged ({error}): restore it") from None
     names = {seat: policy.name for seat, policy in made.seats.items()}
+    settings = read_toml(made.dir.config)
     for version in versions:
         folder = made.dir.frozen(version)
-        loaded = {name: load(folder / name) for name in dict.fromkeys(names.values())}
+        loaded = _loaded(settings, made.world, {name: folder / name for name in names.values()})
         yield version, {seat: loaded[name] for seat, name in names.items()}
+
+
+def _loaded(settings: dict[str, Any], home: World, folders: Mapping[str, Path]) -> Mapping[str, LanguageModel]:
+    """Load policies from their folders; the adapters of pretrained ones share one base."""
+    from marl.lm import load
+
+    policy = settings.get("policy", {})
+    if "hf" not in policy:
+        return {name: load(folder) for name, folder in folders.items()}
+    from marl.pretrained import policies
+
+    return policies(check(HfPolicy, policy, "policy"), list(folders), home.about, saved=folders)
 
 
 def _table(settings: dict[str, Any], key: str, folder: RunDir) -> dict[str, Any]:

@@ -3,21 +3,29 @@
     system      You are negotiator_1. <rules>
     user        negotiator_0: i want the books
                 book 1 worth 4 ... speak
-                Say anything in one line of at most 200 characters, or nothing.
+                Now speak to the others: one short line, or nothing.
     assistant   what the agent sampled
 
-What others say and what the arena shows since the last reply is one user turn.
+What others say and what the arena shows since the last reply is one user turn. Token ids are only appended: what was
+sampled stays as it was drawn. Where a template would show the past otherwise than it was (some leave out old thoughts),
+the transcript splits: a new one begins with the whole conversation as the template shows it now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Final
 
 from arenas.spec import PUBLIC, ReplySpec, from_wire
+from marl.errors import UserError
+from marl.transcript import Transcript
 from protocols.envelope import EVERYONE, Envelope, Kind
 
 Message = dict[str, str]
 """`role` (system, user, assistant) and `content`."""
+PROBES: Final = ("Yes.", "No, two.")
 
 
 def instruction(spec: ReplySpec) -> str:
@@ -25,9 +33,9 @@ def instruction(spec: ReplySpec) -> str:
     several = len(spec.channels) > 1
     or_nothing = ", or nothing" if spec.least == 0 else ""
     if spec.free:
-        where = f"Begin with the name of a channel ({', '.join(spec.channels)}), then say" if several else "Say"
-        verb = where if spec.kind == "say" else "Write"
-        return f"{verb} anything in one line of at most {spec.free} characters{or_nothing}."
+        verb = "Now speak to the others" if spec.kind == "say" else "Now write your reply"
+        where = f": the name of a channel ({', '.join(spec.channels)}), then" if several else ":"
+        return f"{verb}{where} one short line{or_nothing}."
     if len(spec.steps) == 1 and spec.least:
         return f"Answer with one of: {', '.join(spec.steps[0])}."
     if len(set(spec.steps)) == 1:
@@ -55,6 +63,8 @@ class Dialogue:
         if envelope.kind is Kind.SAY:
             where = "" if envelope.to in (EVERYONE, PUBLIC) else f" ({envelope.to})"
             self._lines.append(f"{envelope.sender}{where}: {envelope.body}")
+        elif envelope.kind is Kind.RESULT:
+            self._lines.append(f"{envelope.sender}: {envelope.body}")
         elif envelope.kind is Kind.VIEW:
             self._seat = envelope.to
             self._spec = from_wire(dict(envelope.data["reply"])) if "reply" in envelope.data else None
@@ -89,3 +99,139 @@ def messages(rules: str, heard: Sequence[Envelope], answers: Iterable[tuple[int,
             dialogue.answered(replies[number])
     dialogue.ask()
     return dialogue.messages
+
+
+class Template:
+    """The chat template of a tokenizer; raises UserError for one in which a conversation cannot be gone on with."""
+
+    def __init__(self, tokenizer: Any, source: str) -> None:
+        self.tokenizer, self.source = tokenizer, source
+        if not getattr(tokenizer, "chat_template", None):
+            raise UserError(
+                f"{source}: its tokenizer has no chat template, so it cannot take turns: use a model tuned for chat"
+            )
+        named = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+        self._marks = re.compile("|".join(map(re.escape, sorted(named, key=len, reverse=True))) or r"(?!)")
+        self.special = frozenset(tokenizer.convert_tokens_to_ids(sorted(named)))
+        self.system = True
+        try:
+            self.render([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}])
+        except UserError:
+            self.system = False  # some templates know no system turn: its text stands before the first user turn
+        self.end, self.ending = self._end()
+        self._check()
+        self.encode = lru_cache(maxsize=1 << 14)(self._encode)
+
+    def render(self, conversation: Sequence[Message], prompt: bool = True) -> str:
+        """Return a conversation as the template shows it, up to where the next reply begins."""
+        shown = [message | {"content": self.clean(message["content"])} for message in conversation]
+        if not self.system and shown and shown[0]["role"] == "system":
+            first, *shown = shown
+            content = f"{first['content']}\n\n{shown[0]['content']}" if shown else first["content"]
+            shown = [{"role": "user", "content": content}, *shown[1:]]
+        try:
+            return str(self.tokenizer.apply_chat_template(shown, tokenize=False, add_generation_prompt=prompt))
+        except Exception as error:  # templates raise what they like
+            raise UserError(f"{self.source}: its chat template refuses a conversation: {error}") from None
+
+    def clean(self, text: str) -> str:
+        """Return text without special tokens, so that nobody ends or begins a turn by saying so."""
+        while True:
+            cleaned = self._marks.sub(" ", text)
+            if cleaned == text:
+                return text
+            text = cleaned
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return ids as text, special tokens included."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        """Return the ids of text in which special tokens stand for themselves."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is not None:
+            return tuple(backend.encode(text, add_special_tokens=False).ids)
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _end(self) -> tuple[int, str]:
+        """Return the token that ends an assistant's turn, as id and text."""
+        asked = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
+        shown = self.render([*asked, {"role": "assistant", "content": "qzxj"}], prompt=False)
+        found = self._marks.match(shown.rpartition("qzxj")[2].lstrip())
+        if found:
+            return int(self.tokenizer.convert_tokens_to_ids(found[0])), found[0]
+        if self.tokenizer.eos_token_id is None:
+            raise UserError(f"{self.source}: neither its chat template nor its tokenizer says how a turn ends")
+        return int(self.tokenizer.eos_token_id), str(self.tokenizer.eos_token)
+
+    def _check(self) -> None:
+        """See that a conversation grows at its end."""
+        dialogue: list[Message] = [{"role": "system", "content": "s"}]
+        before = ""
+        for reply in (*PROBES, ""):
+            dialogue.append({"role": "user", "content": "u"})
+            now = self.render(dialogue)
+            if not now.startswith(before):
+                raise UserError(
+                    f"{self.source}: its chat template shows earlier turns otherwise once the conversation goes on, so "
+                    "a transcript cannot grow: give its tokenizer a template without that"
+                )
+            dialogue.append({"role": "assistant", "content": reply})
+            before = now + reply + self.ending
+
+
+class ChatTranscript(Transcript):
+    """What one agent has perceived and replied in one episode, as a chat. `text` is what `ids` say."""
+
+    __slots__ = ("about", "dialogue", "template", "text")
+
+    def __init__(self, template: Template, about: Callable[[str], str]) -> None:
+        super().__init__()
+        self.template, self.about = template, about
+        self.dialogue = Dialogue()
+        self.text = ""
+
+    def hear(self, envelope: Envelope) -> None:
+        """Take in what reached the agent."""
+        if envelope.kind is Kind.VIEW and not self.dialogue.rules:
+            self.dialogue.rules = self.about(envelope.to)
+        self.heard.append(envelope)
+        self.dialogue.hear(envelope)
+
+    def ask(self) -> None:
+        """Append the user turn and the beginning of the reply; begin anew where the template shows the past changed."""
+        template = self.template
+        if self.dialogue.open:
+            self.replied((template.end,))
+        self.dialogue.ask()
+        shown = template.render(self.dialogue.messages)
+        if not shown.startswith(self.text):
+            self.ids, self.text, self.cache, self.cached = [], "", None, 0
+        self.ids += template.encode(shown[len(self.text) :])
+        self.text = shown
+
+    def take_back(self, length: int) -> None:
+        """Forget a reply that came too late."""
+        if len(self.ids) > length:
+            last = self.dialogue.messages.pop()
+            assert last["role"] == "assistant"
+            self.dialogue.open = True
+            self.text = self.text[: len(self.text) - len(self.template.decode(self.ids[length:]))]
+        super().take_back(length)
+
+    def answered(self, text: str) -> None:
+        """Note what was replied, as text; who did not sample it here reads it as if it had."""
+        super().answered(text)
+        if self.dialogue.open:
+            self.replied((*self.template.encode(self.template.clean(text)), self.template.end))
+
+    def replied(self, tokens: Sequence[int]) -> None:
+        """Append what was sampled, and the end of the turn if it was cut off before."""
+        if not tokens:
+            return
+        end = self.template.end
+        own = tokens[:-1] if tokens[-1] == end else tokens
+        self.ids += [*own, end]
+        said = self.template.decode(own)
+        self.dialogue.answered(said)
+        self.text += said + self.template.ending

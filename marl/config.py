@@ -6,10 +6,10 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from arenas import ArenaError
 from marl.errors import UserError
@@ -29,6 +29,48 @@ class TinyPolicy(BaseModel):
     heads: int = Field(default=4, ge=1)
     context: int = Field(default=256, ge=8, description="the most tokens of a transcript")
     init: float = Field(default=0.15, gt=0, description="standard deviation of the initial weights")
+
+
+class LoraSettings(BaseModel):
+    """A low-rank change of a pretrained model's matrices (Hu et al. 2022), by peft."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(default=8, ge=1)
+    alpha: int = Field(default=0, ge=0, description="scale is alpha / rank; 0: twice the rank")
+    targets: tuple[str, ...] = Field(default=("all",), description='"all", "attention", or names of matrices')
+
+
+class HfPolicy(BaseModel):
+    """A pretrained chat model of Hugging Face's kind: all its weights, or a LoRA for each policy on one shared base."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["hf"] = "hf"
+    hf: str = Field(
+        min_length=1, description="a folder, a GGUF file, a hub id, or NAME of an installed package llm_NAME"
+    )
+    lora: LoraSettings | None = Field(default=None, description="train an adapter; without it all weights are trained")
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    talk: int = Field(default=48, ge=1, description="the most tokens of a free reply")
+    think: int = Field(default=0, ge=0, description="the most tokens of private thought before a reply")
+    temperature: float = Field(default=1.0, gt=0, description="of sampling, and of what is trained")
+    context: int | None = Field(
+        default=None, ge=16, description="the most tokens of a transcript; the model's if unset"
+    )
+    prompt: str = Field(default="", description="what the system prompt says after the arena's rules")
+    rows: int = Field(default=64, ge=1, description="replies sampled at once")
+    cache: float = Field(default=1.0, ge=0, description="GiB of keys and values kept between turns")
+    recompute: bool = Field(default=False, description="gradient checkpointing: less memory, a third more time")
+
+
+def _kind(policy: Any) -> str:
+    given = policy if isinstance(policy, dict) else vars(policy)
+    return "hf" if "hf" in given else str(given.get("type", "tiny"))
+
+
+PolicyConfig = Annotated[Annotated[TinyPolicy, Tag("tiny")] | Annotated[HfPolicy, Tag("hf")], Discriminator(_kind)]
+"""What a policy is made of: a model from scratch, or a pretrained one."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -87,6 +129,8 @@ def check(model: type[M], settings: dict[str, Any], source: str) -> M:
         # A setting that is missing may be there under a wrong name, so wrong names come first.
         first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
         keys = [str(part) for part in first["loc"]]
+        if keys[0] == "policy" and keys[1:2] in (["tiny"], ["hf"]):  # which of the two it was taken for
+            del keys[1]
         where = ".".join(keys)
         if first["type"] == "extra_forbidden":
             known = _fields(model, keys[:-1])

@@ -23,6 +23,7 @@ from marl.episode import Episode, Stop
 from marl.errors import UserError
 from marl.lm import level, seeded, shape
 from marl.transcript import BOS, PAD
+from protocols.draws import key
 from protocols.envelope import EVERYONE, NOBODY, REFEREE, Envelope, Kind
 from protocols.log import REPLIES, Heard
 
@@ -65,8 +66,10 @@ class Critic(nn.Module):
         context: int,
         seed: int,
         inside: bool = False,
+        buckets: int = 0,
     ) -> None:
         super().__init__()
+        self.buckets = buckets
         self.inside = inside
         self.agents = tuple(agents)
         self.scope: Scope = scope
@@ -75,8 +78,9 @@ class Critic(nn.Module):
         self.vocabulary = {
             w: i for i, w in enumerate(dict.fromkeys([PAD, BOS, *MARKS.values(), HEARD, *agents, *words]))
         }
+        self._first_bucket = len(self.vocabulary)
         config = GPT2Config(
-            vocab_size=len(self.vocabulary),
+            vocab_size=len(self.vocabulary) + buckets,
             bos_token_id=None,
             eos_token_id=None,
             **shape(width, layers, heads, context, init=0.1),
@@ -91,7 +95,11 @@ class Critic(nn.Module):
         """Return the ids of a piece of log text; raises UserError for a word the critic was not made for.
 
         What is `said` where talk is free may hold any word: it is read as `<unk>`, and so are the critic's own marks.
+        With `buckets` every word that is not in the vocabulary is read as one of so many, by its hash.
         """
+        if self.buckets:
+            hidden = self._marks if said else frozenset()
+            return [self._hashed(word) if word in hidden else self._known(word) for word in text.split()]
         unknown = self.vocabulary.get(UNKNOWN) if said else None
         if unknown is not None:
             return [unknown if word in self._marks else self.vocabulary.get(word, unknown) for word in text.split()]
@@ -99,6 +107,13 @@ class Critic(nn.Module):
             return [self.vocabulary[word] for word in text.split()]
         except KeyError as error:
             raise UserError(f"the critic does not know the word {error}: it was made for another arena") from None
+
+    def _known(self, word: str) -> int:
+        index = self.vocabulary.get(word)
+        return self._hashed(word) if index is None else index
+
+    def _hashed(self, word: str) -> int:
+        return self._first_bucket + key("critic", word) % self.buckets
 
     def predict(self, episodes: Sequence[Episode]) -> tuple[Reading, Tensor]:
         """Read episodes and return where the values are, and the values."""

@@ -37,6 +37,7 @@ class Stop(StrEnum):
 
     TERMINATED = "terminated"  # by its rules
     TRUNCATED = "truncated"  # by a limit: the rules would have gone on
+    OVERFLOW = "overflow"  # an agent's context was full: the rules would have gone on
     ERROR = "error"  # a participant failed; the finished turns are kept
 
 
@@ -53,6 +54,10 @@ class Sample(NamedTuple):
     finish: Finish = Finish.STOP
     usage: Mapping[str, float] = NO_DATA
     """What an endpoint counted: `prompt` and `completion` tokens, and `cost` where it has a price."""
+    thought: str = ""
+    """What the policy thought to itself before it replied. Nobody else ever gets it."""
+    thinking: int = 0
+    """Tokens of that thought, which stand before those of the reply."""
 
 
 class Turn(NamedTuple):

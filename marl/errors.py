@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class UserError(ValueError):
     """The message names the file, field or flag, and the fix."""
+
+
+class ContextFullError(UserError):
+    """A transcript outgrew the context of its policy: the episode ends here, the run does not."""

@@ -35,9 +35,18 @@ class GraphCritic(Critic):
         heads: int,
         context: int,
         seed: int,
+        buckets: int = 0,
     ) -> None:
         super().__init__(
-            agents, words, scope="own", width=width, layers=layers, heads=heads, context=context, seed=seed
+            agents,
+            words,
+            scope="own",
+            width=width,
+            layers=layers,
+            heads=heads,
+            context=context,
+            seed=seed,
+            buckets=buckets,
         )
         self.width = width
         self.ask, self.key, self.value = seeded(

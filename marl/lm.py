@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,8 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -35,10 +38,13 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 from arenas.spec import UNKNOWN, ReplySpec, Words
 from marl.errors import UserError
 from marl.gpt2 import hidden_states, plain
-from marl.transcript import BOS, EOS, PAD, PROMPT, Encode
+from marl.transcript import BOS, EOS, PAD, PROMPT, Encode, Transcript
 
 MOST_GRAMMARS: Final = 1 << 16
 """So many specs are remembered; where legal moves change with the state there may be more."""
+
+AT_ONCE: Final = 1 << 24
+"""Scores are computed for so many logits at once; of more, parts are computed again for the gradient and never kept."""
 
 
 class Scores(NamedTuple):
@@ -90,12 +96,34 @@ class LanguageModel(nn.Module):
         self._grammars: dict[ReplySpec, tuple[int, ...]] = {}
         self._rows: dict[tuple[Words, bool], int] = {}
         self._words: dict[int, str] = {}
-        self.register_buffer("masks", torch.zeros(16, len(tokenizer), dtype=torch.bool), persistent=False)
+        width = int(model.get_output_embeddings().weight.shape[0])  # may be more than the tokenizer's tokens
+        self.register_buffer("masks", torch.zeros(16, width, dtype=torch.bool), persistent=False)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return torch.device(self.model.device)
+
+    @property
+    def learner(self) -> nn.Module:
+        """What moves when this policy learns."""
+        made: nn.Module = self.model
+        return made
+
+    @property
+    def choices(self) -> Tensor:
+        """How many tokens each row of `masks` allows."""
+        return self.masks.sum(1)
+
+    def open(self) -> Transcript:
+        """Return an empty transcript in this model's tokens."""
+        return Transcript(self.encode)
+
+    def frozen(self) -> LanguageModel:
+        """Return a copy whose weights stay as they are now."""
+        made = LanguageModel(deepcopy(self.model), self.tokenizer)
+        made.requires_grad_(False)
+        return made.eval()
 
     def _encode(self, text: str, said: bool = False) -> tuple[int, ...]:
         if said:  # nobody ends another's reply, or begins one, by saying so
@@ -126,6 +154,14 @@ class LanguageModel(nn.Module):
             self._grammars.clear()
         self._grammars[spec] = grammar
         return grammar
+
+    def rows(self, spec: ReplySpec, tokens: Sequence[int]) -> Sequence[int]:
+        """Return for each token of a reply the row of `masks` under which it was drawn."""
+        return self.grammar(spec)[: len(tokens)]
+
+    def written(self, words: Words) -> tuple[int, ...]:
+        """Return a reply of these words as tokens, with its end."""
+        return (*map(self.token, words), self.eos)
 
     def _row(self, step: Words, may_end: bool) -> int:
         """Return the row of `masks` that allows the words of a step, and the end; rows are shared by all specs."""
@@ -170,11 +206,19 @@ class LanguageModel(nn.Module):
         log pi(a_t | s_t) = log softmax(logits within the mask)[a_t]; logits are computed at trained positions only.
         """
         at = self.states(ids[:, :-1])[trained[:, 1:]]  # what is known before a token predicts it
-        logits = self.logits(at).masked_fill(~self.masks[mask_rows], -torch.inf)
-        logp = logits.log_softmax(-1)
+        drawn, some = ids[trained], max(AT_ONCE // self.masks.shape[1], 1)
+        if len(at) <= some:
+            return self._select(at, drawn, mask_rows)
+        parts = zip(*(torch.split(each, some) for each in (at, drawn, mask_rows)), strict=True)
+        scores = [Scores(*checkpoint(self._select, *part, use_reentrant=False)) for part in parts]
+        return Scores(torch.cat([each.logp for each in scores]), torch.cat([each.entropy for each in scores]))
+
+    def _select(self, states: Tensor, drawn: Tensor, mask_rows: Tensor) -> Scores:
+        """Score tokens [N] after states [N, d]."""
+        logp = self.logits(states).masked_fill(~self.masks[mask_rows], -torch.inf).log_softmax(-1)
         # 0 * -inf is nan, so forbidden tokens are taken out before the product.
         entropy = -(logp.exp() * logp.masked_fill(logp.isneginf(), 0.0)).sum(-1)
-        return Scores(logp.gather(-1, ids[trained][:, None]).squeeze(-1), entropy)
+        return Scores(logp.gather(-1, drawn[:, None]).squeeze(-1), entropy)
 
     @torch.inference_mode()
     def chances(self, asked: Sequence[tuple[Sequence[int], ReplySpec]], rows: int = 4096) -> list[NDArray[np.float64]]:
@@ -184,10 +228,9 @@ class LanguageModel(nn.Module):
         """
         lines: list[tuple[tuple[int, ...], tuple[int, ...]]] = []  # ids of context and reply; the reply's masks
         for context, spec in asked:
-            grammar = self.grammar(spec)
             for words in map(spec.words, range(spec.size)):
-                reply = (*map(self.token, words), self.eos)
-                lines.append(((*context, *reply), grammar[: len(reply)]))
+                reply = self.written(words)
+                lines.append(((*context, *reply), tuple(self.rows(spec, reply))))
         found: list[Tensor] = []
         for first in range(0, len(lines), rows):
             part = lines[first : first + rows]
@@ -208,6 +251,10 @@ class LanguageModel(nn.Module):
         found = self.model.load_state_dict(weights, strict=False)
         if wrong := {*found.unexpected_keys, *found.missing_keys} - set(self.model._tied_weights_keys or ()):
             raise KeyError(f"weights that are missing or too many, such as {min(wrong)}")
+
+    def restore(self, folder: Path) -> None:
+        """Take up what `save` wrote; raises KeyError or RuntimeError for weights of another model, OSError for none."""
+        self.take(load_file(folder / "model.safetensors"))
 
     def save(self, folder: Path) -> None:
         """Write an ordinary Hugging Face folder (safetensors)."""

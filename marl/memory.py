@@ -8,7 +8,7 @@ with credit like any other: what to remember is learned.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -18,11 +18,9 @@ from pydantic import Field, TypeAdapter
 
 from arenas.spec import ReplySpec, Words
 from marl.retrieval import Index
-from marl.transcript import Transcript, render
+from marl.transcript import Open, Transcript, render
 from protocols.envelope import Envelope, Kind
 from protocols.settings import Settings
-
-Open = Callable[[], Transcript]
 
 
 @dataclass(slots=True)

@@ -27,7 +27,11 @@ from protocols.log import Entry, Log
 
 
 class ParticipantError(RuntimeError):
-    """An agent failed; the message is its error."""
+    """An agent failed, or its context was full (`stop`); the message is its error."""
+
+    def __init__(self, text: str, stop: Stop = Stop.ERROR) -> None:
+        super().__init__(text)
+        self.stop = stop
 
 
 class Referee:
@@ -57,13 +61,14 @@ class Referee:
 
     async def play(self, inbox: Subscription) -> Episode:
         """Play to the end; a failing participant ends the episode with `stop = error`."""
-        error = ""
+        error, why = "", {}
         self._inbox = inbox
         try:
             stop = await self._stages()
         except ParticipantError as failure:
-            stop, error = Stop.ERROR, str(failure)
-        end = self._stamp(Kind.END, EVERYONE, stop.value)
+            stop, why = failure.stop, {"reason": str(failure)}
+            error = str(failure) if stop is Stop.ERROR else ""
+        end = self._stamp(Kind.END, EVERYONE, stop.value, why if stop is Stop.OVERFLOW else None)
         for topic in self._to.values():
             await self._bus.publish(topic, end)
         self._rewards += [(0.0,) * len(self.world.agents)] * (len(self._turns) - len(self._rewards))
@@ -188,7 +193,8 @@ class Referee:
     def _take(self, envelope: Envelope, asked: Mapping[int, str], replies: dict[str, Envelope]) -> None:
         agent = asked.get(-1 if envelope.reply_to is None else envelope.reply_to)
         if envelope.kind is Kind.END:
-            raise ParticipantError(f"{envelope.sender}: {envelope.body}")
+            full = envelope.data.get("stop") == Stop.OVERFLOW
+            raise ParticipantError(f"{envelope.sender}: {envelope.body}", Stop.OVERFLOW if full else Stop.ERROR)
         if agent is None or agent != envelope.sender or agent in replies:
             self._drift += 1
         else:
@@ -226,6 +232,8 @@ class Referee:
                 data.get("version", 0),
                 FINISHES[data.pop("finish", "stop")],
                 usage=data.get("usage", NO_DATA),
+                thought=data.get("thought", ""),
+                thinking=data.get("thinking", 0),
             )
             if not data.get("tokens"):
                 data.pop("tokens", None)
@@ -235,6 +243,7 @@ class Referee:
         kind = question.aside or KINDS[spec.kind]
         tool = words[0] if kind is Kind.CALL and words else ""
         fee = question.speaking if words else question.silence
+        fee += self.world.scenario.think_price * sample.thinking
         if fee := fee + (self.world.box.configs[tool].price if tool else 0.0):
             data["price"] = fee
             self._carrier.prices[agent] += fee

@@ -52,7 +52,7 @@ class Latency(BaseModel):
 class Scenario(Settings):
     """Everything about an episode except who plays."""
 
-    later = frozenset({"channels", "closed", "interventions", "memory", "tools"})
+    later = frozenset({"channels", "closed", "interventions", "memory", "tools", "think_price"})
 
     arena: ArenaConfig
     topology: TopologyConfig = Named()
@@ -70,6 +70,7 @@ class Scenario(Settings):
     """Seat -> what it keeps of its view; everything unless it is named here."""
     floor: FloorConfig = Floor.SIMULTANEOUS
     latency: Latency = Latency()
+    think_price: float = Field(default=0.0, ge=0, description="what an agent pays for each token of private thought")
     deadline: float | None = Field(default=None, gt=0, description="seconds an agent has for a reply")
 
     @cached_property

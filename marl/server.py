@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 
 from arenas.spec import ReplySpec
+from marl.chat_model import ChatModel
 from marl.decode import Request, generate
+from marl.engine import Engine
 from marl.episode import Sample
 from marl.lm import LanguageModel
 from marl.transcript import Transcript
@@ -32,7 +34,7 @@ class PolicyServer:
 
     def open(self) -> Transcript:
         """Return a transcript in this model's tokens."""
-        return Transcript(self.lm.encode)
+        return self.lm.open()
 
     async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
         """Wait for the next batch; the sampled tokens stand in the transcript when this returns."""
@@ -67,3 +69,48 @@ class PolicyServer:
                 self.sampled += len(sample.tokens)
                 future.set_result(sample)
         return bool(waiting)
+
+
+class ChatServer(PolicyServer):
+    """The policy of seats that a chat model plays. All policies on one base share its engine, and so their batches."""
+
+    lm: ChatModel
+
+    def __init__(self, lm: ChatModel, name: str) -> None:
+        super().__init__(lm, name)
+        settings = lm.settings
+        if lm.base.engine is None:
+            lm.base.engine = Engine(lm.base, settings.rows, int(settings.cache * (1 << 30)))
+        self.engine: Engine = lm.base.engine
+
+    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+        """Wait until it is sampled; raises ContextFullError where the transcript leaves no room for a reply."""
+        loop = episode_loop()
+        self.engine.attend(loop)
+        future: asyncio.Future[Sample] = loop.create_future()
+
+        def done(found: Sample | Exception) -> None:
+            if future.done():
+                return
+            if isinstance(found, Exception):
+                future.set_exception(found)
+            else:
+                self.sampled += len(found.tokens)
+                future.set_result(found)
+
+        self.engine.ask(self.lm, transcript, spec, seed, greedy, self.version, done)
+        return await future
+
+    def close(self, transcript: Transcript) -> None:
+        """Give up what is kept of the transcript."""
+        self.engine.forget(transcript)
+
+    def publish(self, version: int) -> None:
+        """Announce that the weights have changed."""
+        super().publish(version)
+        self.lm.base.touch()
+
+
+def serve(lm: LanguageModel, name: str) -> PolicyServer:
+    """Return the server for a model."""
+    return ChatServer(lm, name) if isinstance(lm, ChatModel) else PolicyServer(lm, name)

@@ -9,7 +9,7 @@ agent sampled stays in it as the ids that were drawn, never as re-tokenised text
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from marl.episode import Episode, Trace
@@ -83,15 +83,19 @@ class Transcript:
         self.ids += tokens
 
 
-def trace(episode: Episode, agent: str, encode: Encode) -> Trace:
+Open = Callable[[], Transcript]
+"""Makes an empty transcript of the kind that a model reads."""
+
+
+def trace(episode: Episode, agent: str, begin: Open) -> Trace:
     """Rebuild from the log the ids an agent's policy saw and drew: the same as its live transcript.
 
     Of one that began anew, as one with a memory does, it is the last part.
     """
-    return traces(episode, (agent,), encode)[-1]
+    return traces(episode, (agent,), begin)[-1]
 
 
-def traces(episode: Episode, agents: Sequence[str], encode: Encode) -> list[Trace]:
+def traces(episode: Episode, agents: Sequence[str], begin: Open) -> list[Trace]:
     """Rebuild the traces of several agents; the log is read once for all of them. One that began anew has several."""
     from marl import memory
 
@@ -99,7 +103,7 @@ def traces(episode: Episode, agents: Sequence[str], encode: Encode) -> list[Trac
     views = episode.log.views(agents)
     found: list[Trace] = []
     for agent in agents:
-        transcript = memory.remembering(lambda: Transcript(encode), memory.of(episode.log.scenario, agent))
+        transcript = memory.remembering(begin, memory.of(episode.log.scenario, agent))
         found += _traces(agent, views[agent], tokens, transcript)
     return found
 
@@ -122,7 +126,7 @@ def _traces(
         length = len(transcript.ids)
         if tokens:
             transcript.replied(tokens)
-            spans.append((length, len(transcript.ids), index))
+            spans.append((length, length + len(tokens), index))
         else:  # a reply that missed its deadline leaves nothing behind
             transcript.take_back(length)
     return [*found, *(_part(agent, transcript.ids, spans) or [Trace(agent, (), ())])]

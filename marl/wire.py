@@ -33,6 +33,8 @@ class ReplyData(_Data):
     version: int = Field(default=0, ge=0, lt=2**31)
     finish: Literal["stop", "length"] = "stop"
     usage: dict[_Name, Annotated[float, Field(ge=0)]] = Field(default_factory=dict, max_length=8)
+    thought: Annotated[str, Field(max_length=1 << 16)] = ""
+    thinking: int = Field(default=0, ge=0, le=MOST_TOKENS)
 
 
 class JoinData(_Data):
@@ -63,9 +65,9 @@ def reply(envelope: Envelope, vocabulary: int | None = None) -> Sample:
         raise ProtocolError(f"{len(data.logprobs)} logprobs for {len(data.tokens)} tokens")
     if vocabulary is not None and (not data.tokens or not data.logprobs or max(data.tokens) >= vocabulary):
         raise ProtocolError(f"a reply to be trained on needs tokens below {vocabulary}, and their logprobs")
-    return Sample(
-        envelope.body, tuple(data.tokens), tuple(data.logprobs), data.version, Finish(data.finish), usage=data.usage
-    )
+    tokens, logprobs, finish = tuple(data.tokens), tuple(data.logprobs), Finish(data.finish)
+    sampled = (envelope.body, tokens, logprobs, data.version, finish)
+    return Sample(*sampled, usage=data.usage, thought=data.thought, thinking=data.thinking)
 
 
 def data_of(sample: Sample) -> dict[str, Any]:
@@ -73,6 +75,8 @@ def data_of(sample: Sample) -> dict[str, Any]:
     data: dict[str, Any] = {}
     if sample.tokens:
         data = {"tokens": sample.tokens, "logprobs": sample.logprobs, "version": sample.version}
+    if sample.thinking:
+        data |= {"thought": sample.thought, "thinking": sample.thinking}
     if sample.finish is not Finish.STOP:
         data["finish"] = sample.finish.value
     if sample.usage:

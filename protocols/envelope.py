@@ -72,6 +72,8 @@ class Envelope(NamedTuple):
         A further copy of it has an identity of its own, and so has one under another name: an inbox drops what the bus
         brings twice, not what the channel doubled or what two were made to say.
         """
+        if "thought" in self.data:  # what its sender thought to itself stays with it
+            return self._replace(data=NO_DATA).as_heard(body, copy, sender)
         if sender:
             return self._replace(body=body, sender=sender, n=BORROWED + self.seq + copy * COPY)
         if copy:

@@ -14,7 +14,21 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("protocols", "arenas", "marl", "trainers")
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors"}
-WITH_TORCH = {"marl.lm", "marl.gpt2", "marl.server", "marl.decode", "marl.critic", "marl.batch"}
+WITH_TORCH = {
+    "marl.lm",
+    "marl.gpt2",
+    "marl.server",
+    "marl.decode",
+    "marl.critic",
+    "marl.graph_critic",
+    "marl.batch",
+    "marl.llama",
+    "marl.base_model",
+    "marl.chat_model",
+    "marl.engine",
+    "marl.slots",
+    "marl.pretrained",
+}
 
 
 def modules() -> dict[str, Path]:

@@ -23,7 +23,7 @@ from marl.critic import Critic, Reading
 from marl.decode import Request, generate
 from marl.episode import Episode, Stop
 from marl.lm import LanguageModel
-from marl.transcript import Transcript, trace
+from marl.transcript import trace
 from protocols.draws import key
 from protocols.log import Entry
 
@@ -37,10 +37,10 @@ def alternatives(
     for e, episode in enumerate(episodes):
         for agent in episode.agents:
             lm = policies[seats[agent]]
-            seen = trace(episode, agent, lm.encode)
+            seen = trace(episode, agent, lm.open)
             for start, _, k in seen.spans:
                 for m in range(count):
-                    transcript = Transcript(lm.encode)
+                    transcript = lm.open()
                     transcript.ids = list(seen.ids[:start])
                     draw = key(seed, "alternative", episode.log.episode, k, m)
                     requests[seats[agent]].append(Request(transcript, episode.turns[k].spec, draw))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
-from marl.config import TinyPolicy, policy_names
+from marl.config import HfPolicy, TinyPolicy, policy_names
 from marl.critic import Critic
 from marl.errors import UserError
 from marl.graph_critic import GraphCritic
@@ -17,23 +17,45 @@ from trainers.mappo import Mappo
 if TYPE_CHECKING:
     from trainers.run import RunConfig
 
+CONTEXT: Final = 2048
+"""Tokens of a log that the critic of chat models reads; its own, of which a word is one."""
+BUCKETS: Final = 4096
+"""Into so many the words are hashed that a chat model may use and the arena does not list."""
+
 
 def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = None) -> Mappo:
     """Build what a run trains; `words` if the models must know more than the world's. Raises UserError."""
-    if world.arena.open_text:
-        raise UserError(
-            f"{world.arena.name} shows free text, and a model from scratch has no words for it: choose another"
-        )
     words = words or world.vocabulary
     seats = policy_names(config.sharing, world.agents)
     names = list(dict.fromkeys(seats.values()))
     algorithm = config.algorithm
     if strange := [name for name in (*algorithm.frozen, *algorithm.lrs) if name not in names]:
         raise UserError(f"algorithm: there is no policy {strange[0]!r} to freeze or pace; there are {', '.join(names)}")
-    policies = {name: make_policy(config.policy, words, key(config.seed, "policy", name) >> 1) for name in names}
-    policies = {name: lm.to(config.device) for name, lm in policies.items()}
+    policies = make_policies(config, world, words, names)
     critic = make_critic(config, world, words)
     return Mappo(algorithm, policies, seats, None if critic is None else critic.to(config.device), config.seed)
+
+
+def make_policies(
+    config: RunConfig, world: World, words: Sequence[str], names: Sequence[str]
+) -> Mapping[str, LanguageModel]:
+    """Build the policies of these names: from scratch, or on pretrained models. Raises UserError."""
+    size = config.policy
+    if isinstance(size, HfPolicy):
+        shaping = config.algorithm.shaping
+        if shaping.influence or shaping.listening or shaping.speaking or config.algorithm.credit_per == "token":
+            raise UserError(
+                'policy.hf: shaping and credit_per = "token" are for models with one token a word: leave them out'
+            )
+        from marl.pretrained import policies
+
+        return policies(size, names, world.about, seed=config.seed, device=config.device)
+    if world.arena.open_text:
+        raise UserError(
+            f"{world.arena.name} shows free text, and a model from scratch has no words for it: choose another, or "
+            'a pretrained policy (policy.hf = "...")'
+        )
+    return {name: make_policy(size, words, key(config.seed, "policy", name) >> 1).to(config.device) for name in names}
 
 
 def make_policy(size: TinyPolicy, words: Sequence[str], seed: int) -> LanguageModel:
@@ -52,11 +74,13 @@ def make_policy(size: TinyPolicy, words: Sequence[str], seed: int) -> LanguageMo
 def make_critic(config: RunConfig, world: World, words: Sequence[str]) -> Critic | None:
     """Build the critic that an algorithm asks for, if it does."""
     algorithm = config.algorithm
+    chat = isinstance(config.policy, HfPolicy)
     size: dict[str, int] = {
         "width": algorithm.critic_width,
         "layers": algorithm.critic_layers,
         "heads": algorithm.critic_heads,
-        "context": 4 * config.policy.context,
+        "context": CONTEXT if chat else 4 * (config.policy.context or 0),
+        "buckets": BUCKETS if chat else 0,
         "seed": key(config.seed, "critic") >> 1,
     }
     if algorithm.critic == "none":

@@ -42,7 +42,7 @@ class Mappo(Trainer):
         self.config = config
         self.learning = [name for name in self.policies if name not in config.frozen]
         for name in self.learning:
-            self.optimizer(name, self.policies[name].model, config.lrs.get(name, config.lr), config.optimizer)
+            self.optimizer(name, self.policies[name].learner, config.lrs.get(name, config.lr), config.optimizer)
         if critic is not None:
             self.optimizer("critic", critic, config.critic_lr)
         self.assignment = Assignment(config, critic, self.policies, self.seats, seed)

@@ -9,7 +9,6 @@ replies ("reply"), or 1/(R longest), the same however long replies are ("constan
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +37,7 @@ class PolicyStep:
     ) -> None:
         self.config, self.policies, self._step, self.shaping = config, policies, step, shaping
         self.clip = Clip(config.clip_low, config.clip_high, config.dual_clip)
-        self.references = {name: deepcopy(lm).eval() for name, lm in policies.items()} if config.kl else {}
+        self.references = {name: lm.frozen() for name, lm in policies.items()} if config.kl else {}
         self.episodes: Sequence[Episode] = ()  # of the update
         self.update = 0  # its number, from 0
         self.steered = dict.fromkeys(policies, 0.0)  # log of the factor that holds the entropy at its target
@@ -56,7 +55,7 @@ class PolicyStep:
             w = weights[rows, : at.shape[1]][at]
             logp, entropy = lm.score(micro.ids, at, micro.mask_rows[at])
             policy = self.surrogate(logp, micro, w)
-            bonus = self.bonus(name, entropy.detach(), lm.masks[micro.mask_rows[at]].sum(-1).log(), micro.said[at])
+            bonus = self.bonus(name, entropy.detach(), lm.choices[micro.mask_rows[at]].log(), micro.said[at])
             loss = policy.loss - (w * bonus * entropy).sum()
             if self.references and cfg.kl_in == "loss":
                 apart = divergence(logp, self.reference(name, micro), micro.logp_old[at]) * self.concerned(micro)
@@ -79,7 +78,7 @@ class PolicyStep:
             heard.backward()  # type: ignore[no-untyped-call]
             total["listening"] = float(heard.detach())
             self._step(f"belief {name}", self.shaping.heads[name], cfg.max_grad_norm)
-        total["grad"] = self._step(name, lm.model, cfg.max_grad_norm)
+        total["grad"] = self._step(name, lm.learner, cfg.max_grad_norm)
         self.steer(name, batch, total["entropy"])
         return {f"policy/{name}/{what}": value for what, value in total.items()}
 
@@ -112,7 +111,7 @@ class PolicyStep:
 
     def steer(self, name: str, batch: Batch, entropy: float) -> None:
         """Move the factor on the entropy's weight, if its mean over tokens is to be held at a target."""
-        target, most = self.config.entropy.target, self.policies[name].masks[batch.mask_rows[batch.trained]].sum(-1)
+        target, most = self.config.entropy.target, self.policies[name].choices[batch.mask_rows[batch.trained]]
         if target is not None and len(most):
             share = entropy / float(most.log().mean())
             self.steered[name] = float(np.clip(self.steered[name] + 0.3 * (target - share), -5.0, 5.0))

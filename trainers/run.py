@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch.utils.tensorboard import SummaryWriter
 
 from marl import evaluate
-from marl.config import Sharing, TinyPolicy, write_toml
+from marl.config import HfPolicy, PolicyConfig, Sharing, TinyPolicy, write_toml
 from marl.episode import Stop
 from marl.errors import UserError
 from marl.league import LeagueConfig
@@ -29,7 +29,7 @@ from marl.policy import Policy
 from marl.rollout import Plan, collect, rare_collections
 from marl.rundir import RunDir
 from marl.scenario import Scenario, World
-from marl.server import PolicyServer
+from marl.server import serve
 from marl.study import exploit, traffic
 from trainers.actors import Actors, HostConfig
 from trainers.algorithm import BY_FORK, AlgorithmConfig
@@ -57,7 +57,7 @@ class RunConfig(BaseModel):
     stop_at: float | None = Field(default=None, description="stop once this share of evaluation episodes succeeds")
     stop_score: float | None = Field(default=None, description="stop once the evaluation's mean score is this high")
     log_episodes: int = Field(default=32, ge=0, description="training episodes of each update that are logged")
-    policy: TinyPolicy = TinyPolicy()
+    policy: PolicyConfig = TinyPolicy()
     sharing: Sharing = Field(default="separate", description="which seats share a policy")
     algorithm: AlgorithmConfig = AlgorithmConfig()
     threads: int = Field(
@@ -73,6 +73,8 @@ class RunConfig(BaseModel):
     def _whole_groups(self) -> RunConfig:
         if self.episodes % self.algorithm.group:
             raise ValueError(f"episodes = {self.episodes} is no multiple of algorithm.group = {self.algorithm.group}")
+        if self.host and isinstance(self.policy, HfPolicy):
+            raise ValueError("policies on pretrained models are trained at home: leave out host, or policy.hf")
         if self.league and self.algorithm.credit in BY_FORK:
             raise ValueError(
                 f'futures know no frozen opponents: leave out league, or credit = "{self.algorithm.credit}"'
@@ -115,7 +117,7 @@ class Run:
         self.curriculum = Curriculum(config.curriculum, self.world) if config.curriculum else None
         self.trainer = make_trainer(config, self.world, self.curriculum.words if self.curriculum else None)
         self.trainer.assignment.play = lambda plans: collect(self._played, plans, concurrency=config.episodes)
-        self.servers = {name: PolicyServer(lm, name) for name, lm in self.trainer.policies.items()}
+        self.servers = {name: serve(lm, name) for name, lm in self.trainer.policies.items()}
         self.seats: dict[str, Policy] = {seat: self.servers[name] for seat, name in self.trainer.seats.items()}
         self.trainer.assignment.live = self.seats
         self.selfplay: SelfPlay | None = None
@@ -123,6 +125,8 @@ class Run:
             self.selfplay = SelfPlay(config.league, config.seed, self.trainer, self.dir, alone=config.host is None)
         self.newcomers: Newcomers | None = None
         if config.newcomers:
+            if not isinstance(config.policy, TinyPolicy):
+                raise UserError("newcomers are made from scratch: leave out newcomers, or policy.hf")
             words = self.curriculum.words if self.curriculum else self.world.vocabulary
             made = partial(make_policy, config.policy, words)
             self.newcomers = Newcomers(config.newcomers, config.seed, self.trainer, made)

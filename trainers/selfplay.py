@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from arenas.tree import Floats, Tree
 from marl.episode import Episode
@@ -20,7 +18,7 @@ from marl.lm import LanguageModel
 from marl.policy import Policy
 from marl.rollout import Plan
 from marl.rundir import RunDir
-from marl.server import PolicyServer
+from marl.server import PolicyServer, serve
 from marl.study import exploit
 from trainers.trainer import Metrics, Trainer
 
@@ -95,21 +93,20 @@ class SelfPlay:
         """Return the policies of a version, with weights of their own."""
         servers = {}
         for name, lm in self.policies.items():
-            frozen = LanguageModel(deepcopy(lm.model), lm.tokenizer)
+            frozen = lm.frozen()
             self.take(frozen, version, name)
-            frozen.requires_grad_(False)
-            servers[name] = PolicyServer(frozen, named(name, version))
+            servers[name] = serve(frozen, named(name, version))
             servers[name].publish(version)
         return servers
 
     def take(self, lm: LanguageModel, version: int, name: str) -> None:
         """Load the weights of one policy of a version; raises UserError if they are not whole."""
-        file = self.place(version) / name / "model.safetensors"
+        folder = self.place(version) / name
         try:
-            lm.take(load_file(file))
+            lm.restore(folder)
         except (OSError, SafetensorError, KeyError, RuntimeError) as error:
             reason = str(error).strip().partition("\n")[0][:200]
-            raise UserError(f"{file}, of the league, is missing or damaged ({reason}): restore it") from None
+            raise UserError(f"{folder}, of the league, is missing or damaged ({reason}): restore it") from None
 
     def learned(self, episodes: Sequence[Episode], version: int) -> Metrics:
         """Rate an update's matches, and freeze the new weights if it is time; return what a log should hold."""

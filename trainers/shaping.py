@@ -28,7 +28,7 @@ from arenas.spec import ReplySpec
 from marl.credit import Ledger
 from marl.episode import Episode
 from marl.lm import LanguageModel, padded
-from marl.transcript import PROMPT, Transcript, trace
+from marl.transcript import PROMPT, trace
 from protocols.envelope import Kind
 from protocols.log import Entry
 from trainers.counterfactual import alternatives
@@ -166,7 +166,7 @@ class Shaping:
         for episode in episodes:
             for agent in episode.agents:
                 if self.seats[agent] == name:
-                    seen = trace(episode, agent, lm.encode)
+                    seen = trace(episode, agent, lm.open)
                     contexts += [seen.ids[:start] for start, _, _ in seen.spans]
                     truths += [truth(episode, k, lm) for _, _, k in seen.spans]
         if not contexts:
@@ -214,7 +214,7 @@ def truth(episode: Episode, k: int, lm: LanguageModel) -> list[int]:
 
 
 def _asked(episode: Episode, agent: str, k: int, lm: LanguageModel) -> Asked:
-    seen = trace(episode, agent, lm.encode)
+    seen = trace(episode, agent, lm.open)
     start, stop = next((start, stop) for start, stop, turn in seen.spans if turn == k)
     return Asked(seen.ids[:start], seen.ids[start:stop], episode.turns[k].spec)
 
@@ -222,7 +222,7 @@ def _asked(episode: Episode, agent: str, k: int, lm: LanguageModel) -> Asked:
 def _around(episode: Episode, agent: str, seq: int, lm: LanguageModel) -> list[list[int]]:
     """Return what an agent's context was just before and just after it heard an entry, as if asked there."""
     own = {turn.seq: turn.sample.tokens for turn in episode.turns}
-    transcript = Transcript(lm.encode)
+    transcript = lm.open()
     prompt = list(lm.encode(PROMPT))
     before: list[int] = [*transcript.ids, *prompt]
     for envelope in episode.log.view(agent):

@@ -134,7 +134,7 @@ class Trainer(ABC):
         try:
             state = json.loads((folder / "trainer.json").read_text())
             for name, lm in self.policies.items():
-                lm.take(load_file(folder / "policies" / name / "model.safetensors"))
+                lm.restore(folder / "policies" / name)
             for name, module in self.modules.items():
                 module.load_state_dict(load_file(folder / f"{name}.safetensors"))
             tensors = load_file(folder / "optimizers.safetensors")

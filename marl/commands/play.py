@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from protocols.envelope import Envelope
     from protocols.log import Log
 
-POLICIES = "random, human, scripted:NAME, trained or trained:RUN, openai:URL#MODEL"
+POLICIES = "random, human, scripted:NAME, trained or trained:RUN, hf:MODEL, openai:URL#MODEL"
 
 
 def play(
@@ -147,6 +147,8 @@ def policy_of(seat: str, policy: str, world: World, run: Path | None, loaded: di
         return script_of(world, folder)
     if kind == "openai":
         return endpoint_of(world, seat, policy)
+    if kind == "hf":
+        return chat_of(world, folder, loaded)
     if kind != "trained":
         raise UserError(f"--seat {seat}={policy}: a policy is one of {POLICIES}")
     path = Path(folder) if folder else run
@@ -165,6 +167,22 @@ def endpoint_of(world: World, seat: str, address: str) -> Policy:
     from marl.endpoint import Remote, connect
 
     return Remote(connect(address), world.about(seat))
+
+
+def chat_of(world: World, source: str, loaded: dict[Path, dict[str, Policy]]) -> Policy:
+    """Return a pretrained model as a policy; all seats it plays share its weights. Raises UserError."""
+    if not source:
+        raise UserError("hf: needs a model, as in hf:smollm2: a folder, a GGUF file, a hub id, an installed package")
+    known = loaded.setdefault(Path(f"hf:{source}"), {})
+    if not known:
+        try:
+            from marl.pretrained import seat
+            from marl.server import serve
+        except ImportError as error:
+            raise UserError(f"hf:{source} needs {error.name}: pip install 'sabir[lm,hf]'") from None
+        with ERR.status(f"loading {source}"):
+            known[""] = serve(seat(source, world.about), f"hf:{source}")
+    return known[""]
 
 
 def script_of(world: World, name: str) -> Policy:

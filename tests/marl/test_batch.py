@@ -37,7 +37,7 @@ def test_trained_is_what_the_agent_drew_among_several_and_nothing_else(name: str
     row = 0
     for e, episode in enumerate(episodes):
         for agent in here.agents:
-            path = trace(episode, agent, lm.encode)
+            path = trace(episode, agent, lm.open)
             if not path.spans:
                 continue
             expected: dict[int, tuple[float, float, int]] = {}

@@ -48,7 +48,7 @@ def test_whatever_is_said_is_played_read_and_counted(text: str, other: str) -> N
     for scope in ("central", "own"):
         critic = Critic(here.agents, here.vocabulary, scope=scope, width=16, layers=1, heads=1, context=256, seed=1)
         assert critic.predict([episode])[1].isfinite().all()
-    read = trace(episode, "c_0", lm.encode)
+    read = trace(episode, "c_0", lm.open)
     unmasked = [token for i, token in enumerate(read.ids) if not any(a <= i < b for a, b, _ in read.spans)]
     assert lm.eos not in unmasked, "nobody ends a reply by saying so"
     found = traffic.count(here, [episode])

@@ -60,10 +60,10 @@ def test_what_is_trained_on_is_what_was_seen(memory: dict[str, Any]) -> None:
     episode = one(here, Plan("e", {"reader_0": spy}, 1))
     assert episode.error == ""
     rebuilt = [
-        list(part.ids[:start]) for part in traces(episode, ["reader_0"], spy.lm.encode) for start, _, _ in part.spans
+        list(part.ids[:start]) for part in traces(episode, ["reader_0"], spy.lm.open) for start, _, _ in part.spans
     ]
     assert rebuilt == spy.contexts
-    spans = [span for part in traces(episode, ["reader_0"], spy.lm.encode) for span in part.spans]
+    spans = [span for part in traces(episode, ["reader_0"], spy.lm.open) for span in part.spans]
     assert [turn for _, _, turn in spans] == list(range(len(episode.turns)))
     assert one(here, replay(episode.log)).log.to_bytes() == episode.log.to_bytes()
     batch = collate(spy.lm, [episode], ["reader_0"], np.ones((1, len(episode.turns))))
@@ -147,7 +147,7 @@ def test_a_late_reply_leaves_nothing_behind() -> None:
             given = {turn.seq for turn in episode.turns if turn.agent == agent and turn.sample.tokens}
             asked = [e.reply_to for e in episode.log.replies(agent)]
             assert len(asked) == len(spy.contexts)
-            rebuilt = [part.ids[:s] for part in traces(episode, [agent], spy.lm.encode) for s, _, _ in part.spans]
+            rebuilt = [part.ids[:s] for part in traces(episode, [agent], spy.lm.open) for s, _, _ in part.spans]
             of = [ids for ids, e in zip(spy.contexts, episode.log.replies(agent), strict=True) if e.seq in given]
             assert rebuilt == [tuple(ids) for ids in of]
             spy.contexts.clear()

@@ -158,7 +158,7 @@ def test_a_model_from_scratch_calls_and_only_its_own_words_are_trained() -> None
     called = [episode for episode in episodes if answers(episode)]
     assert called
     for episode in called:
-        found = trace(episode, "solver_0", lm.encode)
+        found = trace(episode, "solver_0", lm.open)
         own = [token for start, stop, _ in found.spans for token in found.ids[start:stop]]
         assert own == [token for turn in episode.turns for token in turn.sample.tokens]
         result = lm.encode(f"calculator : {answers(episode)[0]}", True)

@@ -48,7 +48,7 @@ def test_a_trace_is_what_the_live_transcript_held(name: str) -> None:
     live = iter(spy.opened)
     for episode in episodes:
         for agent in episode.agents:
-            rebuilt = trace(episode, agent, spy.lm.encode)
+            rebuilt = trace(episode, agent, spy.lm.open)
             assert rebuilt.ids == tuple(next(live).ids[: len(rebuilt.ids)])
             own = [i for i, turn in enumerate(episode.turns) if turn.agent == agent and turn.sample.tokens]
             assert [index for _, _, index in rebuilt.spans] == own
@@ -70,7 +70,7 @@ def test_a_trace_is_what_the_live_transcript_held_when_listeners_were_told_somet
     for episode in episodes:
         assert episode.drift == 0
         for agent in episode.agents:
-            rebuilt = trace(episode, agent, spy.lm.encode)
+            rebuilt = trace(episode, agent, spy.lm.open)
             assert rebuilt.ids == tuple(next(live).ids[: len(rebuilt.ids)])
     assert any(h.sender == "a_0" for e in episodes for entry in e.log.entries for h in entry.heard)
     assert any(h.sender == "c_0" for e in episodes for entry in e.log.entries for h in entry.heard)
@@ -106,7 +106,7 @@ def test_what_arrives_while_an_agent_thinks_stands_after_its_reply() -> None:
                         assert arrival[envelope.seq] <= asked[reply.reply_to]
                 late = [e for e in view[place + 1 :] if asked[reply.reply_to] < arrival.get(e.seq, -1.0) < reply.time]
                 meanwhile += len(late)
-            rebuilt = trace(episode, agent, spy.lm.encode)
+            rebuilt = trace(episode, agent, spy.lm.open)
             assert len(rebuilt.spans) == 4
     assert meanwhile > 5, "nothing ever arrived while an agent was thinking"
 
@@ -127,7 +127,7 @@ def test_a_reply_that_missed_its_deadline_leaves_nothing_behind() -> None:
                 missing = turn.sample.finish is Finish.MISSING
                 assert reply == ("" if missing else f"{turn.sample.text} <eos>")
                 missed += missing
-            assert trace(episode, agent, spy.lm.encode).ids.count(prompt) <= len(turns)
+            assert trace(episode, agent, spy.lm.open).ids.count(prompt) <= len(turns)
     assert 4 < missed < sum(len(episode.turns) for episode in episodes)
 
 
@@ -145,5 +145,5 @@ def test_a_fork_goes_on_from_the_transcript_the_episode_had() -> None:
         assert first is newcomer.opened[player]
         assert ids == before[player][: len(ids)]
         for agent, transcript in zip(here.agents, newcomer.opened, strict=True):
-            rebuilt = trace(again, agent, newcomer.lm.encode)
+            rebuilt = trace(again, agent, newcomer.lm.open)
             assert rebuilt.ids == tuple(transcript.ids[: len(rebuilt.ids)])

@@ -57,7 +57,7 @@ def by_hand(lm: LanguageModel, episodes: Sequence[Episode], agents: Sequence[str
             book, np.zeros((1, len(episode.turns) + 1, len(episode.agents))), 1.0
         ).advantage
         for agent in (agent for agent in episode.agents if agent in agents):
-            path = trace(episode, agent, lm.encode)
+            path = trace(episode, agent, lm.open)
             for start, stop, index in path.spans:
                 last = stop - cut
                 ids = torch.tensor([path.ids[:last]])

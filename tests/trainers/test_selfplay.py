@@ -199,7 +199,7 @@ def test_damaged_weights_are_named(tmp_path: Path) -> None:
     stopped(out)
     for file in (out / "league").glob("*/*/model.safetensors"):
         file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"league/00000\d/player_0/model.safetensors, of the league, is missing or dam"):
+    with pytest.raises(UserError, match=r"league/00000\d/player_0, of the league, is missing or dam"):
         Run(config(out)).train()
     (out / "league" / "000000").rename(out / "elsewhere")
     with pytest.raises(UserError, match="000000, frozen weights of the league, is gone"):

@@ -47,7 +47,7 @@ def test_it_keeps_the_gradient(scope: str, credit: str) -> None:
     for episode in outcomes(here, models):
         chances = []
         for agent, name in told.seats.items():
-            lm, seen = models[name], trace(episode, agent, models[name].encode)
+            lm, seen = models[name], trace(episode, agent, models[name].open)
             ids = torch.tensor([seen.ids])
             at = torch.zeros_like(ids, dtype=torch.bool)
             rows: list[int] = []

@@ -1,0 +1,146 @@
+"""The forward pass of Llama and its likes (Mistral, Qwen2), with a LoRA of its own for every row of a batch.
+
+As in gpt2.py the mathematics is that of transformers on the same weights, without the layers of calls around it; other
+models take transformers' own path. Heads that share keys and values (GQA) are read as further queries of one head, so
+keys and values are never copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, linear, scaled_dot_product_attention, silu
+from torch.utils.checkpoint import checkpoint
+from transformers import LlamaModel, MistralModel, Qwen2Model
+
+from marl.gpt2 import KeyValues
+
+ATTENTION: Final = ("q_proj", "k_proj", "v_proj", "o_proj")
+MLP: Final = ("gate_proj", "up_proj", "down_proj")
+
+
+class Pack(NamedTuple):
+    """The LoRAs of one matrix side by side: x -> x + (gate * x A^T) B^T; `gate` opens each row its own."""
+
+    a: Tensor  # [R, in], R the sum of all ranks
+    b: Tensor  # [out, R]
+
+
+Packs = Sequence[Mapping[str, Pack]]
+"""Layer -> name of the matrix -> its LoRAs."""
+
+
+def lean(trunk: nn.Module) -> bool:
+    """Whether a trunk is a Llama with nothing unusual: no other activation, sliding window, dropout or matrix."""
+    if type(trunk) not in (LlamaModel, MistralModel, Qwen2Model):
+        return False
+    unit: Any = trunk
+    config, layer = unit.config, unit.layers[0]
+    matrices = [_base(getattr(layer.self_attn, name)) for name in ATTENTION]
+    matrices += [_base(getattr(layer.mlp, name)) for name in MLP]
+    return bool(
+        config.hidden_act == "silu"
+        and not getattr(config, "attention_dropout", 0.0)
+        and (not getattr(config, "sliding_window", None) or not getattr(config, "use_sliding_window", True))
+        and all(type(matrix) is nn.Linear for matrix in matrices)
+    )
+
+
+def _base(matrix: Any) -> Any:
+    return getattr(matrix, "base_layer", matrix)  # peft keeps the frozen matrix inside its own layer
+
+
+def _norm(x: Tensor, layer: Any) -> Tensor:
+    wide = x.float()
+    wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + layer.variance_epsilon)
+    normed: Tensor = layer.weight * wide.to(x.dtype)
+    return normed
+
+
+def _affine(x: Tensor, matrix: Any, pack: Pack | None, gate: Tensor | None) -> Tensor:
+    base = _base(matrix)
+    y = linear(x, base.weight, base.bias)
+    if pack is None:
+        return y
+    inner = linear(x, pack.a)
+    return y + linear(inner if gate is None else inner * gate[:, None], pack.b)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, -1)
+    return x * cos + torch.cat((-second, first), -1) * sin
+
+
+def hidden_states(
+    trunk: Any,
+    ids: Tensor,
+    positions: Tensor,
+    cache: KeyValues | None = None,
+    visible: Tensor | None = None,
+    packs: Packs = (),
+    gate: Tensor | None = None,
+    recompute: bool = False,
+) -> Tensor:
+    """Return last hidden states [B, q, d].
+
+    Args:
+        trunk: a model that is `lean`.
+        ids: [B, q] tokens.
+        positions: [B, q] or [1, q] their places, from 0.
+        cache: keys and values of earlier tokens; without one, attention is causal over `ids`.
+        visible: [B, 1, q, keys] which keys each token may see; needed with a cache.
+        packs: LoRAs, if any.
+        gate: [B, R] the factor of each rank for each row; without it 1.
+        recompute: keep no activations inside a layer for the backward pass, but compute them again (Chen et al. 2016).
+    """
+    x = embedding(ids, trunk.embed_tokens.weight)
+    cos, sin = trunk.rotary_emb(x, positions)
+    cos, sin = cos[:, None], sin[:, None]
+    if gate is not None:
+        gate = gate.to(x.dtype)
+    for index, layer in enumerate(trunk.layers):
+        pack = packs[index] if packs else {}
+        given = (layer, index, x, cos, sin, cache, visible, pack, gate)
+        x = checkpoint(_layer, *given, use_reentrant=False) if recompute else _layer(*given)
+    return _norm(x, trunk.norm)
+
+
+def _layer(
+    layer: Any,
+    index: int,
+    x: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    cache: KeyValues | None,
+    visible: Tensor | None,
+    pack: Mapping[str, Pack],
+    gate: Tensor | None,
+) -> Tensor:
+    size, length, _ = x.shape
+    attention, mlp = layer.self_attn, layer.mlp
+    width = attention.head_dim
+    y = _norm(x, layer.input_layernorm)
+    q, k, v = (
+        _affine(y, getattr(attention, name), pack.get(name), gate).view(size, length, -1, width).transpose(1, 2)
+        for name in ATTENTION[:3]
+    )
+    q, k = _rotate(q, cos, sin).to(v.dtype), _rotate(k, cos, sin).to(v.dtype)
+    if cache is not None:
+        k, v = cache.update(k, v, index)
+    heads, groups = q.shape[1], q.shape[1] // k.shape[1]
+    if visible is None:  # causal over what is given
+        k, v = (t.repeat_interleave(groups, 1) for t in (k, v)) if groups > 1 else (k, v)
+        out = scaled_dot_product_attention(q, k, v, is_causal=length > 1)
+    else:
+        q = q.reshape(size, k.shape[1], groups * length, width)
+        mask = visible.expand(-1, groups, -1, -1).reshape(visible.shape[0], 1, groups * length, -1)
+        out = scaled_dot_product_attention(q, k, v, attn_mask=mask).view(size, heads, length, width)
+    out = out.transpose(1, 2).reshape(size, length, heads * width)
+    x = x + _affine(out, attention.o_proj, pack.get("o_proj"), gate)
+    y = _norm(x, layer.post_attention_layernorm)
+    inner = silu(_affine(y, mlp.gate_proj, pack.get("gate_proj"), gate))
+    inner = inner * _affine(y, mlp.up_proj, pack.get("up_proj"), gate)
+    return x + _affine(inner, mlp.down_proj, pack.get("down_proj"), gate)
