@@ -24,24 +24,27 @@ THINGS: Final = ("sky", "sea", "sand", "door", "roof", "tree", "hat", "lamp")
 
 
 class Document(Arena):
-    """`chunks` of `facts` sentences each; things have one of `colours`."""
+    """`chunks` of `facts` sentences each (`least` to `chunks`, if it is above 0); things have one of `colours`."""
 
     metadata = Arena.metadata | {"name": "document_v0", "is_parallelizable": True}
     tags = ("cooperative", "memory")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"chunks": (1, 60), "facts": (1, 6), "colours": (2, 8)}
 
-    def __init__(self, chunks: int = 8, facts: int = 2, colours: int = 4) -> None:
+    def __init__(self, chunks: int = 8, facts: int = 2, colours: int = 4, least: int = 0) -> None:
         if not 1 <= chunks <= 100_000 or not 1 <= facts <= 64 or not 2 <= colours <= len(COLOURS):
             raise ArenaError(
                 f"document needs 1 to 100000 chunks, 1 to 64 facts and 2 to {len(COLOURS)} colours, "
                 f"not {chunks=}, {facts=}, {colours=}"
             )
-        self.chunks, self.facts, self.colours = chunks, facts, COLOURS[:colours]
+        if not 0 <= least <= chunks:
+            raise ArenaError(f"document needs least from 0 (always `chunks`) to chunks={chunks}, not {least=}")
+        self.most, self.least, self.facts, self.colours = chunks, least or chunks, facts, COLOURS[:colours]
         specs = (choose((NEXT,)), choose(self.colours))
         super().__init__({READER: specs}, words=(CODE, *THINGS), view_words=max(2 * facts, 32))
 
     def deal(self, rng: np.random.Generator, split: str) -> None:
         """Write the text."""
+        self.chunks = self.most if self.least == self.most else int(rng.integers(self.least, self.most + 1))
         size = self.chunks * self.facts
         things = rng.integers(len(THINGS), size=size)
         colours = rng.integers(len(self.colours), size=size)

@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from arenas.spec import PUBLIC, ReplySpec, from_wire
+from marl.asides import told
 from marl.errors import UserError
 from marl.transcript import Transcript
 from protocols.envelope import EVERYONE, Envelope, Kind
@@ -60,11 +61,10 @@ class Dialogue:
 
     def hear(self, envelope: Envelope) -> None:
         """Take in what reached the agent."""
+        envelope = told(envelope)
         if envelope.kind is Kind.SAY:
             where = "" if envelope.to in (EVERYONE, PUBLIC) else f" ({envelope.to})"
             self._lines.append(f"{envelope.sender}{where}: {envelope.body}")
-        elif envelope.kind is Kind.RESULT:
-            self._lines.append(f"{envelope.sender}: {envelope.body}")
         elif envelope.kind is Kind.VIEW:
             self._seat = envelope.to
             self._spec = from_wire(dict(envelope.data["reply"])) if "reply" in envelope.data else None

@@ -21,7 +21,6 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from arenas.spec import ReplySpec
-from marl.asides import told
 from marl.chat import Message, instruction, messages
 from marl.episode import Sample
 from marl.errors import UserError
@@ -181,7 +180,7 @@ class Remote(TextPolicy):
 
     async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
         """Ask; once more, with the reason, if the reply is not a legal one. What is not then stays as it is."""
-        conversation = messages(self.rules, list(map(told, transcript.heard)), transcript.answers)
+        conversation = messages(self.rules, transcript.heard, transcript.answers)
         temperature = 0.0 if greedy else self.endpoint.settings.temperature
         total: dict[str, float] = {}
         text = ""

@@ -52,6 +52,7 @@ EXAMPLES: Final[dict[str | None, Sequence[tuple[str, str]]]] = {
         ("marl play lewis --seat sender_0=scripted:full", "the sender speaks the best code there is"),
         ("marl play runs/lewis --episodes 3 --log games.jsonl", ""),
         ("marl play negotiation --seat negotiator_0=openai:http://localhost:8000/v1#model", "a server of yours"),
+        ("marl play guess_who --episodes 5 --seat asker_0=reflexion:openai:http://localhost:8000/v1#model", ""),
         ("marl play arithmetic tools.calculator.calls=2 --seat solver_0=human", "with a tool"),
         ("marl play runs/lewis --seat sender_0=human", "you speak, the trained receiver listens"),
         ("marl play runs/a --seat receiver_0=trained:runs/b", "do two runs understand each other?"),

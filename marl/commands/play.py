@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from arenas.spec import ReplySpec
     from marl.episode import Episode
     from marl.policy import Policy
+    from marl.rollout import Plan
     from marl.scenario import World
     from protocols.clock import ClockName
     from protocols.envelope import Envelope
     from protocols.log import Log
 
-POLICIES = "random, human, scripted:NAME, trained or trained:RUN, hf:MODEL, openai:URL#MODEL"
+POLICIES = (
+    "random, human, scripted:NAME, trained or trained:RUN, hf:MODEL, openai:URL#MODEL, "
+    "critique:POLICY or reflexion:POLICY"
+)
 
 
 def play(
@@ -49,13 +53,14 @@ def play(
     In a run's folder the trained policies play, in an arena random ones; --seat puts someone else on a seat. A human
     reads what the seat sees and types its replies. openai: seats the model of an OpenAI-compatible endpoint, in real
     time; its key is in the environment variable OPENAI_API_KEY, and ?spend=0.5&price_in=...&price_out=... limits costs.
+
+    critique:POLICY lets a policy that chats criticise its draft before it replies, reflexion:POLICY lets it write a
+    lesson after each episode and read the last ones in the next; in a run's folder lessons are kept in RUN/lessons.
     """
-    from marl.rollout import Plan, collect
+    from marl.rollout import Plan
 
     world, run = world_and_run(source, settings or [])
     seats = _seats(world, run, seat or [])
-    human = any(policy.name == "human" for policy in seats.values())
-    real = any(policy.name.startswith("openai:") for policy in seats.values())
     if log is not None:
         _keep(log, [])  # a file that cannot be written is found before anyone plays
 
@@ -66,19 +71,38 @@ def play(
         if episode.error:
             raise UserError(f"episode {episode.log.episode} failed: {episode.error}")
 
-    plans = [Plan(f"play-{i}", seats, seed, greedy=greedy) for i in range(episodes)]
-    clock: ClockName = "wall" if real else "virtual"
-    if human:
-        played = collect(world, plans, concurrency=1, clock=clock, done=done)
-    else:
-        played = collect(world, plans, clock=clock)
-        for episode in played:
-            done(episode)
+    played = _played(world, [Plan(f"play-{i}", seats, seed, greedy=greedy) for i in range(episodes)], done)
     if episodes > 1:
         mean = sum(episode.score for episode in played) / episodes
         answer(f"mean score of {episodes} episodes: {mean:.3f}")
     if log is not None:
         note(f"written: {log} (play it again with `marl replay {log}`)")
+
+
+def _played(world: World, plans: Sequence[Plan], done: Callable[[Episode], None]) -> list[Episode]:
+    """Play episodes; one after the other where a person plays, or who learns from one for the next."""
+    from marl.rollout import collect
+    from marl.verbal import Reflexion
+    from protocols.clock import run as run_on
+
+    seats = plans[0].seats
+    learners = {name: policy for name, policy in seats.items() if isinstance(policy, Reflexion)}
+    clock: ClockName = "wall" if any("openai:" in policy.name for policy in seats.values()) else "virtual"
+    if not learners and not any(policy.name == "human" for policy in seats.values()):
+        played = collect(world, plans, clock=clock)
+        for episode in played:
+            done(episode)
+        return played
+
+    def learn(episode: Episode) -> None:
+        done(episode)
+        for name, policy in learners.items():
+            policy.learn(name, episode)
+
+    played = collect(world, plans, concurrency=1, clock=clock, done=learn)
+    for policy in learners.values():
+        run_on(policy.reflect(), clock)
+    return played
 
 
 def _keep(path: Path, logs: Sequence[Log]) -> None:
@@ -145,6 +169,8 @@ def policy_of(seat: str, policy: str, world: World, run: Path | None, loaded: di
         return Human(lambda heard, spec: ask_person(seat, heard, spec))
     if kind == "scripted":
         return script_of(world, folder)
+    if kind in ("critique", "reflexion"):
+        return verbal(kind, policy_of(seat, folder, world, run, loaded), run)
     if kind == "openai":
         return endpoint_of(world, seat, policy)
     if kind == "hf":
@@ -160,6 +186,15 @@ def policy_of(seat: str, policy: str, world: World, run: Path | None, loaded: di
     if seat not in loaded[path]:
         raise UserError(f"--seat {seat}={policy}: that run has no seat {seat!r} but {', '.join(loaded[path])}")
     return loaded[path][seat]
+
+
+def verbal(kind: str, inner: Policy, run: Path | None) -> Policy:
+    """Return a policy that learns in words; raises UserError for one inside that does not chat."""
+    from marl.verbal import Reflexion, SelfCritique
+
+    if not inner.name.startswith(("openai:", "hf:", "critique:")):
+        raise UserError(f"{kind}:{inner.name}: only who chats can learn in words: put openai: or hf: behind {kind}:")
+    return SelfCritique(inner) if kind == "critique" else Reflexion(inner, run / "lessons" if run else None)
 
 
 def endpoint_of(world: World, seat: str, address: str) -> Policy:

@@ -13,7 +13,7 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"agents": 2, "stock": 12, "months": 2, "step": 3},
         {"agents": 10, "stock": 50, "months": 1, "talk": 3},
     ],
-    "document": [{}, {"chunks": 1, "facts": 1, "colours": 2}, {"chunks": 20, "facts": 3, "colours": 8}],
+    "document": [{}, {"chunks": 1, "facts": 1, "colours": 2}, {"chunks": 20, "facts": 3, "colours": 8, "least": 2}],
     "gridworld": [
         {},
         {"size": 3, "agents": 2, "layouts": 20},

@@ -16,6 +16,7 @@ from arenas import ArenaError
         ("arithmetic", {"signs": "+/"}, "arithmetic needs .* signs out of .*, not most=20, terms=2, signs='\\+/'"),
         ("arithmetic", {"most": 300}, "at most 65536 sums, not most=300"),
         ("document", {"chunks": 0}, "document needs 1 to 100000 chunks, .* not chunks=0"),
+        ("document", {"least": 9}, "least from 0 .* to chunks=8, not least=9"),
         ("document", {"colours": 9}, "2 to 8 colours, .* colours=9"),
         ("lewis", {"n": 1}, "lewis needs n >= 2 states and k >= 1 symbols, not n=1, k=4"),
         ("lewis", {"k": 0}, "not n=4, k=0"),
