@@ -83,7 +83,12 @@ def study(
 
 def _show(run: RunStudy) -> None:
     """Print what was found of one run."""
-    answer(f"{run.name}" + (f", {run.arena}" if run.arena else "") + f": {run.episodes} episodes", "bold")
+    answer(
+        f"{run.name}"
+        + (f", {run.arena}" if run.arena else "")
+        + f": {run.episodes} episode{'s' * (run.episodes != 1)}",
+        "bold",
+    )
     groups: dict[str, Mapping[str, Measure]] = {"scores": run.scores}
     groups |= {f"{each.speaker}, message {each.place + 1}": each.measures for each in run.languages}
     groups |= {f"{each.speaker} to {each.listener}": each.measures for each in run.effects}

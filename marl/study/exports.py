@@ -62,7 +62,8 @@ def csar(sources: Sequence[Source], folder: Path) -> list[Path]:
     for speaker in dict.fromkeys((each.speaker, each.place) for each in samples):
         own = [i for i, each in enumerate(samples) if (each.speaker, each.place) == speaker]
         vectors = lexicon.attributes([samples[i].meaning for i in own])
-        labels |= dict(zip(own, composition.concepts(vectors), strict=True))
+        parts = composition.concepts(vectors)
+        labels |= {i: part or (samples[i].meaning,) for i, part in zip(own, parts, strict=True)}
     path = folder / "csar.jsonl"
     path.write_text(
         "".join(

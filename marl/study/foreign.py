@@ -26,25 +26,33 @@ from typing import Any, Final
 from marl.errors import UserError
 from marl.study.corpus import Sample
 
-SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".json")
+TABLES: Final = (".csv", ".tsv")
+SUFFIXES: Final = (*TABLES, ".jsonl")
 NEEDED: Final = ("meaning", "message")
 TRUE: Final = ("1", "true", "yes")
 
 
-def read(path: Path) -> list[Sample]:
-    """Read the messages of a file; raises UserError that names the line, and what is missing there."""
-    rows = _table(path) if path.suffix in (".csv", ".tsv") else _lines(path)
+def read(path: Path) -> tuple[list[Sample], list[str]]:
+    """Return the messages of a file, and remarks on what is missing from it.
+
+    Raises UserError that names the line, and what is wrong there. A last line that was cut off is left out.
+    """
+    remarks: list[str] = []
+    rows = _table(path) if path.suffix in TABLES else _lines(path, remarks)
     found = [_sample(row, f"{path}, line {number}", number) for number, row in rows]
     if not found:
         raise UserError(f"{path} holds no message: write one a line, with at least the columns meaning and message")
-    return found
+    unpaid = sum(each.score is None for each in found)
+    if 0 < unpaid < len(found):
+        remarks.append(f"{unpaid} messages have no score that is a number: they count in no score")
+    return found, remarks
 
 
 def _table(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
-            _needed(reader.fieldnames or (), str(path))
+            _needed(reader.fieldnames or (), str(path), _ROW)
             for row in reader:
                 if None in row or None in row.values():
                     raise UserError(f"{path}, line {reader.line_num}: it has not as many cells as the first line")
@@ -53,7 +61,7 @@ def _table(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise UserError(f"{path} is no table of text ({error}): save it as CSV in UTF-8") from None
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _lines(path: Path, remarks: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
             if not raw.strip():
@@ -61,20 +69,24 @@ def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             try:
                 row = json.loads(raw.decode())
             except (ValueError, RecursionError):
+                if number > 1 and not raw.endswith(b"\n"):
+                    remarks.append(f"{path}, line {number} is cut off: the messages before it are studied")
+                    return
                 raise UserError(f"{path}, line {number} is no JSON: write one object a line") from None
             if not isinstance(row, dict):
                 raise UserError(f"{path}, line {number} is no JSON object, such as {_EXAMPLE}")
-            _needed(row, f"{path}, line {number}")
+            _needed(row, f"{path}, line {number}", _EXAMPLE)
             yield number, row
 
 
+_ROW: Final = "meaning,message"
 _EXAMPLE: Final = '{"meaning": ["a0", "b1"], "message": ["m3", "m1"]}'
 
 
-def _needed(columns: Any, where: str) -> None:
+def _needed(columns: Any, where: str, right: str) -> None:
     if missing := [name for name in NEEDED if name not in columns]:
-        there = ", ".join(map(str, columns)) or "no columns"
-        raise UserError(f"{where}: there is no {' and no '.join(missing)}, only {there}; a line is like {_EXAMPLE}")
+        there = f"only {', '.join(map(str, columns))}" if columns else "nor anything else"
+        raise UserError(f"{where}: there is no {' and no '.join(missing)}, {there}; it should be like {right}")
 
 
 def _sample(row: Mapping[str, Any], where: str, number: int) -> Sample:

@@ -26,12 +26,12 @@ class Source:
 
     path: Path
     samples: list[Sample]
+    remarks: list[str] = field(default_factory=list)
     logs: list[Log] = field(default_factory=list)
     run: RunDir | None = None
     world: World | None = None
     arena: str = ""
     seed: int | None = None
-    remarks: list[str] = field(default_factory=list)
 
     @property
     def episodes(self) -> int:
@@ -45,8 +45,8 @@ def read(path: Path) -> Source:
         return _run(path)
     if not path.exists():
         raise UserError(f"{path} does not exist: name the folder of a run, a log, or a file of messages")
-    if path.suffix in (".csv", ".tsv") or (path.suffix in (".jsonl", ".json") and not _is_log(path)):
-        return _foreign(path)
+    if path.suffix in foreign.SUFFIXES and not _is_log(path):
+        return Source(path, *foreign.read(path))
     return _log(path)
 
 
@@ -54,13 +54,6 @@ def _is_log(path: Path) -> bool:
     """Whether the first line of a file is that of a log."""
     with path.open("rb") as file:
         return b'"sabir"' in file.readline()
-
-
-def _foreign(path: Path) -> Source:
-    samples = foreign.read(path)
-    unpaid = sum(each.score is None for each in samples)
-    some = f"{unpaid} messages have no score that is a number: they count in no score"
-    return Source(path, samples, remarks=[some] if 0 < unpaid < len(samples) else [])
 
 
 def _run(path: Path) -> Source:
@@ -71,12 +64,12 @@ def _run(path: Path) -> Source:
     settings: dict[str, Any] = read_toml(folder.config)
     world = build.scene(folder)
     samples = corpus.from_logs(logs, world)
-    return Source(path, samples, logs, folder, world, world.arena.name, settings.get("seed"), remarks)
+    return Source(path, samples, remarks, logs, folder, world, world.arena.name, settings.get("seed"))
 
 
 def _log(path: Path) -> Source:
     logs, remarks = whole(path)
-    return Source(path, corpus.from_logs(logs), logs, arena=_arena(logs), remarks=remarks)
+    return Source(path, corpus.from_logs(logs), remarks, logs, arena=_arena(logs))
 
 
 def _arena(logs: Iterable[Log]) -> str:
@@ -93,6 +86,8 @@ def whole(path: Path) -> tuple[list[Log], list[str]]:
     try:
         logs.extend(load(path))
     except ProtocolError as error:
+        if not logs:
+            raise UserError(f"{error}, and there is no whole episode before it") from None
         remarks.append(f"{error}: the episodes before it are studied")
     ended = [each for each in logs if any(entry.envelope.kind is Kind.END for entry in each.entries)]
     if len(ended) < len(logs):
