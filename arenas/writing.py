@@ -1,13 +1,6 @@
 """Writing in pairs: both writers read a post; at once one writes a summary, the other a longer version of it.
 
-They never see each other's text, and are paid together for how the two fit, in four steps, each of which opens the next
-(after the TL;DR task of CoMLRL, Liu et al. 2025, whose lists of words are longer, and whose posts are people's):
-
-    +0.5      both have 8 to 256 words
-    +1.0      the long one has 1.6 to 3.2 times the characters; less on the way to 1.1 and 5.0, where it is 0
-    +0.5      it has twice as many different words; less on the way to 1.3, where it is 0
-    +1.0      style: 0.6 for words in common (a Jaccard index of 0.03 is enough) and up to 0.4 for transitions, 0.16 for
-              one kind and 0.02 for each other kind; there are 12, so 0.38 can be had and 2.98 in all
+They never see each other's text, and are paid together for how the two fit: in length, in words, and in style.
 """
 
 from __future__ import annotations
@@ -100,7 +93,16 @@ def style(short: str, long: str) -> float:
 
 
 def reward(short: str, long: str) -> float:
-    """Return what a summary and its longer version earn together, 0 to 2.98."""
+    """Return what a summary and its longer version earn together, 0 to 2.98, in four steps, each opening the next.
+
+    +0.5    both have 8 to 256 words
+    +1.0    the long one has 1.6 to 3.2 times the characters; less on the way to 1.1 and 5.0, where it is 0
+    +0.5    it has twice as many different words; less on the way to 1.3, where it is 0
+    +1.0    style: 0.6 for words in common (a Jaccard index of 0.03 is enough) and up to 0.4 for transitions, 0.16 for
+            one kind and 0.02 for each other kind; there are 12, so 0.38 can be had and 2.98 in all
+
+    (The reward of CoMLRL's TL;DR task, Liu et al. 2025; its lists of words are longer, and its posts people's.)
+    """
     if not all(WORDS[0] <= len(text.split()) <= WORDS[1] for text in (short, long)):
         return 0.0
     total = STEPS[0]
