@@ -1,8 +1,4 @@
-"""Arithmetic: a solver is shown a sum and names the result, for 1 if it is right, else 0.
-
-The task is for tools: with a calculator it takes one call, and a model that copies; without one, a table of all results
-by heart.
-"""
+"""Arithmetic: the solver is shown a sum and replies with its result, a whole number, for 1 if it is right, else 0."""
 
 from __future__ import annotations
 

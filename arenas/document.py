@@ -1,8 +1,8 @@
 """Document: a reader gets a text in chunks, one after the other, and is asked at the end for a fact that stood in one.
 
 Every sentence says of a thing which colour it has; one of them, anywhere, says it of the code. When the text is over
-the reader names the code's colour, for 1 if it is right, else 0. A reader that sees everything needs no memory; one
-whose context is shorter than the text does. (After the needle in a haystack, and MemAgent, Yu et al. 2025.)
+the reader names the code's colour, for 1 if it is right, else 0. (After the needle in a haystack of tests of long
+contexts.)
 """
 
 from __future__ import annotations

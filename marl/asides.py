@@ -46,10 +46,8 @@ class Question(NamedTuple):
         return {"reply": self.spec.wire} | aside | ({"again": True} if self.again else {})
 
     def legal(self, words: Words | None) -> Words | None:
-        """Return a reply that fits the spec if it is legal: a call begins with the name of a tool, or is `none`."""
-        if self.aside is not Kind.CALL or not words or words[0] in self.spec.steps[0]:
-            return words
-        return () if words[0].casefold().rstrip(".") == NONE else None
+        """Return a reply as it counts: to call `none` of the tools is to say nothing."""
+        return () if self.aside is Kind.CALL and words and words[0] == NONE else words
 
 
 async def hold(referee: Referee, group: Sequence[str]) -> dict[str, str | None]:
@@ -112,7 +110,7 @@ def told(envelope: Envelope) -> Envelope:
     if data["aside"] == Kind.NOTE.value:
         how = "Write your memory anew, in one line: of all that came before, it is what you will have."
         return envelope._replace(body=how if "again" in data else f"{envelope.body}\n{how}")
-    names = from_wire(dict(data["reply"])).steps[0]
-    how = f"You may call a tool first: {' or '.join(names)}, then its arguments, in one line. Or reply {NONE}."
+    names = from_wire(dict(data["reply"])).channels[:-1]
+    how = f"First you may call a tool: {' or '.join(names)}, then its arguments, in one line; or reply {NONE}."
     body = how if "again" in data else f"{envelope.body}\n{how}"
     return envelope._replace(body=body, data={k: v for k, v in data.items() if k != "reply"})

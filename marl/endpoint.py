@@ -199,8 +199,13 @@ class Remote(TextPolicy):
 def fitted(text: str, spec: ReplySpec) -> str:
     """Return a model's text as one line; where words are given, without quotes, case and final stops that differ."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    if spec.free or spec.parse(line) is not None:
+    if spec.parse(line) is not None:
         return line
+    if spec.free:
+        first, _, rest = line.partition(" ")
+        named = {name.casefold(): name for name in spec.channels if len(spec.channels) > 1}
+        first = named.get(first.strip("\"'`*.,:;!").casefold(), first)
+        return f"{first} {rest}".strip()
     words = []
     for place, word in enumerate(line.split()[: len(spec.steps) + 1]):
         known = {option.casefold(): option for option in spec.steps[min(place, len(spec.steps) - 1)]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from arenas.spec import ReplySpec
 from marl.tools import ToolConfig, make
@@ -54,21 +54,26 @@ class Toolbox:
     def words(self) -> tuple[str, ...]:
         """Every word that calls and answers add to a vocabulary."""
         called = (word for words in self._words.values() for word in words)
-        return tuple(dict.fromkeys([*self.configs, ERROR, *called])) if self.configs else ()
+        return tuple(dict.fromkeys([*self.configs, NONE, ERROR, *called])) if self.configs else ()
 
     def calls(self, agent: str) -> dict[str, int]:
         """Return how often an agent may call which tool before one reply."""
         return dict(self._calls[agent])
 
     def spec(self, names: Iterable[str]) -> ReplySpec:
-        """Return what may be said where these tools can be called: one's name and then a call, or nothing."""
+        """Return what may be said where these tools can be called: one's name and then a call; `none`, or nothing.
+
+        The names are channels that the speaker chooses from.
+        """
         chosen = tuple(names)
         known = self._specs.get(chosen)
         if known is None:
             words = tuple(dict.fromkeys(word for name in chosen for word in self._words[name]))
             length = max(self.configs[name].length for name in chosen)
             free = max(self.configs[name].free for name in chosen)
-            known = self._specs[chosen] = ReplySpec((chosen, *(words,) * length), least=0, free=free)
+            named = (*chosen, NONE)
+            steps = (named, *(words,) * length)
+            known = self._specs[chosen] = ReplySpec(steps, "say", 0, channels=named, free=free)
         return known
 
     def about(self, agent: str) -> str:
@@ -76,13 +81,18 @@ class Toolbox:
         lines = []
         for name, calls in self._calls[agent].items():
             tool, config = self.tools[name], self.configs[name]
-            schema = json.dumps(tool.parameters.get("properties", {}))
+            known = tool.parameters.get("properties", {})
+            needs = "; ".join(f"{each} is {_described(schema)}" for each, schema in known.items())
             cost = f" Each call costs {config.price:g}." if config.price else ""
-            lines.append(f"- {name}: {tool.description} Arguments: {schema}. At most {calls} a turn.{cost}")
-        if not lines:
-            return ""
-        how = f"When asked whether to call a tool, reply with its name and the arguments, or with {NONE}."
-        return "\n".join(["Tools:", *lines, how])
+            call = " ".join([name, *(each.upper() for each in known)])
+            lines.append(f"- {call}: {tool.description} {needs}. At most {calls} a turn.{cost}")
+        return "\n".join(["You have tools:", *lines]) if lines else ""
+
+
+def _described(schema: Mapping[str, Any]) -> str:
+    """Return what is told of an argument: its description, and its type if it is no text."""
+    kind = "" if schema.get("type") == "string" else str(schema.get("type", json.dumps(dict(schema))))
+    return ", ".join(filter(None, [kind, str(schema.get("description", "")).strip()])) or "a text"
 
 
 class Member:
@@ -105,7 +115,7 @@ class Member:
         if text is None and self._name not in self._box.tools:
             text = f"{ERROR} a replay calls no tool, and the log holds no answer"
         if text is None:
-            said = call.body.strip().removeprefix(self._name).strip()
+            said = call.body.strip().removeprefix(self._name).lstrip(": ")  # chat models write `calculator: 1 + 1`
             text = await self._box.tools[self._name].answer(said, self._box.configs[self._name].timeout)
         number, self._answered = self._answered, self._answered + 1
         answer = Envelope(self._episode, self._name, number, Kind.RESULT, call.sender, body=text, reply_to=call.seq)

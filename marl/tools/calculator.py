@@ -32,7 +32,7 @@ def calculator(expression: str) -> str:
     if len(expression) > LONGEST:
         raise ToolError(f"an expression has at most {LONGEST} characters")
     try:
-        tree = ast.parse(expression.replace("^", "**").replace("×", "*").replace("÷", "/").strip(" =?"), mode="eval")
+        tree = ast.parse(expression.replace("^", "**").replace("×", "*").replace("÷", "/").strip(" =?.`"), mode="eval")
         value = _value(tree.body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ToolError(f"{expression!r} is not arithmetic") from None

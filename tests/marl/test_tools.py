@@ -103,6 +103,12 @@ def test_calls_are_at_most_as_many_as_the_scenario_allows() -> None:
     assert answers(both) == ["2", "7"]
 
 
+def test_none_and_silence_call_nothing_and_what_chat_models_write_between_name_and_arguments_is_no_matter() -> None:
+    for text, expected in {"none": [], "": [], "calculator : 1 + 1.": ["2"], "none at all": []}.items():
+        episode = play(sums({"calculator": {}}), text)
+        assert (answers(episode), episode.turns[0].legal) == (expected, True)
+
+
 def test_what_is_no_call_costs_a_turn_and_no_more() -> None:
     episode = play(sums({"calculator": {}}), "I think it is 7")
     assert [turn.legal for turn in episode.turns] == [False, True]
@@ -138,7 +144,8 @@ def test_seats_that_have_no_tool_are_not_asked() -> None:
     episode = one(here, Plan("e", dict.fromkeys(here.agents, Random()), 1))
     assert {turn.agent for turn in episode.turns if len(turn.spec.steps) > 1} == {"receiver_0"}
     assert here.box.about("sender_0") == ""
-    assert "- calculator: Calculate with numbers" in here.box.about("receiver_0")
+    told = "- calculator EXPRESSION: Calculate with numbers, + - * / // % ** and parentheses. expression is such as"
+    assert told in here.about("receiver_0")
 
 
 def test_scripts_of_an_arena_call_nothing_and_play_as_without() -> None:

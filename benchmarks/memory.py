@@ -1,0 +1,88 @@
+"""What readers with different memories make of a text far longer than their context.
+
+Each reader is trained as `examples/document.toml` says, on texts of 1 to 4 chunks, with its own kind of memory, until
+it names the code's colour in 99 of 100 texts, or its updates are over. Then it reads longer ones. As JSON lines:
+its score by the number of chunks (chance: 0.25), the longest context it had in tokens, and how long a context that held
+everything would have been.
+
+    python benchmarks/memory.py [--memories overwrite,state,window] [--seeds 3] [--updates 200] [--texts 500]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+from marl.config import put, read_toml
+from marl.rollout import Plan, collect
+from marl.scenario import Scenario, World
+from marl.transcript import traces
+from trainers.run import Run, RunConfig
+
+EXAMPLE: Final = Path(__file__).parents[1] / "examples/document.toml"
+CHUNKS: Final = (4, 10, 40, 160)
+WRITTEN: Final = ("overwrite", "state")
+
+
+def settings(memory: str, seed: int, updates: int, out: str) -> dict[str, Any]:
+    given = read_toml(EXAMPLE)
+    if memory not in WRITTEN:
+        given["scenario"]["memory"]["reader_0"] = {"type": memory}
+    else:
+        given = put(given, "scenario.memory.reader_0.type", memory)
+    for name, value in {"seed": seed, "updates": updates, "checkpoint_every": updates, "out": out}.items():
+        given = put(given, name, value)
+    return given
+
+
+def longer(scenario: dict[str, Any], chunks: int) -> World:
+    return World(Scenario.model_validate(put(put(scenario, "arena.chunks", chunks), "arena.least", 0)))
+
+
+def measure(memory: str, seed: int, updates: int, texts: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        given = settings(memory, seed, updates, f"{folder}/run")
+        run = Run(RunConfig.model_validate(given))
+        began = perf_counter()
+        summary = run.train()
+        seconds = perf_counter() - began
+        lm = next(iter(run.servers.values())).lm
+        scores, longest, whole = {}, 0, 0
+        for chunks in CHUNKS:
+            world = longer(given["scenario"], chunks)
+            plans = [Plan(f"long-{chunks}-{i}", run.seats, seed, greedy=True) for i in range(texts)]
+            episodes = collect(world, plans)
+            scores[str(chunks)] = sum(episode.score for episode in episodes) / texts
+            for episode in episodes[:20]:
+                longest = max(longest, *(len(part.ids) for part in traces(episode, ["reader_0"], lm.open)))
+                episode.log.scenario = {**episode.log.scenario, "memory": {}}
+                whole = max(whole, *(len(part.ids) for part in traces(episode, ["reader_0"], lm.open)))
+    return {
+        "memory": memory,
+        "seed": seed,
+        "updates": summary["updates"],
+        "seconds": round(seconds, 1),
+        "score": scores,
+        "context_tokens": longest,
+        "whole_text_tokens": whole,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--memories", default="overwrite,state,window")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=200)
+    parser.add_argument("--texts", type=int, default=500)
+    given = parser.parse_args()
+    for memory in given.memories.split(","):
+        for seed in range(1, given.seeds + 1):
+            print(json.dumps(measure(memory, seed, given.updates, given.texts)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
