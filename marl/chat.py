@@ -26,6 +26,7 @@ from protocols.envelope import EVERYONE, Envelope, Kind
 
 Message = dict[str, str]
 """`role` (system, user, assistant) and `content`."""
+THOUGHT: Final = ("<think>", "</think>")
 PROBES: Final = ("Yes.", "No, two.")
 
 
@@ -101,6 +102,10 @@ def messages(rules: str, heard: Sequence[Envelope], answers: Iterable[tuple[int,
     return dialogue.messages
 
 
+def _any(words: set[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or r"(?!)")
+
+
 class Template:
     """The chat template of a tokenizer; raises UserError for one in which a conversation cannot be gone on with."""
 
@@ -111,7 +116,7 @@ class Template:
                 f"{source}: its tokenizer has no chat template, so it cannot take turns: use a model tuned for chat"
             )
         named = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
-        self._marks = re.compile("|".join(map(re.escape, sorted(named, key=len, reverse=True))) or r"(?!)")
+        self._marks, self._turns = _any(named), _any(named - set(THOUGHT))
         self.special = frozenset(tokenizer.convert_tokens_to_ids(sorted(named)))
         self.system = True
         try:
@@ -124,7 +129,7 @@ class Template:
 
     def render(self, conversation: Sequence[Message], prompt: bool = True) -> str:
         """Return a conversation as the template shows it, up to where the next reply begins."""
-        shown = [message | {"content": self.clean(message["content"])} for message in conversation]
+        shown = [message | {"content": self.clean(message["content"], message["role"])} for message in conversation]
         if not self.system and shown and shown[0]["role"] == "system":
             first, *shown = shown
             content = f"{first['content']}\n\n{shown[0]['content']}" if shown else first["content"]
@@ -134,10 +139,14 @@ class Template:
         except Exception as error:  # templates raise what they like
             raise UserError(f"{self.source}: its chat template refuses a conversation: {error}") from None
 
-    def clean(self, text: str) -> str:
-        """Return text without special tokens, so that nobody ends or begins a turn by saying so."""
+    def clean(self, text: str, role: str = "user") -> str:
+        """Return text without special tokens, so that nobody ends or begins a turn by saying so.
+
+        The marks of thought stay in what the assistant said itself: templates look for them.
+        """
+        marks = self._turns if role == "assistant" else self._marks
         while True:
-            cleaned = self._marks.sub(" ", text)
+            cleaned = marks.sub(" ", text)
             if cleaned == text:
                 return text
             text = cleaned

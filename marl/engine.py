@@ -27,6 +27,8 @@ from marl.transcript import Transcript
 from protocols.clock import EpisodeLoop
 from protocols.draws import uniform
 
+PASS: Final = 1024
+"""Prompt tokens of one pass: of more, what lies between two matrices no longer fits a processor's cache."""
 PREFIXES: Final = 8
 """Beginnings of transcripts kept for each adapter."""
 WORTH: Final = 16
@@ -138,11 +140,11 @@ class Engine:
             row.length += 1
         return hidden
 
-    def _pass(self, ids: Tensor, rows: Sequence[Row], first: int, positions: Tensor) -> Tensor:
+    def _pass(self, ids: Tensor, rows: Sequence[Row], first: int, positions: Tensor, new: bool = False) -> Tensor:
+        """Read tokens [B, q] at positions [B, q] into the slots from `first` on; `new`: nothing is there yet."""
         self.slots.reserve(first + len(ids), int(positions.max()) + 1)
         self.slots.see(first, positions)
-        keys = torch.arange(self.slots.upto, device=ids.device)
-        visible = keys <= positions[:, None, :, None]
+        visible = None if new else torch.arange(self.slots.upto, device=ids.device) <= positions[:, None, :, None]
         return self.base.states(ids, [row.lm.adapter for row in rows], positions, self.slots, visible)
 
     def _admit(self) -> Tensor:
@@ -173,6 +175,8 @@ class Engine:
         distinct: dict[Any, int] = {}
         index: list[int] = []
         chosen: list[Row] = []
+        # Rows of like length stand together, so that little is read of what pads them.
+        joining = sorted(joining, key=lambda row: len(row.transcript.ids) - row.transcript.cached)
         for row in joining:
             fresh = not row.transcript.cached
             place = distinct.setdefault((*row.beginning, tuple(row.transcript.ids)) if fresh else id(row), len(chosen))
@@ -183,23 +187,35 @@ class Engine:
         longest = max(len(row.transcript.ids) for row in joining)
         self.slots.reserve(first + len(joining), longest)
         past = self._begin(chosen, first)
-        new = [row.transcript.ids[start:] for row, start in zip(chosen, past, strict=True)]
-        self.read += sum(map(len, new))
-        width = max(map(len, new))
-        ids = torch.tensor([[*own, *[0] * (width - len(own))] for own in new], device=self.base.device)
-        start = torch.tensor(past, device=ids.device)[:, None]
-        # What pads a shorter row is written behind its end, and overwritten by what comes there.
-        hidden = self._pass(ids, chosen, first, start + torch.arange(width, device=ids.device))
-        last = torch.tensor([len(own) - 1 for own in new], device=ids.device)
-        states = hidden[torch.arange(len(new), device=ids.device), last]
-        table = self.slots.table
+        states = self._read(chosen, past, first)
+        table, at = self.slots.table, torch.tensor(index, device=states.device)
         assert table is not None
         if len(chosen) < len(joining):
-            table[:, first : first + len(joining)] = table[:, torch.tensor(index, device=ids.device) + first]
+            table[:, first : first + len(joining)] = table[:, at + first]
         for row in joining:
             row.length = len(row.transcript.ids)
         self.rows += joining
-        return states[torch.tensor(index, device=ids.device)]
+        return states[at]
+
+    def _read(self, chosen: Sequence[Row], past: Sequence[int], first: int) -> Tensor:
+        """Read what is new in each transcript, some rows at a time; return the states of the last tokens [B, d]."""
+        new = [row.transcript.ids[start:] for row, start in zip(chosen, past, strict=True)]
+        self.read += sum(map(len, new))
+        found, begin, device = [], 0, self.base.device
+        while begin < len(new):
+            width, end = len(new[begin]), begin + 1
+            while end < len(new) and (end + 1 - begin) * max(width, len(new[end])) <= PASS:
+                width, end = max(width, len(new[end])), end + 1
+            part = new[begin:end]
+            ids = torch.tensor([[*own, *[0] * (width - len(own))] for own in part], device=device)
+            start = torch.tensor(past[begin:end], device=device)[:, None]
+            # What pads a shorter row is written behind its end, and overwritten by what comes there.
+            positions = start + torch.arange(width, device=device)
+            hidden = self._pass(ids, chosen[begin:end], first + begin, positions, new=not any(past[begin:end]))
+            last = torch.tensor([len(own) - 1 for own in part], device=device)
+            found.append(hidden[torch.arange(len(part), device=device), last])
+            begin = end
+        return torch.cat(found)
 
     def _begin(self, chosen: Sequence[Row], first: int) -> list[int]:
         """Put in place what is known of each transcript, and return how much that is."""

@@ -31,6 +31,8 @@ from protocols.draws import key
 
 About = Callable[[str], str]
 """Seat -> what there is to know of the world before anything else: `World.about`."""
+PREFIX: Final = "policy_"
+"""Before the name of an adapter: peft forgets the weights of one whose name is a part of "lora_", such as a."""
 FORM: Final = 1
 """Number of the form in which converted models are kept; another one makes them anew."""
 ADAPTER: Final = "adapter_config.json"
@@ -104,7 +106,7 @@ def converted(file: Path, dtype: str) -> Path:
                 shutil.move(Path(part) / "model", folder)
     except OSError as error:
         raise UserError(f"{file} could not be converted into {folder}: {error}") from None
-    except (ValueError, KeyError, RuntimeError, TypeError, IndexError, NotImplementedError) as error:
+    except Exception as error:  # readers of damaged files raise what they like
         first = str(error).strip().partition("\n")[0][:200]
         raise UserError(f"{file} is not a GGUF file of a model that transformers knows: {first}") from None
     return folder
@@ -208,10 +210,10 @@ def policies(
     base = load_base(settings.hf, settings, device)
     for name in names:
         if saved:
-            base.load(name, saved[name])
+            base.load(PREFIX + name, saved[name])
         else:
-            base.add(name, settings.lora, key(seed, "adapter", name) >> 1)
-    return {name: ChatModel(base, name, prompt, settings) for name in names}
+            base.add(PREFIX + name, settings.lora, key(seed, "adapter", name) >> 1)
+    return {name: ChatModel(base, PREFIX + name, prompt, settings) for name in names}
 
 
 def seat(source: str, about: About, settings: HfPolicy | None = None, device: str = "cpu") -> ChatModel:
