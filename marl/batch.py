@@ -46,6 +46,16 @@ class Batch:
         """The number of trained tokens: the one denominator of every loss."""
         return int(self.trained.sum())
 
+    def parts(self, most: int) -> Sequence[Tensor]:
+        """Return indices of so many rows at a time, all of them once; rows of like length stand together."""
+        count, device = len(self.ids), self.ids.device
+        if count <= most:
+            return [torch.arange(count, device=device)] if count else []
+        columns = torch.arange(self.ids.shape[1], device=device)
+        lengths = (self.trained * columns).amax(1)
+        parts: Sequence[Tensor] = torch.split(lengths.argsort(stable=True), most)
+        return parts
+
     def rows(self, keep: Tensor) -> Batch:
         """Return the chosen rows ([B] bool, or indices), without the columns behind the last trained token."""
         chosen = {f.name: getattr(self, f.name)[keep] for f in fields(self)}

@@ -249,3 +249,13 @@ def test_the_table_of_anchors_is_in_step_with_the_arenas() -> None:
         known = [f"{x:.4g}" for x in (anchors.random, anchors.silent, anchors.full)]
         assert [cells[0], cells[2], cells[4], cells[6]] == [str(len(arena.possible_agents)), *known]
         assert cells[8] == (best(arena.scripts()) if arena.scripts() else "–")
+
+
+def test_every_setting_of_a_pretrained_policy_is_described() -> None:
+    from marl.config import HfPolicy, LoraSettings
+
+    page = (ROOT / "docs/models.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([\w.]+)`", row)}
+    known = {name for name in HfPolicy.model_fields if name not in ("type", "lora")}
+    assert named == known | {f"lora.{name}" for name in LoraSettings.model_fields}

@@ -48,8 +48,7 @@ class PolicyStep:
         lm.train()
         n, weights = max(batch.tokens, 1), self.weights(batch)
         total: dict[str, float] = dict.fromkeys(WATCHED, 0.0)
-        for first in range(0, len(batch.ids), cfg.micro_batch):
-            rows = torch.arange(first, min(first + cfg.micro_batch, len(batch.ids)), device=batch.ids.device)
+        for rows in batch.parts(cfg.micro_batch):
             micro = batch.rows(rows)
             at = micro.trained
             w = weights[rows, : at.shape[1]][at]
