@@ -111,6 +111,8 @@ def told(envelope: Envelope) -> Envelope:
         how = "Write your memory anew, in one line: of all that came before, it is what you will have."
         return envelope._replace(body=how if "again" in data else f"{envelope.body}\n{how}")
     names = from_wire(dict(data["reply"])).channels[:-1]
-    how = f"First you may call a tool: {' or '.join(names)}, then its arguments, in one line; or reply {NONE}."
+    how = (
+        f"You may first use {' or '.join(names)}: write its name and its arguments, and nothing else. Or write {NONE}."
+    )
     body = how if "again" in data else f"{envelope.body}\n{how}"
     return envelope._replace(body=body, data={k: v for k, v in data.items() if k != "reply"})

@@ -30,7 +30,7 @@ from marl.rollout import Plan, collect, rare_collections
 from marl.rundir import RunDir
 from marl.scenario import Scenario, World
 from marl.server import serve
-from marl.study import exploit, traffic
+from marl.study import calls, exploit, traffic
 from trainers.actors import Actors, HostConfig
 from trainers.algorithm import BY_FORK, AlgorithmConfig
 from trainers.curriculum import Curriculum, CurriculumConfig
@@ -219,6 +219,7 @@ class Run:
             "rollout/illegal": sum(not turn.legal for episode in episodes for turn in episode.turns) / len(episodes),
             "rollout/drift": float(sum(episode.drift for episode in episodes)),
             **said.metrics(),
+            **calls.metrics(episode.log for episode in episodes),
             "time/collect": played - began,
             "time/update": learned - played,
             "time/tokens_per_second": tokens / (played - began),

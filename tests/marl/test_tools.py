@@ -22,6 +22,7 @@ from marl.episode import Episode
 from marl.policy import Policy, Random, Scripted
 from marl.rollout import Plan, fork, replay
 from marl.scenario import World
+from marl.study import calls
 from marl.tools import TOOLS, Tool, ToolError
 from marl.tools.calculator import calculator
 from marl.transcript import trace
@@ -94,6 +95,17 @@ def test_a_call_is_heard_by_its_tool_and_answered_to_who_called() -> None:
     declined = episode.log.entries[5].envelope
     assert (declined.to, declined.body, declined.data.get("legal", True)) == ("", "none", True)
     assert [view.body for view in episode.log.view("solver_0") if view.sender != "solver_0"][1] == result.body
+
+
+def test_calls_are_counted() -> None:
+    here = sums({"calculator": {"calls": 2}})
+    logs = [play(here, "calculator 1 + 1", "calculator x").log, play(here, "none").log]
+    assert calls.metrics(logs) == {"tools/calls": 1.0, "tools/worked": 0.5, "tools/calculator/worked": 0.5}
+    assert calls.metrics(logs[1:]) == {"tools/calls": 0.0}
+    assert (
+        calls.metrics([one(world("lewis"), Plan("e", dict.fromkeys(["sender_0", "receiver_0"], Random()), 1)).log])
+        == {}
+    )
 
 
 def test_calls_are_at_most_as_many_as_the_scenario_allows() -> None:
