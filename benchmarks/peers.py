@@ -3,7 +3,8 @@
 The task: each agent reads 31 words and writes 16. The first is paid for words of the lower half of the vocabulary, the
 second for words of the upper half, and the team gets the mean share: 0.5 at random, 1 at best. The model: a GPT-2 of 4
 layers, 128 wide, 384 words, made by Sabir and saved as an ordinary folder from which the others load it. An update
-is 64 joint episodes, 8 of each of 8 prompts, for everybody; Adam with one step size; sampling at temperature 1.
+is 64 joint episodes, 8 of each of 8 prompts, for everybody; Adam with one step size; sampling at temperature 1. Sabir
+and TRL compute updates in bfloat16; CoMLRL, which has no setting for that, in float32.
 
 CoMLRL and TRL live in an environment of their own: `make bench-peers` installs it and runs this.
 
@@ -120,6 +121,7 @@ def ours(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
                 "critic_width": 128,
                 "critic_layers": 4,
                 "lr": LR,
+                "autocast": True,
             },
         }
     )
@@ -238,7 +240,7 @@ def trl(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
         temperature=1.0,
         top_k=0,
         beta=0.0,
-        bf16=os.environ.get("PEERS_BF16") == "1",
+        bf16=True,
         use_cpu=True,
         report_to=[],
         save_strategy="no",

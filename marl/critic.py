@@ -71,6 +71,8 @@ class Critic(nn.Module):
         super().__init__()
         self.buckets = buckets
         self.inside = inside
+        self.autocast = False
+        """Whether it computes in bfloat16."""
         self.agents = tuple(agents)
         self.scope: Scope = scope
         self.context = context
@@ -202,10 +204,14 @@ class Critic(nn.Module):
 
     def forward(self, reading: Reading) -> Tensor:
         """Return the values [P] at the points of a reading."""
-        hidden: Tensor = self.trunk(input_ids=reading.ids, use_cache=False).last_hidden_state
-        at = hidden[reading.row, reading.column]
-        values: Tensor = self.head(at).gather(-1, reading.agent[:, None]).squeeze(-1)
+        values: Tensor = self.head(self.states(reading)).gather(-1, reading.agent[:, None]).squeeze(-1)
         return values
+
+    def states(self, reading: Reading) -> Tensor:
+        """Return the last hidden states [P, d] at the points of a reading."""
+        with torch.autocast(reading.ids.device.type, torch.bfloat16, enabled=self.autocast):
+            hidden: Tensor = self.trunk(input_ids=reading.ids, use_cache=False).last_hidden_state
+        return hidden[reading.row, reading.column].float()
 
 
 def _everything(episode: Episode, hidden: bool) -> Iterator[tuple[Envelope, Sequence[Heard]]]:

@@ -60,8 +60,7 @@ class GraphCritic(Critic):
 
     def forward(self, reading: Reading) -> Tensor:
         """Return the values [P] at the points of a reading."""
-        hidden: Tensor = self.trunk(input_ids=reading.ids, use_cache=False).last_hidden_state
-        at = hidden[reading.row, reading.column]  # [P, d]
+        at = self.states(reading)  # [P, d]
         # Points of one decision stand side by side: [D, N, d] for D decisions. Who has no point there is not attended.
         decision, place = torch.unique((reading.episode << 32) + reading.slot, return_inverse=True)
         states = at.new_zeros(len(decision), len(self.agents), self.width)

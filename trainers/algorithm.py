@@ -119,6 +119,7 @@ class AlgorithmConfig(BaseModel):
     minibatches: int = Field(default=1, ge=1, description="optimizer steps per epoch")
     micro_batch: int = Field(default=4096, ge=1, description="rows per backward pass; changes nothing but memory")
     optimizer: Literal["adam", "sgd"] = Field(default="adam", description="of the policies; the critic has Adam")
+    autocast: bool = Field(default=False, description="updates compute in bfloat16, on weights as they are")
     lr: float = Field(default=5e-4, gt=0)
     lrs: dict[str, float] = Field(default_factory=dict, description="step sizes of single policies")
     critic_lr: float = Field(default=5e-4, gt=0)

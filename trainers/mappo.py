@@ -44,6 +44,7 @@ class Mappo(Trainer):
         for name in self.learning:
             self.optimizer(name, self.policies[name].learner, config.lrs.get(name, config.lr), config.optimizer)
         if critic is not None:
+            critic.autocast = config.autocast
             self.optimizer("critic", critic, config.critic_lr)
         self.assignment = Assignment(config, critic, self.policies, self.seats, seed)
         self.shaping = Shaping(config.shaping, self.policies, self.seats, key(seed, "shaping"))
@@ -79,10 +80,9 @@ class Mappo(Trainer):
             if name in self.turn()
         }
         metrics |= {"credit/futures": float(assigned.futures)} if assigned.futures else {}
-        if cfg.behaviour_cap is not None:
-            for name, batch in batches.items():
-                batches[name], found = self.policy_step.corrected(name, batch)
-                metrics |= found
+        for name, batch in batches.items() if cfg.behaviour_cap is not None else ():
+            batches[name], found = self.policy_step.corrected(name, batch)
+            metrics |= found
         if cfg.order == "one_by_one":
             metrics |= self.policy_step.one_by_one(batches, book, key(self.seed, "order", self.version))
             batches = {}
@@ -101,7 +101,7 @@ class Mappo(Trainer):
 
     def examine(self, episodes: Sequence[Episode]) -> Metrics:
         """Measure whether the critic uses what agents themselves cannot see."""
-        return {} if self.critic_step is None else self.critic_step.examine(episodes, self.version)
+        return self.critic_step.examine(episodes, self.version) if self.critic_step else {}
 
     def turn(self) -> list[str]:
         """Return the policies that learn in this update."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from marl.batch import Batch, collate
 from marl.credit import Ledger
 from marl.episode import Episode
-from marl.lm import LanguageModel
+from marl.lm import LanguageModel, Scores
 from trainers.algorithm import AlgorithmConfig
 from trainers.losses import Clip, PolicyLoss, divergence, geometric_clip, ppo_clip, sequence_clip
 from trainers.shaping import Shaping
@@ -52,7 +52,7 @@ class PolicyStep:
             micro = batch.rows(rows)
             at = micro.trained
             w = weights[rows, : at.shape[1]][at]
-            logp, entropy = lm.score(micro.ids, at, micro.mask_rows[at])
+            logp, entropy = self.score(lm, micro)
             policy = self.surrogate(logp, micro, w)
             bonus = self.bonus(name, entropy.detach(), lm.choices[micro.mask_rows[at]].log(), micro.said[at])
             loss = policy.loss - (w * bonus * entropy).sum()
@@ -80,6 +80,11 @@ class PolicyStep:
         total["grad"] = self._step(name, lm.learner, cfg.max_grad_norm)
         self.steer(name, batch, total["entropy"])
         return {f"policy/{name}/{what}": value for what, value in total.items()}
+
+    def score(self, lm: LanguageModel, batch: Batch) -> Scores:
+        """Score the trained tokens [N] of a batch, in bfloat16 if so configured."""
+        with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.config.autocast):
+            return lm.score(batch.ids, batch.trained, batch.mask_rows[batch.trained])
 
     def surrogate(self, logp: Tensor, micro: Batch, weight: Tensor) -> PolicyLoss:
         """Return the clipped surrogate with the configured kind of ratio."""
@@ -123,9 +128,9 @@ class PolicyStep:
     @torch.no_grad()
     def reference(self, name: str, batch: Batch) -> Tensor:
         """Return the log-probabilities [N] of the trained tokens under the policy of the start."""
-        at, lm = batch.trained, self.references[name]
+        lm = self.references[name]
         lm.masks = self.policies[name].masks
-        return lm.score(batch.ids, at, batch.mask_rows[at]).logp
+        return self.score(lm, batch).logp
 
     @torch.no_grad()
     def corrected(self, name: str, batch: Batch) -> tuple[Batch, Metrics]:
@@ -134,7 +139,7 @@ class PolicyStep:
         The raw weights are reported before they are cut off (Espeholt et al. 2018; AReaL, Fu et al. 2025).
         """
         at, cap = batch.trained, self.config.behaviour_cap
-        now = self.policies[name].score(batch.ids, at, batch.mask_rows[at]).logp
+        now = self.score(self.policies[name], batch).logp
         raw = (now - batch.logp_old[at]).exp()
         old, advantage = batch.logp_old.clone(), batch.advantage.clone()
         old[at], advantage[at] = now, advantage[at] * raw.clamp(max=cap)
@@ -176,7 +181,7 @@ class PolicyStep:
             for _ in range(self.config.epochs):
                 metrics |= self(name, replace(batch, advantage=advantage))
             with torch.no_grad():
-                change = self.policies[name].score(batch.ids, at, batch.mask_rows[at]).logp - batch.logp_old[at]
+                change = self.score(self.policies[name], batch).logp - batch.logp_old[at]
             log = torch.zeros_like(factor).index_put_((e, s), change.double().cpu(), accumulate=True)
             factor = factor * log.exp()
         return metrics

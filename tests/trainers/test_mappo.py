@@ -240,6 +240,17 @@ def test_plain_gradient_descent_goes_down_the_gradient() -> None:
     torch.testing.assert_close(before - weights(models["p0"].model), 0.5 * other.noted["p0"][0], atol=1e-6, rtol=1e-4)
 
 
+def test_in_bfloat16_the_gradient_is_nearly_the_same() -> None:
+    here, models, episodes = chatted(6)
+    found = []
+    for autocast in (False, True):
+        made = noted(here, models, episodes, autocast=autocast)
+        found.append([made.noted[name][0] for name in ("p0", "critic")])
+    for exact, rough in zip(*found, strict=True):
+        assert rough.dtype == torch.float32
+        assert 1e-5 < float((rough - exact).norm() / exact.norm()) < 0.1
+
+
 def test_as_many_minibatches_as_episodes() -> None:
     here, models, episodes = chatted(3)
     metrics = trainer(here, models, minibatches=3).update(episodes)
