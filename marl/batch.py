@@ -47,13 +47,16 @@ class Batch:
         return int(self.trained.sum())
 
     def parts(self, most: int) -> Sequence[Tensor]:
-        """Return indices of so many rows at a time, all of them once; rows of like length stand together."""
+        """Return indices of so many rows at a time, all of them once.
+
+        Rows that begin alike stand together: they are of like length, and what they share may be read once.
+        """
         count, device = len(self.ids), self.ids.device
         if count <= most:
             return [torch.arange(count, device=device)] if count else []
-        columns = torch.arange(self.ids.shape[1], device=device)
-        lengths = (self.trained * columns).amax(1)
-        parts: Sequence[Tensor] = torch.split(lengths.argsort(stable=True), most)
+        ids = self.ids.cpu().numpy()
+        order = torch.from_numpy(np.lexsort(ids.T[::-1])).to(device)
+        parts: Sequence[Tensor] = torch.split(order, most)
         return parts
 
     def rows(self, keep: Tensor) -> Batch:

@@ -20,9 +20,12 @@ from marl.config import HfPolicy
 from marl.episode import Sample
 from marl.errors import UserError
 from marl.grammar import OPENING, TALK, THOUGHT, Grammar, Options, State
+from marl.llama import Prefix
 from marl.lm import LanguageModel, Scores
 
 _COPIES: Final = count(1)
+WORTH_A_PASS: Final = 32
+"""What the rows of a batch begin with in common is read once from so many tokens on."""
 
 
 class Read(NamedTuple):
@@ -198,7 +201,23 @@ class ChatModel(LanguageModel):
     def states(self, ids: Tensor) -> Tensor:
         """Return the last hidden states [B, T, d] over token ids [B, T], padded on the right, with gradients."""
         with self.base.autocast():
-            return self.base.states(ids, [self.adapter] * len(ids))
+            common = self._common(ids)
+            if common < WORTH_A_PASS:
+                return self.base.states(ids, [self.adapter] * len(ids))
+            prefix = Prefix()
+            first = self.base.states(ids[:1, :common], [self.adapter], cache=prefix)
+            prefix.recording = False
+            positions = torch.arange(common, ids.shape[1], device=ids.device)[None]
+            visible = torch.arange(ids.shape[1], device=ids.device) <= positions[:, None, :, None]
+            rest = self.base.states(ids[:, common:], [self.adapter] * len(ids), positions, prefix, visible)
+            return torch.cat([first.expand(len(ids), -1, -1), rest], 1)
+
+    def _common(self, ids: Tensor) -> int:
+        """Return how many tokens all rows begin with, where reading them once is possible and leaves each its own."""
+        if len(ids) < 2 or not self.base.lean or self.base.recompute:
+            return 0
+        same = (ids == ids[:1]).all(0).long().cumprod(0)
+        return min(int(same.sum()), ids.shape[1] - 1)
 
     def score(self, ids: Tensor, trained: Tensor, mask_rows: Tensor) -> Scores:
         """Score the trained tokens of a batch, with gradients; see LanguageModel."""

@@ -33,6 +33,23 @@ Packs = Sequence[Mapping[str, Pack]]
 """Layer -> name of the matrix -> its LoRAs."""
 
 
+class Prefix:
+    """Keys and values of a beginning that all rows of a batch share, with gradients: recorded once, then read by all."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Tensor, Tensor]] = []
+        self.recording = True
+
+    def update(self, keys: Tensor, values: Tensor, layer_idx: int) -> tuple[Tensor, Tensor]:
+        """Return all keys and values [B, heads, n, d] of a layer."""
+        if self.recording:
+            self.kept.append((keys, values))
+            return keys, values
+        before = (each.expand(len(keys), -1, -1, -1) for each in self.kept[layer_idx])
+        k, v = (torch.cat(pair, 2) for pair in zip(before, (keys, values), strict=True))
+        return k, v
+
+
 def lean(trunk: nn.Module) -> bool:
     """Whether a trunk is a Llama with nothing unusual: no other activation, sliding window, dropout or matrix."""
     if type(trunk) not in (LlamaModel, MistralModel, Qwen2Model):

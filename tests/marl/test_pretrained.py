@@ -105,6 +105,27 @@ def test_chunks_recomputation_and_micro_batches_leave_the_gradient_as_it_is(
     assert max(float(g.abs().max()) for g in found[0] if g is not None) > 1e-3
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_beginning_that_is_read_once_leaves_values_and_gradients_as_they_are(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = torch.randint(5, 300, (5, 60), generator=torch.Generator().manual_seed(1))
+    ids[:, :40] = ids[0, :40]
+    found = []
+    for worth in (32, 1000):
+        monkeypatch.setattr("marl.chat_model.WORTH_A_PASS", worth)
+        base = chats.base(dtype)
+        lm = chats.adapted(base, "one")["one"]
+        assert lm._common(ids) == 40
+        states = lm.states(ids)
+        states[:, 39:].float().square().mean().backward()  # type: ignore[no-untyped-call]
+        found.append((states.detach().float(), *(p.grad for p in base.parameters_of("one") if p.grad is not None)))
+    assert len(found[0]) == len(found[1]) > 20
+    atol, rtol = (1e-5, 1e-4) if dtype == torch.float32 else (0.3, 0.3)
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, atol=atol, rtol=rtol)
+
+
 def test_a_run_trains_adapters_and_goes_on(folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     given = (
