@@ -124,7 +124,8 @@ class ChatModel(LanguageModel):
         if known is not None:
             return known
         if len(self._options) == len(self.masks):
-            self.masks = torch.cat([self.masks, torch.zeros_like(self.masks)])
+            with torch.inference_mode(False):  # they grow while sampling, and may be written to while scoring
+                self.masks = torch.cat([self.masks, torch.zeros_like(self.masks)])
         row = self._options[options] = len(self._options)
         if options.any:
             self.masks[row] = self._class(options.any)

@@ -171,7 +171,8 @@ class LanguageModel(nn.Module):
         words = {self.token(word): word for word in step}
         self._words |= words
         if len(self._rows) == len(self.masks):  # doubled, so that many specs cost no more than few
-            self.masks = torch.cat([self.masks, torch.zeros_like(self.masks)])
+            with torch.inference_mode(False):  # they grow while sampling, and may be written to while scoring
+                self.masks = torch.cat([self.masks, torch.zeros_like(self.masks)])
         row = len(self._rows)
         self.masks[row, list(words)] = True
         self.masks[row, self.eos] = may_end

@@ -178,3 +178,12 @@ def test_a_damaged_folder_is_a_users_error_of_one_sentence(
         load(tmp_path)
     assert "\n" not in str(error.value)
     assert str(tmp_path) in str(error.value)
+
+
+def test_masks_that_grew_while_sampling_can_be_written_to_while_scoring() -> None:
+    lm = make(words=symbols("w", 40))
+    with torch.inference_mode():
+        for n in range(2, 30):
+            lm.grammar(choose(symbols("w", n)))
+    row = lm.grammar(choose(symbols("w", 35)))[0]
+    assert int(lm.masks[row].sum()) == 35

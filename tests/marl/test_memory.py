@@ -18,10 +18,11 @@ from marl.memory import MemoryConfig, Remembered
 from marl.policy import Scripted, TextPolicy
 from marl.rollout import Plan, replay
 from marl.scenario import World
-from marl.server import PolicyServer
+from marl.server import PolicyServer, serve
 from marl.transcript import Transcript, traces
 from protocols.envelope import Envelope, Kind
 from protocols.errors import ProtocolError
+from tests.marl import chats
 from tests.marl.worlds import lm_for, one, played, world
 
 WORDS: Final = ["sky", "red", "blue", "green", "white"]
@@ -198,3 +199,19 @@ def test_who_reads_sentences_is_told_what_a_note_is() -> None:
     assert told(asked._replace(data={"reply": spec.wire, "again": True})).body == "Now reply."
     plain = asked._replace(data={"reply": spec.wire})
     assert told(plain) is plain
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [*MEMORIES[1:3], {"type": "overwrite"}, {"type": "state", "free": 0, "words": ["red"]}, MEMORIES[-1]],
+    ids=str,
+)
+def test_chat_models_remember_and_call_and_are_trained_on_what_they_saw(memory: dict[str, Any]) -> None:
+    here = world("document", arena={"chunks": 3, "facts": 1}, memory={"reader_0": memory}, tools={"calculator": {}})
+    lm = chats.chat()
+    episode = one(here, Plan("e", {"reader_0": serve(lm, "chat")}, 1))
+    assert episode.error == ""
+    batch = collate(lm, [episode], ["reader_0"], np.ones((1, len(episode.turns))))
+    seen = lm.score(batch.ids, batch.trained, batch.mask_rows[batch.trained]).logp.detach()
+    assert seen.numpy() == pytest.approx(batch.logp_old[batch.trained].numpy(), abs=1e-4)
+    assert one(here, replay(episode.log)).log.to_bytes() == episode.log.to_bytes()
