@@ -33,8 +33,8 @@ anchors: $(VENV)/.train ## write docs/anchors.md: known scores beside what is sc
 	$(VENV)/bin/marl arenas --measure > docs/anchors.part
 	mv docs/anchors.part docs/anchors.md
 
-screenshot: $(VENV)/.dev ## the page of a study as pictures in docs/ (ARGS="runs/NAME/study.html docs/study.png")
-	$(VENV)/bin/python benchmarks/screenshot.py $(or $(ARGS),runs/quickstart/study.html docs/study.png)
+screenshot: $(VENV)/.dev ## the page of a study as pictures in docs/ (ARGS="runs/NAME/study.html docs/NAME.png")
+	$(VENV)/bin/python benchmarks/screenshot.py $(or $(ARGS),runs/population/study.html docs/study.png --pixels 1700)
 
 finding: $(VENV)/.dev ## what noise, prices and topology do to a language: 35 runs, then docs/findings.md
 	$(VENV)/bin/marl sweep benchmarks/language.toml out=runs/language $(ARGS)

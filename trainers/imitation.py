@@ -38,10 +38,11 @@ def _retold(lm: LanguageModel, episode: Episode) -> Episode:
     """Return an episode whose replies are tokens of this model, as it would have drawn them."""
 
     def turn(given: Turn) -> Turn:
-        words = given.spec.parse(given.sample.text) if given.legal and not given.spec.free else None
+        words = given.spec.parse(given.sample.text) if given.legal else None
         if words is None:
             return given._replace(legal=False, sample=Sample(given.sample.text))
-        tokens = (*map(lm.token, words), lm.eos)
+        told = given.sample.tokens or (*lm.encode(given.sample.text, said=True), lm.eos)
+        tokens = told if given.spec.free else (*map(lm.token, words), lm.eos)
         return given._replace(sample=Sample(given.sample.text, tokens, (0.0,) * len(tokens)))
 
     return replace(episode, turns=tuple(map(turn, episode.turns)))

@@ -61,7 +61,7 @@ def study(
         found = examined(sources, seed=seed, permutations=permutations, forks=not no_forks, progress=status.update)
         found = together.complete(found, runs, forks=not no_forks, progress=status.update)
         status.update("drawing")
-        written += together.write(found, runs)
+        written += together.write(found, runs, to)
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)
         found.save(to / "study.json")

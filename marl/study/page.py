@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 from marl import conversation, html
-from marl.study import plots, scenes
+from marl.study import across, plots, scenes
 from marl.study.measure import Measure
 from marl.study.plots import Plot
 from marl.study.result import Credit, Language, RunStudy, Study
 from protocols.log import Log
 
 EPISODES: Final = 6
+FEWEST: Final = 3
+"""Measures of one unit that make a plot; all stand in the table."""
 MOST_CREDITS: Final = 24
 MOST_LANGUAGES: Final = 8
 """Languages that are drawn; the measures of all stand in the table."""
@@ -55,7 +58,7 @@ def gather(study: Study, run: RunStudy, logs: Sequence[Log] = ()) -> dict[str, A
     values = {
         "run": run,
         "study": study,
-        "tables": _tables(run),
+        "tables": _tables(run, study.across),
         "training": book.add(*(plots.curves(run.history, *each[:3], **each[3]) for each in SECTIONS)),
         "languages": [
             (_title(each), book.add(plots.table(each), plots.clusters(each)), each)
@@ -100,26 +103,22 @@ def _title(language: Language) -> str:
     return f"{language.speaker}{place}"
 
 
-def _tables(run: RunStudy) -> list[tuple[str, Mapping[str, Measure]]]:
+def _tables(run: RunStudy, over_all: Mapping[str, Measure]) -> list[tuple[str, Mapping[str, Measure]]]:
     """Return what is measured, table by table: title -> measures."""
     return [
         ("Scores", run.scores),
         *((f"The language of {_title(each)}", each.measures) for each in run.languages),
         ("What the messages and the seats are worth", run.causes),
         *((f"What {each.speaker} does to {each.listener}", each.measures) for each in run.effects),
+        ("Over all runs: interquartile means", over_all),
     ]
 
 
 def _across(study: Study) -> list[Plot | None]:
-    """Return a plot for each unit that measures over the runs have."""
-    by_run = {}
-    for run in study.runs:
-        mine = dict(run.scores) | run.causes
-        for language in run.languages:
-            mine = {**language.measures, **mine}
-        by_run[run.name] = mine
-    units = dict.fromkeys(each.unit for each in study.across.values())
-    return [plots.spread(by_run, study.across, unit) for unit in units]
+    """Return a plot for each unit that several measures over the runs have."""
+    by_run = {run.name: dict(across.named(run)) for run in study.runs}
+    units = Counter(each.unit for each in study.across.values())
+    return [plots.spread(by_run, study.across, unit) for unit, often in units.items() if often >= FEWEST]
 
 
 def _chosen(logs: Sequence[Log], told: Sequence[Credit]) -> list[Log]:

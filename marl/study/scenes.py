@@ -60,7 +60,8 @@ def influence(moments: Sequence[Moment]) -> Plot | None:
         "thicker, the more. Grey where chance would do as well (p > 0.05). Replies and messages may also go together "
         "because both go by what both saw; what messages do is asked of forks."
     )
-    return Plot({"data": [*frames[-1]["data"], nodes], "layout": shape, "frames": frames}, caption, 460)
+    pixels = 280 if len(seats) == 2 else 460
+    return Plot({"data": [*frames[-1]["data"], nodes], "layout": shape, "frames": frames}, caption, pixels)
 
 
 def _edges(

@@ -41,13 +41,18 @@ def complete(
     return found.model_copy(update={"runs": runs, "crossplay": cross})
 
 
-def write(found: Study, paths: Sequence[Path]) -> list[Path]:
+def write(found: Study, paths: Sequence[Path], to: Path | None = None) -> list[Path]:
     """Write study.json and study.html into the folder of each run, and return the pages.
 
-    A run's study.json holds its own part, and what is said over all of the runs.
+    A run's study.json holds its own part, and what is said over all of the runs. The page of what is no run's folder
+    goes `to` another one, if that is given, as NAME.html.
     """
     pages = []
     for run, path in zip(found.runs, paths, strict=True):
+        if not path.is_dir() and to is not None:
+            to.mkdir(parents=True, exist_ok=True)
+            pages.append(to / f"{path.name.partition('.')[0]}.html")
+            page.write(pages[-1], found, run)
         if path.is_dir():
             folder = RunDir(path)
             found.model_copy(update={"runs": [run]}).save(folder.study)

@@ -17,6 +17,7 @@ from marl.policy import Scripted
 from marl.rollout import Plan, collect
 from marl.rundir import RunDir
 from marl.study import corpus, language, page
+from marl.study.across import pooled
 from marl.study.crossplay import crossplay
 from marl.study.history import history
 from marl.study.measure import Interval, measured, undefined
@@ -77,8 +78,8 @@ def studied() -> tuple[Study, list[Log]]:
         remarks=["two things were left out"],
     )
     runs = [Trained(RunDir(Path(f"runs/{name}")), here, code(k), 1, 0) for k, name in enumerate(("one", "two"))]
-    across = {"score": measured("score", 0.5, unit="score", n=2, interval=half)}
-    return Study(seed=0, permutations=50, runs=[run, run], across=across, crossplay=crossplay(runs)), logs
+    both = [run, run.model_copy(update={"name": "the other one"})]
+    return Study(seed=0, permutations=50, runs=both, across=pooled(both), crossplay=crossplay(runs)), logs
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,11 @@ def data(path: Path) -> dict[str, Any]:
 def test_every_figure_is_one_that_plotly_knows(written: Path) -> None:
     graph = pytest.importorskip("plotly.graph_objects")
     book = data(written)
-    assert len(book["plots"]) == 3 + 2 * 3 + 1 + 1 + 1 + 1  # history, languages, ties, cross-play, all runs, episode
+    titles = [each["layout"].get("xaxis", {}).get("title", {}).get("text") for each in book["plots"].values()]
+    assert titles[:10] == ["updates"] * 3 + ["message", ""] * 3 + [None]  # history, languages, ties
+    assert "as they speak" in titles[10:]  # cross-play
+    assert {"bits", "share"} <= {*titles[10:]}  # all runs
+    assert len(book["episodes"]) == 6
     for each in [*book["plots"].values(), *book["episodes"]]:
         graph.Figure(data=each["data"], layout=each["layout"], frames=each.get("frames", []))
 

@@ -21,6 +21,7 @@ from marl.rundir import RunDir
 from marl.server import PolicyServer
 from protocols.log import load
 from tests.marl.worlds import lm_for, world
+from trainers.drift import drift
 from trainers.generations import iterate
 from trainers.imitation import imitate, lessons
 from trainers.newcomers import Newcomers, NewcomersConfig
@@ -57,6 +58,22 @@ def test_illegal_replies_are_no_lesson() -> None:
     assert batch.tokens == 0
     assert isnan(imitate(lm, batch, steps=5, seed=1))
     assert all(torch.equal(a, b) for a, b in zip(before, lm.model.parameters(), strict=True))
+
+
+def test_drift_is_nothing_from_oneself_and_grows_with_what_was_learned() -> None:
+    here = world("lewis")
+    shown = collect(here, [Plan(f"e{case}", CODE, 1, {"case": case}) for case in range(4)])
+    reference, lm = lm_for(here, seed=3), lm_for(here, seed=3)
+    before = drift(lm, reference, shown, ["sender_0"])
+    assert before["reference KL"].value == pytest.approx(0, abs=1e-9)
+    assert before["reference KL"].n == 4
+    imitate(lm, lessons(lm, shown, ["sender_0"]), steps=150, seed=1)
+    after = drift(lm, reference, shown, ["sender_0"])
+    assert after["reference NLL"].value == pytest.approx(before["reference NLL"].value)  # the messages are the same
+    assert after["reference KL"].value == pytest.approx(after["reference NLL"].value, rel=0.1)  # pi is nearly certain
+    assert drift(lm, reference, shown, ["receiver_0"])["reference KL"].undefined == "no message was a choice"
+    with pytest.raises(UserError, match="other tokens"):
+        drift(lm, lm_for(world("lewis", arena={"n": 3})), shown, ["sender_0"])
 
 
 def run(seats: Mapping[str, Policy], tmp_path: Path) -> Trained:
