@@ -105,7 +105,8 @@ def table(found: dict[str, list[Found]]) -> str:
         cells = []
         for name in MEASURES:
             it, chance = whole[name].get(each), p[name].get(each)
-            text = "–" if it is None else f"{it.value:.2f} [{it.low:.2f}, {it.high:.2f}]"
+            few = len(values(runs, name)) < 2  # one run has no interval
+            text = "–" if it is None else f"{it.value:.2f}" + ("" if few else f" [{it.low:.2f}, {it.high:.2f}]")
             cells.append(text + ("" if chance is None else f" p = {chance:.2g}"))
         lines.append(f"| {each} | {' | '.join(cells)} | {len(runs)} |")
     lines += ["", f"| run | {' | '.join(MEASURES)} |", "|---" * (len(MEASURES) + 1) + "|"]
@@ -159,7 +160,10 @@ def main() -> None:
     if not begin or not end:
         sys.exit(f"error: {page} lacks the lines {BEGIN} and {END}, between which the table goes")
     done = [run.seconds for runs in found.values() for run in runs]
-    said = f"{len(done)} runs, {sum(done) / 60:.0f} minutes of training on one core in all."
+    wanted = len(plan.load(given.folder).members(given.folder))
+    said = f"{len(done)} of {wanted} runs, {sum(done) / 60:.0f} minutes of training in all."
+    if len(done) < wanted:
+        said += " **The sweep has not come to its end: nothing is concluded from this yet.**"
     page.write_text(f"{before}{BEGIN}\n\n{said}\n\n{table(found)}\n\n{END}{after}", encoding="utf-8")
     draw(found, given.docs / "findings.svg")
     print(table(found))
