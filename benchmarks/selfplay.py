@@ -28,17 +28,17 @@ LEAGUE: Final = {"every": 10, "size": 64, "share": 0.2, "opponents": 1, "matchma
 
 def mixed(tau: float, **more: Any) -> dict[str, Any]:
     """Return an algorithm whose entropy is paid tau, in units of the return."""
-    return {"normalise": False, "critic_lr": 2e-3, "entropy": {"random": tau, "settled": tau}} | more
+    return {"normalise": False, "critic_lr": 1e-3, "entropy": {"random": tau, "settled": tau}} | more
 
 
 MATRIX: Final = {"updates": 150, "episodes": 256, "league": LEAGUE | {"every": 5}, "algorithm": mixed(0.5, lr=1e-4)}
 GAMES: Final[dict[str, dict[str, Any]]] = {
     "kuhn": {
         "scenario": {"arena": {"name": "kuhn"}},
-        "updates": 500,
-        "episodes": 512,
+        "updates": 600,
+        "episodes": 128,
         "league": LEAGUE,
-        "algorithm": mixed(0.2, lr=5e-5, lr_halving=130) | {"entropy": {"random": 0.2, "settled": 0.2, "halving": 350}},
+        "algorithm": mixed(0.15, optimizer="sgd", lr=0.01, lr_halving=250),
     },
     "matching_pennies": MATRIX | {"scenario": {"arena": {"name": "matrix", "game": "matching_pennies"}}},
     "rock_paper_scissors": MATRIX | {"scenario": {"arena": {"name": "matrix", "game": "rock_paper_scissors"}}},
