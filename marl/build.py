@@ -83,6 +83,11 @@ def trained(path: Path, *, play_in: World | None = None) -> Trained:
     return Trained(folder, play_in or home, seats, version, int(settings.get("seed", 0)))
 
 
+def pretrained(made: Trained) -> bool:
+    """Say whether a run's policies are on pretrained models."""
+    return "hf" in read_toml(made.dir.config).get("policy", {})
+
+
 def models(made: Trained) -> dict[str, LanguageModel]:
     """Return the models of a run's seats."""
     from marl.server import PolicyServer

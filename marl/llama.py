@@ -34,7 +34,7 @@ Packs = Sequence[Mapping[str, Pack]]
 
 
 class Prefix:
-    """Keys and values of a beginning that all rows of a batch share, with gradients: recorded once, then read by all."""
+    """Keys and values of a beginning that all rows of a batch share, with gradients: recorded, then read by all."""
 
     def __init__(self) -> None:
         self.kept: list[tuple[Tensor, Tensor]] = []

@@ -132,7 +132,7 @@ class Run:
             self.newcomers = Newcomers(config.newcomers, config.seed, self.trainer, made)
         self.seconds = 0.0
         self.result: dict[str, Any] = {}
-        self.tree = exploit.solvable(self.world)
+        self.tree = exploit.solvable(self.world) if isinstance(config.policy, TinyPolicy) else None
         self.distance: dict[str, float] = {}
         """How far from an equilibrium the policies are, where that can be computed."""
         self._stop = threading.Event()

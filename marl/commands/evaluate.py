@@ -78,7 +78,7 @@ def _distance(trained: Trained) -> dict[str, Any]:
 
     with ERR.status("solving the game"):
         tree = exploit.solvable(trained.world)
-        if tree is None:
+        if tree is None or build.pretrained(trained):  # what a chat was told at each node of the tree is not in it
             return {}
         now = exploit.played(tree, build.models(trained))
         versions = {version: exploit.played(tree, models) for version, models in build.frozen(trained)}

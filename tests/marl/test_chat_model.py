@@ -12,7 +12,7 @@ from arenas.spec import ReplySpec, choose, fill, say
 from marl.batch import collate
 from marl.chat_model import ChatModel
 from marl.episode import Episode, Sample
-from marl.rollout import Plan, collect
+from marl.rollout import Plan, collect, fork
 from marl.scenario import World
 from marl.server import ChatServer
 from tests.marl import chats
@@ -102,6 +102,17 @@ def test_what_was_recorded_while_sampling_is_what_training_scores(name: str, kin
         checked += batch.tokens
     assert checked >= 10
     assert one.base.engine.read > 0
+
+
+def test_a_fork_without_a_change_goes_on_as_it_was() -> None:
+    """Recorded replies become part of the chat, and the live policy draws the same numbers after them."""
+    here = world("chat")
+    server = ChatServer(chats.chat(), "a")
+    (episode,) = collect(here, [Plan("e", dict.fromkeys(here.agents, server), seed=3)])
+    replies = list(episode.log.replies())
+    for reply in (replies[3], replies[-1]):
+        (again,) = collect(here, [fork(episode.log, reply.seq, dict.fromkeys(here.agents, server))])
+        assert again.log.to_bytes() == episode.log.to_bytes()
 
 
 def test_bf16_scores_are_near_those_of_sampling() -> None:
