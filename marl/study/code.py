@@ -14,7 +14,7 @@ from marl.study.corpus import Sample
 from marl.study.information import Codes, permutation_null
 from marl.study.measure import Measure, measured, undefined
 
-COSTLY: Final = 1000
+COSTLY: Final = 500
 """Samples that costly measures look at; of more a seeded choice is taken, and `n` says so."""
 MILLER_MADOW: Final = "Miller-Madow"
 EXACT: Final = "none: every meaning is as frequent as any other and has one message, so this is no sample"

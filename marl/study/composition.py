@@ -89,9 +89,9 @@ def conflicts(attributes: Sequence[Codes], positions: Sequence[Codes]) -> int | 
 
 
 def _contradictions(attribute: Codes, position: Codes) -> int:
-    together = np.zeros((int(position.max(initial=0)) + 1, int(attribute.max(initial=0)) + 1), np.int64)
-    np.add.at(together, (position, attribute), 1)
-    return int(together.sum() - together.max(1).sum())
+    values = int(attribute.max(initial=0)) + 1
+    together = np.bincount(position * values + attribute, minlength=values * (int(position.max(initial=0)) + 1))
+    return len(position) - int(together.reshape(-1, values).max(1).sum())
 
 
 class Match(NamedTuple):

@@ -31,6 +31,7 @@ from protocols.log import Log
 Array = NDArray[np.float64]
 SHUFFLES: Final = 4
 """How often all messages are dealt to other episodes."""
+MOST_PAIRS: Final = 16
 NOTHING_SAID: Final = "nothing is said"
 
 
@@ -142,14 +143,14 @@ def _synonym(it: Utterance, found: Sequence[Utterance]) -> str | None:
 
 
 def role_swap(it: Replay) -> Measure:
-    """What is lost when two seats with the same words exchange their policies; the mean over all such pairs."""
+    """What is lost when two seats with the same words exchange their policies: the mean over such pairs, 16 at most."""
     replies = it.world.arena.replies
     pairs = [
         (a, b)
         for k, a in enumerate(it.world.agents)
         for b in it.world.agents[:k]
         if set(replies[a]) == set(replies[b]) and it.seats[a] is not it.seats[b]
-    ]
+    ][:MOST_PAIRS]
     if not pairs:
         return undefined("gap_roles_swapped", "no two seats have the same replies and different policies", unit="score")
     scores = {f"{b}, {a}": it.under(seats={**it.seats, a: it.seats[b], b: it.seats[a]}) for a, b in pairs}

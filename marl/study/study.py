@@ -20,7 +20,11 @@ from marl.study.source import Source
 
 PERMUTATIONS: Final = 200
 EPISODES: Final = 256
-"""Episodes that are played again with something replaced."""
+"""Episodes that are played again with something replaced; fewer where there are more than eight seats."""
+CODES: Final = 32
+"""Codes (a speaker at a place) that are measured: those of which there are most messages."""
+CONTEXTS: Final = 256
+"""Messages that are replaced, shared out among the speakers, but no fewer than 8 of each."""
 
 
 def study(
@@ -59,13 +63,18 @@ def examine(
 ) -> RunStudy:
     """Study one source; the arguments are those of `study`."""
     progress(f"{it.path}: counting")
+    codes = corpus.by_speaker(it.samples)
+    most = set(sorted(codes, key=lambda who: -len(codes[who]))[:CODES])
     languages = [
-        language.measure(samples, speaker, place, permutations=permutations, seed=seed)
-        for (speaker, place), samples in corpus.by_speaker(it.samples).items()
+        language.measure(samples, *who, permutations=permutations, seed=seed)
+        for who, samples in codes.items()
+        if who in most
     ]
     anchors = it.world.anchors if it.world is not None else None
     effects = {(each.speaker, each.listener): each for each in counted(it.samples, permutations, seed)}
     remarks = [*it.remarks, *([] if it.samples else ["no message was sent: there is no language to measure"])]
+    if len(codes) > CODES:
+        remarks.append(f"of {len(codes)} codes (a speaker at a place) the {CODES} with most messages are measured")
     causes: Measures = {}
     credit: list[Credit] = []
     update = None
@@ -108,9 +117,12 @@ def _asked(it: Source, seed: int) -> tuple[list[Effect], Measures, list[Credit],
     stale = []
     if logged and logged != {trained.version}:
         stale = [f"the log is of update {max(logged)}; the forks are answered by the checkpoint of {trained.version}"]
-    trials = causal.trials(trained.world, trained.seats, it.logs, seed=seed)
+    speakers = len({each.speaker for each in it.samples})
+    contexts = max(CONTEXTS // max(speakers, 2), 8)
+    trials = causal.trials(trained.world, trained.seats, it.logs, contexts=contexts, seed=seed)
     effects = [each.effect(seed) for each in causal.influences(trials)]
-    again = replacement.Replay(trained.world, trained.seats, it.logs[:EPISODES], seed)
+    episodes = max(EPISODES * 8 // max(len(trained.seats), 8), 32)
+    again = replacement.Replay(trained.world, trained.seats, it.logs[:episodes], seed)
     causes = {each.name: each for each in replacement.measures(again)}
     return effects, causes, causal.message_credit(trials), trained.version, stale
 
