@@ -13,6 +13,7 @@ from marl.policy import Policy, Scripted
 from marl.rollout import Plan, collect
 from marl.scenario import ArenaConfig, Scenario, World
 from marl.server import PolicyServer
+from marl.tools import TOOLS, Tool
 from protocols.envelope import Envelope
 from protocols.log import Log
 
@@ -67,6 +68,14 @@ class Chat(Arena):
 
     def anchors(self) -> Anchors:
         return Anchors(0.0, 0.0, 1.0)
+
+
+def echo(text: str) -> str:
+    """Say the last word again."""
+    return (text.split() or ["m0"])[-1]
+
+
+TOOLS["echo"] = lambda: Tool.of(echo, inline=True)
 
 
 class ChatConfig(ArenaConfig):
@@ -165,6 +174,15 @@ WORLDS: Final[dict[str, dict[str, Any]]] = {
         "arena": {"least": 0, "free": 40},
         "channels": {"side": {"members": ["a_0", "b_0"]}},
         "channel": NOISY,
+    },
+    "chat with a tool": {
+        "name": "chat",
+        "arena": {"rounds": 3, "least": 0},
+        "tools": {"echo": {"seats": ["a_0", "b_0"], "calls": 2, "price": 0.125}},
+        "channels": {"side": {"members": ["a_0", "b_0"]}},
+        "channel": NOISY,
+        "latency": SLOW,
+        "deadline": 1.1,
     },
     "chat on a chain": {"name": "chat", "topology": {"type": "chain"}, "latency": SLOW},
     "chat with a deadline": {
