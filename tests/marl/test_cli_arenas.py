@@ -145,10 +145,14 @@ def test_scripts_take_seats() -> None:
     )
 
 
-def test_a_script_that_garbled_words_confuse_says_so() -> None:
+def test_a_script_that_garbled_words_confuse_says_so_and_what_was_played_is_shown() -> None:
     seats = ("--seat", "sender_0=scripted", "--seat", "receiver_0=scripted")
-    said = sentence("play", "lewis", *seats, "channel=[{type='loss', p=1}]")
-    assert "scripted:full of receiver_0 does not know what to reply" in said
+    result = marl("play", "lewis", *seats, "channel=[{type='loss', p=1}]")
+    assert result.code == 2
+    assert re.search("sender_0 +says +m", result.out)
+    said = result.err.strip().splitlines()[-1]
+    assert said.startswith("error: episode play-0 failed: receiver_0: scripted:full of receiver_0 does not know what to")
+    assert "Traceback" not in result.err
 
 
 def test_scripts_draw_by_their_chances_and_the_same_in_every_replay(folder: Path) -> None:
