@@ -151,7 +151,7 @@ def test_a_script_that_garbled_words_confuse_says_so_and_what_was_played_is_show
     assert result.code == 2
     assert re.search("sender_0 +says +m", result.out)
     said = result.err.strip().splitlines()[-1]
-    assert said.startswith("error: episode play-0 failed: receiver_0: scripted:full of receiver_0 does not know what to")
+    assert said.startswith("error: episode play-0 failed: receiver_0: scripted:full of receiver_0 does not know what")
     assert "Traceback" not in result.err
 
 
