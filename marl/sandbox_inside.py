@@ -147,4 +147,5 @@ def main() -> None:
     exec(compile(code, "program", "exec"), {"__name__": "__main__"})
 
 
-main()
+if __name__ == "__main__":
+    main()
