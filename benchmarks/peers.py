@@ -112,6 +112,7 @@ def ours(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
             "updates": updates,
             "episodes": PROMPTS * GROUP,
             "evaluate_every": 10**6,
+            "threads": 0 if len(seats) == 1 else 1,  # models of several seats learn side by side, a thread each
             "checkpoint_every": 10**6,
             "policy": {"width": 128, "layers": 4, "heads": 4, "context": 128},
             "algorithm": {
