@@ -8,7 +8,7 @@ is one of the game. (Graesser, Cho & Kiela 2019; Michel et al. 2023, on populati
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import networkx as nx
@@ -21,10 +21,10 @@ from arenas.spec import ReplySpec, Words, symbols
 
 PARTNER: Final = "partner"
 """Whom every message seems to come from."""
-GRAPHS: Final = {
-    "complete": nx.complete_graph,
-    "ring": nx.cycle_graph,
-    "chain": nx.path_graph,
+GRAPHS: Final[Mapping[str, Callable[[int], nx.Graph[int]]]] = {
+    "complete": lambda agents: nx.complete_graph(agents),
+    "ring": lambda agents: nx.cycle_graph(agents),
+    "chain": lambda agents: nx.path_graph(agents),
     "star": lambda agents: nx.star_graph(agents - 1),  # the first agent in the middle
 }
 Pair = tuple[int, int]
