@@ -92,8 +92,8 @@ def compare(ours: Callable[[int], Any], theirs: Callable[[int], Any], rounds: in
     return mine, other, statistics.median(b / a for a, b in kept)
 
 
-def main() -> None:
-    """Measure and print one JSON line for each of the three."""
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2", help="what policy.hf takes")
     parser.add_argument("--dtype", default="bfloat16")
@@ -107,7 +107,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", choices=("rows", "groups", "turns"), default=None)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print one JSON line for each of the three."""
+    options = arguments()
     torch.set_num_threads(options.threads)
     settings = HfPolicy(hf=options.model, lora=LoraSettings(), dtype=options.dtype, talk=options.new, rows=options.rows)
     base = load_base(options.model, settings, options.device)

@@ -67,8 +67,31 @@ class Watch:
         }
 
 
+def configured(side: str, folder: Path, updates: int) -> dict[str, Any]:
+    """Return a run of Sabir: a critic against MAAC, groups against MAGRPO and GRPO."""
+    return {
+        "scenario": {"arena": {"name": "halves"}},
+        "out": str(folder / f"run-{side}"),
+        "updates": updates,
+        "episodes": PROMPTS * GROUP,
+        "evaluate_every": 10**6,
+        "threads": 0 if SIDES[side] == 1 else 1,  # models of several seats learn side by side, a thread each
+        "checkpoint_every": 10**6,
+        "policy": {"width": 128, "layers": 4, "heads": 4, "context": 128},
+        "algorithm": {
+            "type": "mappo" if side == "maac" else "magrpo",
+            "entropy": {"settled": 0.0},
+            "critic_lr": LR,
+            "critic_width": 128,
+            "critic_layers": 4,
+            "lr": LR,
+            "autocast": True,
+        },
+    }
+
+
 def ours(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
-    """Train with Sabir: a critic against MAAC, groups against MAGRPO and GRPO."""
+    """Train with Sabir."""
     import arenas
     from arenas import Anchors, Arena, Outcome
     from arenas.spec import Words, say
@@ -105,27 +128,7 @@ def ours(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
             return Anchors(random=0.5, silent=0.5, full=1.0)
 
     arenas.ARENAS["halves"] = Halves
-    config = RunConfig.model_validate(
-        {
-            "scenario": {"arena": {"name": "halves"}},
-            "out": str(folder / f"run-{side}"),
-            "updates": updates,
-            "episodes": PROMPTS * GROUP,
-            "evaluate_every": 10**6,
-            "threads": 0 if len(seats) == 1 else 1,  # models of several seats learn side by side, a thread each
-            "checkpoint_every": 10**6,
-            "policy": {"width": 128, "layers": 4, "heads": 4, "context": 128},
-            "algorithm": {
-                "type": "mappo" if side == "maac" else "magrpo",
-                "entropy": {"settled": 0.0},
-                "critic_lr": LR,
-                "critic_width": 128,
-                "critic_layers": 4,
-                "lr": LR,
-                "autocast": True,
-            },
-        }
-    )
+    config = RunConfig.model_validate(configured(side, folder, updates))
     run = Run(config)
     size = config.policy
     for seat in seats:  # what the peers start from

@@ -33,6 +33,9 @@ BY_CRITIC: Final = ("sequential", "team", "individual", "monte_carlo", "counterf
 BY_FORK: Final = ("leave_one_out", "vine", "difference")
 """Credit that plays other futures of each decision."""
 
+PARTS: Final = 8
+"""Rows of a backward pass of a pretrained model."""
+
 ASSEMBLIES: Final[dict[str, dict[str, Any]]] = {
     # MAPPO with credit per message, telescoped over the log: the default.
     "mappo": {},
@@ -156,3 +159,11 @@ class AlgorithmConfig(BaseModel):
         if self.order == "one_by_one" and self.minibatches > 1:
             raise ValueError('order = "one_by_one" weighs whole updates: set minibatches = 1')
         return self
+
+
+def small_parts(run: dict[str, Any]) -> dict[str, Any]:
+    """Have a pretrained model learn from a few rows at a time unless its run tells otherwise."""
+    policy, algorithm = run.get("policy"), run.get("algorithm", {})
+    if not isinstance(policy, dict) or "hf" not in policy or not isinstance(algorithm, dict):
+        return run
+    return run | {"algorithm": {"micro_batch": PARTS, **algorithm}}

@@ -32,14 +32,13 @@ from marl.scenario import Scenario, World
 from marl.server import serve
 from marl.study import calls, exploit, traffic
 from trainers.actors import Actors, HostConfig
-from trainers.algorithm import BY_FORK, AlgorithmConfig
+from trainers.algorithm import BY_FORK, AlgorithmConfig, small_parts
 from trainers.curriculum import Curriculum, CurriculumConfig
 from trainers.make import make_policy, make_trainer
 from trainers.newcomers import Newcomers, NewcomersConfig
 from trainers.selfplay import SelfPlay, distance
 
-EXAMINED: Final = 128
-"""Episodes of an update in which the critic is examined."""
+EXAMINED: Final = 128  # episodes of an update in which the critic is examined
 
 
 class RunConfig(BaseModel):
@@ -68,6 +67,11 @@ class RunConfig(BaseModel):
     league: LeagueConfig | None = Field(default=None, description="frozen versions of the policies as opponents")
     newcomers: NewcomersConfig | None = Field(default=None, description="policies that forget all, in turn")
     host: HostConfig | None = Field(default=None, description="actors in other processes")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parts(cls, given: Any) -> Any:
+        return small_parts(given) if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _whole_groups(self) -> RunConfig:

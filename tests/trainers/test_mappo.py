@@ -22,6 +22,7 @@ from marl.transcript import trace
 from tests.marl.worlds import WORLDS, played, script, seated, world
 from tests.trainers.games import Moving, Noting, gradient, policies, trainer, weights
 from trainers import losses
+from trainers.algorithm import AlgorithmConfig, small_parts
 from trainers.losses import PolicyLoss
 
 PLAIN: dict[str, Any] = {"critic": "none", "credit": "monte_carlo", "normalise": False}
@@ -249,6 +250,13 @@ def test_in_bfloat16_the_gradient_is_nearly_the_same() -> None:
     for exact, rough in zip(*found, strict=True):
         assert rough.dtype == torch.float32
         assert 1e-5 < float((rough - exact).norm() / exact.norm()) < 0.1
+
+
+def test_a_pretrained_model_learns_from_a_few_rows_at_a_time_unless_told_otherwise() -> None:
+    run = {"policy": {"hf": "somewhere"}, "algorithm": {"lr": 1e-4}}
+    assert AlgorithmConfig.model_validate(small_parts(run)["algorithm"]).micro_batch == 8
+    assert small_parts({**run, "algorithm": {"micro_batch": 64}})["algorithm"] == {"micro_batch": 64}
+    assert small_parts({"policy": {"width": 64}}) == {"policy": {"width": 64}}
 
 
 def test_as_many_minibatches_as_episodes() -> None:
