@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import mannwhitneyu
+from scipy.stats import PermutationMethod, mannwhitneyu
 
 from marl.errors import UserError
 from marl.figures import FAINT, LINES, STYLE
@@ -24,6 +24,8 @@ from protocols.log import load
 
 PLAIN = "plain"
 MEASURES = ("success", "length", "topographic similarity", "synchronisation")
+EVERY = PermutationMethod(n_resamples=200_000)
+"""All ways to share out the runs of two conditions, up to ten seeds each: exact, with ties too."""
 BEGIN, END = "<!-- written by benchmarks/language.py -->", "<!-- end of what benchmarks/language.py writes -->"
 
 
@@ -88,7 +90,7 @@ def compared(found: dict[str, list[Found]], name: str) -> dict[str, float]:
     plain = values(found[PLAIN], name)
     others = {each: values(runs, name) for each, runs in found.items() if each != PLAIN}
     tested = {each: own for each, own in others.items() if len(own) > 1 and len(plain) > 1}
-    return holm({each: float(mannwhitneyu(own, plain).pvalue) for each, own in tested.items()})
+    return holm({each: float(mannwhitneyu(own, plain, method=EVERY).pvalue) for each, own in tested.items()})
 
 
 def summary(found: dict[str, list[Found]], name: str) -> dict[str, Estimate]:

@@ -23,22 +23,23 @@ from marl.rollout import Plan, collect
 from marl.study import exploit
 from trainers.run import Run, RunConfig
 
-LEAGUE: Final = {"every": 10, "size": 64, "share": 0.2, "opponents": 1, "matchmaking": "uniform"}
+LEAGUE: Final = {"every": 5, "size": 128, "share": 0.2, "opponents": 1, "matchmaking": "latest"}
 
 
-def mixed(tau: float, **more: Any) -> dict[str, Any]:
-    """Return an algorithm whose entropy is paid tau, in units of the return."""
-    return {"normalise": False, "critic_lr": 1e-3, "entropy": {"random": tau, "settled": tau}} | more
+def mixed(halving: int | None = None, **more: Any) -> dict[str, Any]:
+    """Return an algorithm whose entropy is paid 0.5, in units of the return, at first or throughout."""
+    entropy = {"random": 0.5, "settled": 0.5, "halving": halving}
+    return {"normalise": False, "critic_lr": 1e-3, "entropy": entropy} | more
 
 
-MATRIX: Final = {"updates": 150, "episodes": 256, "league": LEAGUE | {"every": 5}, "algorithm": mixed(0.5, lr=1e-4)}
+MATRIX: Final = {"updates": 150, "episodes": 256, "league": LEAGUE, "algorithm": mixed(lr=1e-4)}
 GAMES: Final[dict[str, dict[str, Any]]] = {
     "kuhn": {
         "scenario": {"arena": {"name": "kuhn"}},
         "updates": 600,
-        "episodes": 128,
+        "episodes": 256,
         "league": LEAGUE,
-        "algorithm": mixed(0.15, optimizer="sgd", lr=0.01, lr_halving=250),
+        "algorithm": mixed(200, optimizer="sgd", lr=0.03, lr_halving=200),
     },
     "matching_pennies": MATRIX | {"scenario": {"arena": {"name": "matrix", "game": "matching_pennies"}}},
     "rock_paper_scissors": MATRIX | {"scenario": {"arena": {"name": "matrix", "game": "rock_paper_scissors"}}},
