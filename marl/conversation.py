@@ -43,9 +43,9 @@ def shown(log: Log, reply: Envelope) -> str:
     return "" if reply.reply_to is None else log.entries[reply.reply_to].envelope.body
 
 
-def lines(log: Log) -> Iterator[Line]:
-    """Yield the episode line by line."""
-    for seq, (envelope, heard) in enumerate(log.entries):
+def lines(log: Log, since: int = 0) -> Iterator[Line]:
+    """Yield the episode line by line, from an entry on."""
+    for seq, (envelope, heard) in enumerate(log.entries[since:], since):
         kind, body = envelope.kind, envelope.body
         match kind:
             case Kind.WORLD:

@@ -108,16 +108,26 @@ async def play(world: World, bus: Bus, plan: Plan, run: str = RUN, log: Log | No
 
 
 async def play_all(
-    world: World, plans: Iterable[Plan], concurrency: int = 256, done: Callable[[Episode], None] | None = None
+    world: World,
+    plans: Iterable[Plan],
+    concurrency: int = 256,
+    done: Callable[[Episode], None] | None = None,
+    begun: Callable[[Log], None] | None = None,
 ) -> list[Episode]:
-    """Play episodes, at most `concurrency` at a time, and return them in the order of the plans."""
+    """Play episodes, at most `concurrency` at a time, and return them in the order of the plans.
+
+    `begun` gets the log of each as it begins, and can read along; `done` each that is over.
+    """
     plans = list(plans)
     queue = iter(enumerate(plans))
     episodes: dict[int, Episode] = {}
 
     async def worker(bus: Bus) -> None:
         for i, plan in queue:
-            episodes[i] = await play(world, bus, plan, f"{RUN}-{i}")
+            log = header(world, plan)
+            if begun is not None:
+                begun(log)
+            episodes[i] = await play(world, bus, plan, f"{RUN}-{i}", log)
             if done is not None:
                 done(episodes[i])
 
@@ -134,10 +144,11 @@ def collect(
     concurrency: int = 256,
     clock: ClockName = "virtual",
     done: Callable[[Episode], None] | None = None,
+    begun: Callable[[Log], None] | None = None,
 ) -> list[Episode]:
     """Play episodes on a loop of their own. The default clock is virtual: thinking and waiting cost no real time."""
     with rare_collections():
-        return run(play_all(world, plans, concurrency, done), clock)
+        return run(play_all(world, plans, concurrency, done, begun), clock)
 
 
 @contextmanager

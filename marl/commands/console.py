@@ -55,7 +55,7 @@ def percent(value: float | None) -> str:
 def show(log: Log) -> None:
     """Print an episode."""
     OUT.print(heading(log), soft_wrap=True)
-    for text in script(log):
+    for text in Script(log).new():
         OUT.print(text, soft_wrap=True)
     OUT.print()
 
@@ -67,17 +67,29 @@ def heading(log: Log) -> Text:
     return Text.assemble(("episode ", "bold"), (log.episode, "bold"), (seats, "dim"))
 
 
-def script(log: Log) -> Iterable[Text]:
-    """Yield an episode as lines in columns: who, what, the words."""
-    lines = list(conversation.lines(log))
-    who = max((len(line.who) for line in lines), default=0)
-    act = max((len(line.act) for line in lines), default=0)
-    for line in lines:
-        style = STYLES.get(line.kind, "bold")
-        remark = f"  ({line.note})" if line.note else ""
-        yield Text.assemble(
-            f"  {line.who:<{who}}  ", (f"{line.act:<{act}}  ", "dim"), (line.text, style), (remark, "yellow")
-        )
+class Script:
+    """An episode as lines in columns: who, what, the words. Read while it is played, columns grow where they must."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self._read = 0
+        self._who = self._act = 0
+
+    def new(self) -> Iterable[Text]:
+        """Yield the lines of what is new in the log."""
+        lines = list(conversation.lines(self.log, self._read))
+        self._read = len(self.log.entries)
+        self._who = max(self._who, *(len(line.who) for line in lines), 0)
+        self._act = max(self._act, *(len(line.act) for line in lines), 0)
+        for line in lines:
+            style = STYLES.get(line.kind, "bold")
+            remark = f"  ({line.note})" if line.note else ""
+            yield Text.assemble(
+                f"  {line.who:<{self._who}}  ",
+                (f"{line.act:<{self._act}}  ", "dim"),
+                (line.text, style),
+                (remark, "yellow"),
+            )
 
 
 def scores(result: Mapping[str, Any], who: str) -> Group:

@@ -64,14 +64,13 @@ def play(
     if log is not None:
         _keep(log, [])  # a file that cannot be written is found before anyone plays
 
-    def done(episode: Episode) -> None:
-        show(episode.log)
+    def shown(episode: Episode) -> None:
         if log is not None:
             _keep(log, [episode.log])
         if episode.error:
             raise UserError(f"episode {episode.log.episode} failed: {episode.error}")
 
-    played = _played(world, [Plan(f"play-{i}", seats, seed, greedy=greedy) for i in range(episodes)], done)
+    played = _played(world, [Plan(f"play-{i}", seats, seed, greedy=greedy) for i in range(episodes)], shown)
     if episodes > 1:
         mean = sum(episode.score for episode in played) / episodes
         answer(f"mean score of {episodes} episodes: {mean:.3f}")
@@ -79,30 +78,49 @@ def play(
         note(f"written: {log} (play it again with `marl replay {log}`)")
 
 
-def _played(world: World, plans: Sequence[Plan], done: Callable[[Episode], None]) -> list[Episode]:
-    """Play episodes; one after the other where a person plays, or who learns from one for the next."""
+def _played(world: World, plans: Sequence[Plan], shown: Callable[[Episode], None]) -> list[Episode]:
+    """Play episodes and print them; one after the other where a person plays, or who learns from one for the next.
+
+    Where a large model replies they are printed while they are played, but not to a person who plays: the log holds
+    what no seat sees.
+    """
+    from marl.commands.live import Live
     from marl.rollout import collect
     from marl.verbal import Reflexion
     from protocols.clock import run as run_on
 
     seats = plans[0].seats
     learners = {name: policy for name, policy in seats.items() if isinstance(policy, Reflexion)}
+    person = any(policy.name == "human" for policy in seats.values())
     clock: ClockName = "wall" if any("openai:" in policy.name for policy in seats.values()) else "virtual"
-    if not learners and not any(policy.name == "human" for policy in seats.values()):
+    live = Live(shown) if not person and any(map(_slow, seats.values())) else None
+
+    def whole(episode: Episode) -> None:
+        show(episode.log)
+        shown(episode)
+
+    if live is None and not person:
         played = collect(world, plans, clock=clock)
         for episode in played:
-            done(episode)
+            whole(episode)
         return played
 
-    def learn(episode: Episode) -> None:
-        done(episode)
+    def done(episode: Episode) -> None:
+        (whole if live is None else live.end)(episode)
         for name, policy in learners.items():
             policy.learn(name, episode)
 
-    played = collect(world, plans, concurrency=1, clock=clock, done=learn)
+    at_once = 1 if person or learners else 256
+    begun = None if live is None else live.begin
+    played = collect(world, plans, concurrency=at_once, clock=clock, done=done, begun=begun)
     for policy in learners.values():
         run_on(policy.reflect(), clock)
     return played
+
+
+def _slow(policy: Policy) -> bool:
+    """Say whether a policy takes seconds to reply: a chat model, here or at an endpoint."""
+    return "openai:" in policy.name or "hf:" in policy.name or hasattr(policy, "engine")
 
 
 def _keep(path: Path, logs: Sequence[Log]) -> None:
@@ -210,12 +228,12 @@ def chat_of(world: World, source: str, loaded: dict[Path, dict[str, Policy]]) ->
         raise UserError("hf: needs a model, as in hf:smollm2: a folder, a GGUF file, a hub id, an installed package")
     known = loaded.setdefault(Path(f"hf:{source}"), {})
     if not known:
-        try:
-            from marl.pretrained import seat
-            from marl.server import serve
-        except ImportError as error:
-            raise UserError(f"hf:{source} needs {error.name}: pip install 'sabir[lm,hf]'") from None
-        with ERR.status(f"loading {source}"):
+        with ERR.status(f"loading {source}"):  # the libraries too: they take seconds
+            try:
+                from marl.pretrained import seat
+                from marl.server import serve
+            except ImportError as error:
+                raise UserError(f"hf:{source} needs {error.name}: pip install 'sabir[lm,hf]'") from None
             known[""] = serve(seat(source, world.about), f"hf:{source}")
     return known[""]
 

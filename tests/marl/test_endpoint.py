@@ -54,6 +54,7 @@ class Server(ThreadingHTTPServer):
         self.answers: list[Answer | float] = [says("m0")]
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.gate: threading.Semaphore | None = None  # one answer for each release
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     def address(self, **settings: Any) -> str:
@@ -67,6 +68,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.server.keys.append(self.headers.get("Authorization"))
+        if self.server.gate is not None:
+            self.server.gate.acquire()
         waiting = self.server.answers
         answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
         if isinstance(answer, float):
