@@ -19,16 +19,24 @@ PLAYERS: Final = ("player_0", "player_1")
 
 
 class TradeComm(Arena):
-    """`items` kinds of items, and `spare` more words to say. A case is a pair of items; both may hold the same."""
+    """`items` kinds of items, and `spare` more words to say. A case is a pair of items; both may hold the same.
+
+    `alone` is how many per cent of its pay a player gets for its own offer, whatever the other one offers: easier to
+    learn, with the same best play.
+    """
 
     metadata = Arena.metadata | {"name": "trade_comm_v0"}
     tags = ("cooperative", "communication")
-    ranges: ClassVar = {"items": (2, 100)}
+    ranges: ClassVar = {"items": (2, 100), "alone": (0, 100)}
 
-    def __init__(self, items: int = 10, spare: int = 0) -> None:
-        if not 2 <= items <= 1000 or spare < 0:
-            raise ArenaError(f"trade_comm needs 2 to 1000 items and spare >= 0, not {items=}, {spare=}")
+    def __init__(self, items: int = 10, spare: int = 0, alone: int = 0) -> None:
+        if not 2 <= items <= 1000 or spare < 0 or not 0 <= alone <= 100:
+            raise ArenaError(
+                "trade_comm needs 2 to 1000 items, spare >= 0 and alone from 0 to 100, "
+                f"not {items=}, {spare=}, {alone=}"
+            )
         self.cases = items**2
+        self.alone = alone / 100
         self.items = symbols("i", items)
         talk, offer = say(symbols("m", items + spare), 1), fill(self.items, self.items)
         super().__init__(dict.fromkeys(PLAYERS, (talk, offer)), words=("item", "trade"))
@@ -51,25 +59,27 @@ class TradeComm(Arena):
         return f"{'trade' if self.said == 2 else 'item'} {self.held[PLAYERS.index(agent)]}"
 
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Pay both if the offers fit the items and each other."""
+        """Pay both if the offers fit the items and each other, and each for an offer that fits the items."""
         if self.said < 2:
             self.said += 1
             return Outcome()
-        fits = all(replies[player] == held for player, held in zip(PLAYERS, (self.held, self.held[::-1]), strict=True))
-        return Outcome(dict.fromkeys(PLAYERS, float(fits)), done=True)
+        wanted = dict(zip(PLAYERS, (self.held, self.held[::-1]), strict=True))
+        fits = {player: replies[player] == offer for player, offer in wanted.items()}
+        both = (1 - self.alone) * all(fits.values())
+        return Outcome({player: self.alone * fit + both for player, fit in fits.items()}, done=True)
 
     def hidden(self) -> str:
         """Both items."""
         return " ".join(("item", *self.held))
 
     def anchors(self) -> Anchors:
-        """Random offers fit once in items^4; talk tells everything.
+        """Random offers fit once in items^2 each; talk tells everything.
 
         Without talk each of n items of player_0 goes with at most one item it asks for, so at most n of the n^2 pairs
-        are traded; if both ask for what they hold, exactly the n equal pairs are.
+        are traded; if both ask for what they hold, exactly the n equal pairs are. No offer alone fits more often.
         """
         n = len(self.items)
-        return Anchors(random=1 / n**4, silent=1 / n, full=1.0)
+        return Anchors(random=self.alone / n**2 + (1 - self.alone) / n**4, silent=1 / n, full=1.0)
 
     def scripts(self) -> Mapping[str, Script]:
         """`silent`: ask for what one holds. `full`: word k for item k, and ask for what the other named."""

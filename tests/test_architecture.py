@@ -21,6 +21,7 @@ WITH_TORCH = {
     "marl.decode",
     "marl.critic",
     "marl.graph_critic",
+    "marl.language_critic",
     "marl.batch",
     "marl.llama",
     "marl.base_model",

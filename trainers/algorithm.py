@@ -129,6 +129,9 @@ class AlgorithmConfig(BaseModel):
     lr_halving: int | None = Field(default=None, ge=1, description="updates in which the step sizes fall to half")
     value_norm: bool = Field(default=False, description="the critic predicts targets of mean 0 and deviation 1")
     max_grad_norm: float = Field(default=1.0, gt=0)
+    critic_trunk: Literal["scratch", "policy"] = Field(
+        default="scratch", description="what reads for the critic: a tiny model that learns, or the frozen base model"
+    )
     critic_width: int = Field(default=64, ge=8)
     critic_layers: int = Field(default=2, ge=1)
     critic_heads: int = Field(default=4, ge=1)
@@ -151,6 +154,11 @@ class AlgorithmConfig(BaseModel):
             raise ValueError(
                 'credit_per = "token" asks a critic for values within replies: set critic to "central", "joint" or '
                 f'"own" with it, and credit to one of {", ".join(BY_CRITIC[:-1])}'
+            )
+        if self.critic_trunk == "policy" and (self.critic in ("none", "graph") or self.credit_per == "token"):
+            raise ValueError(
+                'critic_trunk = "policy" values whole replies: set critic to "central", "joint" or "own" with it, and '
+                'credit_per = "reply"'
             )
         if self.credit == "group" and self.group < 2:
             raise ValueError('credit = "group" compares episodes of one deal: set group to 2 or more')

@@ -9,6 +9,7 @@ from marl.config import HfPolicy, TinyPolicy, policy_names
 from marl.critic import Critic
 from marl.errors import UserError
 from marl.graph_critic import GraphCritic
+from marl.language_critic import LanguageCritic
 from marl.lm import LanguageModel, tiny
 from marl.scenario import World
 from protocols.draws import key
@@ -32,7 +33,7 @@ def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = 
     if strange := [name for name in (*algorithm.frozen, *algorithm.lrs) if name not in names]:
         raise UserError(f"algorithm: there is no policy {strange[0]!r} to freeze or pace; there are {', '.join(names)}")
     policies = make_policies(config, world, words, names)
-    critic = make_critic(config, world, words)
+    critic = make_critic(config, world, words, policies)
     return Mappo(algorithm, policies, seats, None if critic is None else critic.to(config.device), config.seed)
 
 
@@ -71,9 +72,13 @@ def make_policy(size: TinyPolicy, words: Sequence[str], seed: int) -> LanguageMo
     )
 
 
-def make_critic(config: RunConfig, world: World, words: Sequence[str]) -> Critic | None:
-    """Build the critic that an algorithm asks for, if it does."""
+def make_critic(
+    config: RunConfig, world: World, words: Sequence[str], policies: Mapping[str, LanguageModel]
+) -> Critic | None:
+    """Build the critic that an algorithm asks for, if it does. Raises UserError."""
     algorithm = config.algorithm
+    if algorithm.critic_trunk == "policy":
+        return language_critic(config, world, policies)
     chat = isinstance(config.policy, HfPolicy)
     size: dict[str, int] = {
         "width": algorithm.critic_width,
@@ -89,3 +94,19 @@ def make_critic(config: RunConfig, world: World, words: Sequence[str]) -> Critic
         return GraphCritic(world.agents, words, world.topology.graph(), **size)
     inside = algorithm.credit_per == "token"
     return Critic(world.agents, words, scope=algorithm.critic, inside=inside, **size)
+
+
+def language_critic(config: RunConfig, world: World, policies: Mapping[str, LanguageModel]) -> LanguageCritic:
+    """Build a critic on the base model that the policies share; raises UserError where there is none."""
+    algorithm, base = config.algorithm, getattr(next(iter(policies.values())), "base", None)
+    if not isinstance(config.policy, HfPolicy) or config.policy.lora is None or base is None:
+        raise UserError(
+            'algorithm.critic_trunk = "policy" reads with the frozen base model of the policies: set policy.hf and '
+            "policy.lora, or leave it out"
+        )
+    assert algorithm.critic in ("central", "joint", "own")
+    context = min(CONTEXT, base.model.config.max_position_embeddings)
+    seed = key(config.seed, "critic") >> 1
+    return LanguageCritic(
+        world.agents, base, scope=algorithm.critic, width=algorithm.critic_width, context=context, seed=seed
+    )

@@ -121,7 +121,14 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
     "switch_riddle": [{}, {"n": 2}, {"n": 4}, {"n": 3, "days": 3}, {"n": 6, "days": 9}],
     "tictactoe": [{}],
     "tiny_hanabi": [{}, {"game": "A"}, {"game": "B"}, {"game": "C"}, {"game": "D"}, {"game": "F"}],
-    "trade_comm": [{}, {"items": 3}, {"items": 2}, {"items": 4, "spare": 2}],
+    "trade_comm": [
+        {},
+        {"items": 3},
+        {"items": 2},
+        {"items": 4, "spare": 2},
+        {"items": 3, "alone": 100},
+        {"items": 2, "alone": 30},
+    ],
     "undercover": [
         {},
         {"players": 6, "words": 3},
