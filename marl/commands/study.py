@@ -57,7 +57,7 @@ def study(
         raise UserError("--export: where to? Add --to FOLDER")
     with ERR.status("reading") as status:
         sources = [source.read(run) for run in runs]
-        written = exports.export(export or [], sources, to) if to is not None else []
+        written = exports.export(export or [], sources, to, note) if to is not None else []
         found = examined(sources, seed=seed, permutations=permutations, forks=not no_forks, progress=status.update)
         found = together.complete(found, runs, forks=not no_forks, progress=status.update)
         status.update("drawing")

@@ -2,10 +2,13 @@
 
 | file | for | one line or entry is |
 |---|---|---|
-| `corpus.jsonl`, `metadata.json` | ELCC, XferBench | a message as a list of numbers; where it comes from |
-| `csar.jsonl` | CSAR | a message as a list of numbers, a comma, its meaning as a list of labels |
+| `corpus.jsonl` | XferBench, ELCC | a message as a list of numbers |
+| `system.json`, `metadata.json` | ELCC | where the corpus comes from; how it went, and what the numbers stand for |
+| `csar.jsonl` | CSAR | a list of two: a message as a list of numbers, its meaning as a list of labels |
 | `marl-eval.json` | marl-eval | environment, task, algorithm, run: the scores of each evaluation |
 | `messages.parquet` | pandas and others | a message as it was heard by one listener |
+
+`benchmarks/exports.py` gives them to the programs themselves.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Final
 
 from marl import conversation
 from marl.config import read_toml
@@ -24,39 +28,72 @@ from marl.study.source import Source
 from protocols.channel import PUBLIC
 from protocols.envelope import EVERYONE, REFEREE, Kind
 
+if TYPE_CHECKING:
+    from marl.sweep.plan import Cell
+    from marl.sweep.results import Found
 
-def elcc(sources: Sequence[Source], folder: Path) -> list[Path]:
+
+Remark = Callable[[str], None]
+"""Is told what a reader must know about what was written."""
+BLOCK: Final = 256
+"""Tokens of a training text of XferBench (`context_length` in its xferbench/model/config.py)."""
+
+
+def elcc(sources: Sequence[Source], folder: Path, remark: Remark) -> list[Path]:
     """Write the messages of all sources as an ELCC corpus, which XferBench reads; returns the files.
 
-    One message a line, as numbers from 1 (0 is left for the end of a message), and beside them JSON (which is YAML too)
-    with the vocabulary and what is known of each source.
+    One message a line, as numbers from 1, and beside them the two files that the readers of ELCC join with it: the
+    `system` that the corpus comes from, and the `metrics` of this corpus.
     """
     samples = [each for source in sources for each in source.samples]
     number = _numbers(samples)
     lines = [json.dumps([number[symbol] for symbol in each.message]) for each in samples]
-    about = {
+    tokens = sum(len(each.message) for each in samples)
+    if tokens <= (BLOCK - 1) * (len(lines) // 1000 + 1):
+        remark(
+            f"elcc: {tokens} symbols in {len(lines)} messages are too few for XferBench, which wants texts of {BLOCK}"
+        )
+    scores = [each.score for each in samples if each.score is not None]
+    written = {
+        "corpus.jsonl": "".join(line + "\n" for line in lines),
+        "system.json": _json(_system(sources, samples)),
+        "metadata.json": _json(
+            {
+                "metrics": {"system": {"score": fmean(scores)} if scores else {}},
+                "corpus": {"utterances": len(samples), "tokens": tokens, "vocabulary_size": len(number)},
+                "vocabulary": {str(n): symbol for symbol, n in number.items()},
+                "meanings": "csar.jsonl has them, line by line",
+            }
+        ),
+    }
+    for name, text in written.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in written]
+
+
+def _system(sources: Sequence[Source], samples: Sequence[Sample]) -> dict[str, Any]:
+    return {
         "origin": {"program": "sabir", "sources": [str(source.path) for source in sources]},
         "system": {
             "game_type": sorted({source.arena for source in sources if source.arena}),
             "speakers": sorted({each.speaker for each in samples}),
             "episodes": sum(source.episodes for source in sources),
         },
-        "corpus": {"utterances": len(samples), "vocabulary_size": len(number)},
-        "vocabulary": {str(n): symbol for symbol, n in number.items()},
-        "meanings": "csar.jsonl has them, line by line",
     }
-    paths = [folder / "corpus.jsonl", folder / "metadata.json"]
-    paths[0].write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    paths[1].write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return paths
 
 
-def csar(sources: Sequence[Source], folder: Path) -> list[Path]:
-    """Write pairs of message and meaning as CSAR reads them: two JSON lists a line, a comma between them.
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def csar(sources: Sequence[Source], folder: Path, remark: Remark) -> list[Path]:
+    """Write pairs of message and meaning as CSAR's program reads them: a line is a JSON list of two lists.
 
     The numbers are those of the ELCC corpus. Meanings are taken apart into attributes speaker by speaker.
     """
     samples = [each for source in sources for each in source.samples]
+    if not any(each.message for each in samples):
+        remark("csar: nothing was said, and CSAR fails where there is no morpheme")
     number = _numbers(samples)
     labels: dict[int, tuple[str, ...]] = {}
     for speaker in dict.fromkeys((each.speaker, each.place) for each in samples):
@@ -64,14 +101,9 @@ def csar(sources: Sequence[Source], folder: Path) -> list[Path]:
         vectors = lexicon.attributes([samples[i].meaning for i in own])
         parts = composition.concepts(vectors)
         labels |= {i: part or (samples[i].meaning,) for i, part in zip(own, parts, strict=True)}
+    pairs = [([number[symbol] for symbol in each.message], labels[i]) for i, each in enumerate(samples)]
     path = folder / "csar.jsonl"
-    path.write_text(
-        "".join(
-            f"{json.dumps([number[symbol] for symbol in each.message])}, {json.dumps(labels[i], ensure_ascii=False)}\n"
-            for i, each in enumerate(samples)
-        ),
-        encoding="utf-8",
-    )
+    path.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs), encoding="utf-8")
     return [path]
 
 
@@ -81,41 +113,76 @@ def _numbers(samples: Iterable[Sample]) -> dict[str, int]:
     return {symbol: n for n, symbol in enumerate(sorted(symbols, key=lexicon.natural), 1)}
 
 
-def marl_eval(sources: Sequence[Source], folder: Path) -> list[Path]:
-    """Write the evaluations of runs in the JSON of marl-eval (Gorsane et al. 2022); raises UserError without one.
+def marl_eval(sources: Sequence[Source], folder: Path, remark: Remark) -> list[Path]:
+    """Write the evaluations of runs in the JSON of marl-eval, as those of a sweep (`marl/sweep/export.py`).
 
-    environment -> task -> algorithm -> run -> `step_0`, `step_1` ... with `step_count` (episodes seen in training),
-    and the mean return, and `absolute_metrics` of the last one. The algorithm is the run's `algorithm.type`: runs with
-    other settings that differ in more than the seed belong into files of their own.
+    The algorithm is the run's `algorithm.type`, and the name of the folder too where runs of one type differ in more
+    than the seed. Raises UserError where there is nothing that marl-eval could read.
     """
-    tree: dict[str, Any] = {}
-    for source in sources:
-        if source.run is None:
-            continue
-        settings = read_toml(source.run.config)
-        rows = [row for row in source.run.read_metrics() if row.get("eval/score") is not None]
-        steps: dict[str, Any] = {f"step_{k}": _step(row) for k, row in enumerate(rows)}
-        if rows:
-            steps["absolute_metrics"] = {"mean_episode_return": [rows[-1]["eval/score"]]}
-        algorithm = str(settings.get("algorithm", {}).get("type", "unknown"))
-        runs = tree.setdefault("sabir", {}).setdefault(source.arena, {}).setdefault(algorithm, {})
-        name = f"seed_{source.seed}"
-        runs[name if name not in runs else f"{name}_{source.path.name}"] = steps
-    if not tree:
-        raise UserError("marl-eval: there is no evaluation in what was named; it takes folders of runs")
+    from marl.sweep import export as swept
+
+    found = _evaluated(sources, remark)
+    seeds = [{run.seed for run in each.runs} for each in found]
+    if not seeds:
+        raise UserError("marl-eval: there is no evaluation in what was named; it takes folders of finished runs")
+    common = set.intersection(*seeds)
+    if not common:
+        raise UserError("marl-eval wants the same seeds of every algorithm in every arena: these runs share none")
+    if left := sorted(set.union(*seeds) - common):
+        remark(f"marl-eval: left out are the seeds that not all have: {', '.join(map(str, left))}")
+    for config in dict.fromkeys(each.cell.config for each in found):
+        if {each.cell.task for each in found if each.cell.config == config} != {each.cell.task for each in found}:
+            remark(f"marl-eval will refuse these runs: {config} is not there for every arena")
     path = folder / "marl-eval.json"
-    path.write_text(json.dumps(tree, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(_json(swept.marl_eval(found)), encoding="utf-8")
     return [path]
 
 
-def _step(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "step_count": row.get("episodes", row["update"]),
-        "mean_episode_return": [row["eval/score"]],
-    }
+def _evaluated(sources: Sequence[Source], remark: Remark) -> list[Found]:
+    """Sort runs into those that differ in nothing but the seed."""
+    from marl.sweep.plan import Cell, with_tasks
+    from marl.sweep.results import Finished, Found, read
+
+    cells: list[Cell] = []
+    runs: list[dict[int, Finished]] = []
+    for source in sources:
+        if source.run is None or source.world is None or source.seed is None:
+            continue
+        if (run := read(source.run, source.seed)) is None:
+            remark(f"marl-eval: {source.path} is left out: it is not finished, or has no score")
+            continue
+        settings = {k: v for k, v in read_toml(source.run.config).items() if k not in ("seed", "out")}
+        place = next((i for i, cell in enumerate(cells) if cell.settings == settings), len(cells))
+        if place == len(cells):
+            cells.append(Cell(task="", config=source.path.resolve().name, settings=settings))
+            runs.append({})
+        runs[place][source.seed] = run
+    named = with_tasks(_with_names(cells))
+    return [
+        Found(cell, cell.world().anchors, [one[seed] for seed in sorted(one)], len(one))
+        for cell, one in zip(named, runs, strict=True)
+    ]
 
 
-def parquet(sources: Sequence[Source], folder: Path) -> list[Path]:
+def _with_names(cells: Sequence[Cell]) -> list[Cell]:
+    """Call each after its algorithm, and after its folder too where others of this algorithm have other settings."""
+    kinds = [str(cell.settings.get("algorithm", {}).get("type", "unknown")) for cell in cells]
+    rests = [_without_arena(cell.settings) for cell in cells]
+    called: dict[str, dict[str, Any]] = {}
+    names = []
+    for kind, rest in zip(kinds, rests, strict=True):
+        alone = all(other == rest for same, other in zip(kinds, rests, strict=True) if same == kind)
+        name = kind if alone else f"{kind} {cells[rests.index(rest)].config}"
+        free = (name, *(f"{name} {n}" for n in range(2, len(cells) + 1)))  # folders may have one name
+        names.append(next(each for each in free if called.setdefault(each, rest) == rest))
+    return [cell.model_copy(update={"config": name}) for cell, name in zip(cells, names, strict=True)]
+
+
+def _without_arena(settings: dict[str, Any]) -> dict[str, Any]:
+    return settings | {"scenario": {k: v for k, v in settings.get("scenario", {}).items() if k != "arena"}}
+
+
+def parquet(sources: Sequence[Source], folder: Path, remark: Remark) -> list[Path]:
     """Write every message as a table: one row for each listener it was meant for, or one where nobody could hear it."""
     import pyarrow
     from pyarrow.parquet import write_table
@@ -188,7 +255,7 @@ def _heard(source: Source) -> Iterable[dict[str, Any]]:
                 yield row
 
 
-EXPORTS: Final[dict[str, Callable[[Sequence[Source], Path], list[Path]]]] = {
+EXPORTS: Final[dict[str, Callable[[Sequence[Source], Path, Remark], list[Path]]]] = {
     "elcc": elcc,
     "csar": csar,
     "marl-eval": marl_eval,
@@ -196,9 +263,11 @@ EXPORTS: Final[dict[str, Callable[[Sequence[Source], Path], list[Path]]]] = {
 }
 
 
-def export(kinds: Sequence[str], sources: Sequence[Source], folder: Path) -> list[Path]:
+def export(
+    kinds: Sequence[str], sources: Sequence[Source], folder: Path, remark: Remark = lambda text: None
+) -> list[Path]:
     """Write exports of these kinds into a folder; returns the files. Raises UserError for a kind there is not."""
     if unknown := [kind for kind in kinds if kind not in EXPORTS]:
         raise UserError(f"there is no export {unknown[0]!r}; there are {', '.join(EXPORTS)}")
     folder.mkdir(parents=True, exist_ok=True)
-    return [path for kind in dict.fromkeys(kinds) for path in EXPORTS[kind](sources, folder)]
+    return [path for kind in dict.fromkeys(kinds) for path in EXPORTS[kind](sources, folder, remark)]

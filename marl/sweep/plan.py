@@ -95,7 +95,7 @@ def plan(sources: Sequence[Source], words: Sequence[str], seeds: str | None, mod
             _cell(name, base, dict(zip(axes, values, strict=True)), axes, model, len(sources) > 1)
             for values in product(*axes.values())
         ]
-    cells = _with_tasks(cells)
+    cells = with_tasks(cells)
     for i, cell in enumerate(cells):
         for other in cells[:i]:
             if cell.settings == other.settings:
@@ -245,7 +245,7 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else re.sub(r"[\s'\"]", "", str(value))
 
 
-def _with_tasks(cells: list[Cell]) -> list[Cell]:
+def with_tasks(cells: list[Cell]) -> list[Cell]:
     """Name the task of each cell: its arena, and the parameters in which arenas of one name differ."""
     made = [cell.settings["scenario"]["arena"] for cell in cells]
     tasks = []

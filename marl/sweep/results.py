@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite, nan
 from pathlib import Path
 from statistics import median
 from typing import Any, Final, NamedTuple
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arenas import Anchors
+from marl.rundir import RunDir
 from marl.study import statistics
 from marl.study.statistics import Estimate
-from marl.sweep.plan import Cell, Member, Sweep
+from marl.sweep.plan import Cell, Sweep
 from protocols.draws import key
 
 ALL: Final = "all tasks"
@@ -126,18 +128,19 @@ def gather(sweep: Sweep, folder: Path) -> list[Found]:
         Found(
             cell,
             cell.world().anchors,
-            [run for member in members if member.cell is cell and (run := _read(member))],
+            [run for member in members if member.cell is cell and (run := read(member.dir, member.seed))],
             len(sweep.seeds),
         )
         for cell in sweep.configs
     ]
 
 
-def _read(member: Member) -> Finished | None:
-    if not member.dir.finished:
+def read(folder: RunDir, seed: int) -> Finished | None:
+    """Read a run; None for one that did not come to its end, or has no score."""
+    if not folder.finished:
         return None
-    rows = [row for row in member.dir.read_metrics() if "eval/score" in row]
-    return Finished(member.seed, rows) if rows else None
+    rows = [row for row in folder.read_metrics() if isfinite(row.get("eval/score", nan))]
+    return Finished(seed, rows) if rows else None
 
 
 def tasks(found: Sequence[Found]) -> dict[str, list[Found]]:
