@@ -6,11 +6,14 @@ One description serves everyone: a tiny model gets it as a token mask, a chat mo
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
+from arenas import form
 from arenas.errors import ArenaError
 
 Words = tuple[str, ...]
@@ -28,7 +31,8 @@ class ReplySpec:
     `kind` is "say" for what goes out on a channel and "move" for what the rules need. What is said goes out on the one
     of `channels`, without any on the public one; if there are several, they are the first word's options. Where a reply
     is `free`, it may be any text of at most so many characters, and `steps` are what agents with a small vocabulary and
-    PettingZoo's numbered actions choose from.
+    PettingZoo's numbered actions choose from. Free text has a form where `pattern`, a regular expression, or `schema`,
+    a JSON schema as text, is given (arenas/form.py); white space in it counts as one space.
     """
 
     steps: tuple[Words, ...]
@@ -36,6 +40,8 @@ class ReplySpec:
     least: int = -1
     channels: Words = ()
     free: int = 0
+    pattern: str = ""
+    schema: str = ""
 
     def __post_init__(self) -> None:
         if self.least < 0:
@@ -52,6 +58,25 @@ class ReplySpec:
             raise ArenaError(f"free is the most characters of a reply, 0 for none but those listed, not {self.free}")
         if len(self.channels) > 1 and self.steps[:1] != (self.channels,):
             raise ArenaError("a spec of several channels names them as the first word's options: build it with say")
+        if self.pattern or self.schema:
+            self._check_form()
+
+    def _check_form(self) -> None:
+        what = f"the pattern {self.pattern!r}" if self.pattern else "the schema"
+        if not self.free or (self.pattern and self.schema):
+            raise ArenaError("a form is one pattern or one schema, of free text: build it with matching or structured")
+        if len(self.channels) > 1:
+            raise ArenaError(f"{what} leaves no room for the name of a channel: give at most one of channels")
+        if self.schema and (need := form.shape(self.schema).longest) > self.free:
+            raise ArenaError(
+                f"replies of the schema have up to {need} characters: let free be as many, not {self.free}"
+            )
+        for words in (self.default, self.words(self.size - 1)):
+            if not self._fits(" ".join(words), words):
+                raise ArenaError(
+                    f"{what} does not allow {' '.join(words)!r} within {self.free} characters, which is among the "
+                    "replies of agents with a small vocabulary: mend places, free or the form"
+                )
 
     @cached_property
     def alphabet(self) -> Words:
@@ -124,7 +149,12 @@ class ReplySpec:
         several = len(self.channels) > 1
         named = not several or not words or words[0] in self.channels
         enough = self.least == 0 or len(words) > several
-        return len(text) <= self.free and text.isprintable() and named and enough
+        formed = not words or self.formed(" ".join(words))
+        return len(text) <= self.free and text.isprintable() and named and enough and formed
+
+    def formed(self, text: str) -> bool:
+        """Say whether a text has the form that is asked for, if any is."""
+        return not (self.pattern or self.schema) or form.matches(text, self.pattern, self.schema)
 
     @cached_property
     def wire(self) -> dict[str, Any]:
@@ -132,7 +162,8 @@ class ReplySpec:
         same = len(set(self.steps)) == 1
         steps: dict[str, Any] = {"words": self.steps[0], "places": len(self.steps)} if same else {"steps": self.steps}
         least = {} if self.least == len(self.steps) else {"least": self.least}
-        free = {"free": self.free} if self.free else {}
+        free: dict[str, Any] = {"free": self.free} if self.free else {}
+        free |= ({"pattern": self.pattern} if self.pattern else {}) | ({"schema": self.schema} if self.schema else {})
         return steps | {"kind": self.kind} | least | free | ({"channels": self.channels} if self.channels else {})
 
     def describe(self) -> str:
@@ -140,6 +171,8 @@ class ReplySpec:
         if self.free:
             where = f" after the name of a channel: {'|'.join(self.channels)}" if len(self.channels) > 1 else ""
             what = "anything" if self.kind == "say" else "any text"
+            if self.pattern or self.schema:
+                what = f"text that matches {self.pattern}" if self.pattern else f"JSON of the schema {self.schema}"
             return f"{self.kind}s {what} of at most {self.free} characters{where}"
         count = f"{self.least} to {len(self.steps)}" if self.least != len(self.steps) else f"{len(self.steps)}"
         if len(set(self.steps)) == 1:
@@ -156,7 +189,8 @@ def from_wire(wire: dict[str, Any]) -> ReplySpec:
         steps = [wire["words"]] * int(wire["places"]) if "words" in wire else wire["steps"]
         channels = tuple(map(str, wire.get("channels", ())))
         places, least = tuple(tuple(map(str, s)) for s in steps), int(wire.get("least", -1))
-        spec = ReplySpec(places, wire["kind"], least, channels, int(wire.get("free", 0)))
+        formed = str(wire.get("pattern", "")), str(wire.get("schema", ""))
+        spec = ReplySpec(places, wire["kind"], least, channels, int(wire.get("free", 0)), *formed)
     except (KeyError, TypeError, ValueError) as error:
         raise ArenaError(f"not a reply spec: {error!r}") from None
     if len(_RECENT) >= 1024:
@@ -196,6 +230,39 @@ def on(places: tuple[Words, ...], least: int, channels: Words, free: int = 0) ->
     if len(channels) < 2:
         return ReplySpec(places, "say", least, tuple(channels), free)
     return ReplySpec((tuple(channels), *places), "say", least + 1 if least else 0, tuple(channels), free)
+
+
+class Model(Protocol):
+    """A class of pydantic's kind."""
+
+    def model_json_schema(self) -> dict[str, Any]:
+        """Return its JSON schema."""
+
+
+def matching(
+    pattern: str, *places: Words, free: int, kind: Literal["say", "move"] = "move", least: int = -1
+) -> ReplySpec:
+    """Reply with text of at most `free` characters that a regular expression matches as a whole.
+
+    Agents with a small vocabulary give one word of each of `places`; all that they can reply must match too.
+    """
+    return ReplySpec(tuple(map(tuple, places)), kind, least, free=free, pattern=pattern)
+
+
+def structured(
+    schema: Mapping[str, Any] | Model, *places: Words, kind: Literal["say", "move"] = "move", free: int = 0
+) -> ReplySpec:
+    """Reply with JSON of a schema or of a pydantic model; raises ArenaError for what `arenas/form.py` does not know.
+
+    `form.value` reads a reply. `places` are those of agents with a small vocabulary, `free` the most characters; by
+    default the schema gives both.
+    """
+    made = schema if isinstance(schema, Mapping) else schema.model_json_schema()
+    text = json.dumps(made, ensure_ascii=False, separators=(",", ":"))
+    shape = form.shape(text)
+    steps = tuple(map(tuple, places)) or shape.places
+    room = max(shape.longest, sum(max(map(len, step)) for step in steps)) + 2 * len(steps)  # and white space
+    return ReplySpec(steps, kind, free=free or room, schema=text)
 
 
 @lru_cache

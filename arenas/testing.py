@@ -135,8 +135,16 @@ def _check_stages(arena: Arena, seed: int) -> None:
             _check_copy(arena)
             agent = arena.agent_selection
             size = arena.spec(agent).size
+            chosen = (0, size - 1, int(draws.integers(size)))[min(episode, 2)]
+            words = arena.spec(agent).words(chosen)
+            require(
+                arena,
+                arena.spec(agent).parse(" ".join(words)) == words,
+                f"spec({agent!r}) has the reply {' '.join(words)!r} among its words, which its pattern or schema does "
+                "not allow; mend its places",
+            )
             with blame(arena, f"the reply of {agent}", "resolve() must take every reply that spec() allows"):
-                arena.step((0, size - 1, int(draws.integers(size)))[min(episode, 2)])
+                arena.step(chosen)
             _check_rewards(arena, arena.rewards)
         with blame(arena, "hidden() after the end", "it is read there too, by the critic"):
             arena.state()
@@ -264,7 +272,9 @@ def _any_reply(spec: ReplySpec, draws: np.random.Generator) -> Words:
     """Return a legal reply; where talk is free, half of the time text that no vocabulary has."""
     if spec.free and draws.random() < 0.5:
         channel = spec.channels[:1] if len(spec.channels) > 1 else ()
-        return (*channel, *["?!", "Lorem", "7", "%s", "{}", "ipsum"])
+        words = (*channel, *["?!", "Lorem", "7", "%s", "{}", "ipsum"])
+        if spec.formed(" ".join(words)):
+            return words
     return spec.words(int(draws.integers(spec.size)))
 
 

@@ -22,6 +22,7 @@ from marl import llama
 from marl.chat import Template
 from marl.config import LoraSettings
 from marl.errors import UserError
+from marl.form_grammar import Forms
 from marl.grammar import speller
 from marl.llama import Pack, Packs
 from marl.lm import seeded
@@ -43,6 +44,8 @@ class Base(nn.Module):
         self.compute = compute
         self.template = Template(tokenizer, source)
         self.spell = speller(self.template.encode, self.template.decode)
+        width = int(model.get_output_embeddings().weight.shape[0])
+        self.forms = Forms(tokenizer, self.template.end, width, source)
         self.lean = llama.lean(model.base_model)
         self.recompute = False
         self.peft: Any = None

@@ -34,6 +34,10 @@ def instruction(spec: ReplySpec) -> str:
     """Return one sentence that tells a model in which form to reply."""
     several = len(spec.channels) > 1
     or_nothing = ", or nothing" if spec.least == 0 else ""
+    if spec.schema:
+        return f"Answer with JSON of this schema, and nothing else{or_nothing}: {spec.schema}"
+    if spec.pattern:
+        return f"Answer with one line that matches the regular expression {spec.pattern}{or_nothing}."
     if spec.free:
         verb = "Now speak to the others" if spec.kind == "say" else "Now write your reply"
         where = f": the name of a channel ({', '.join(spec.channels)}), then" if several else ":"

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -96,7 +97,8 @@ class ChatModel(LanguageModel):
         """Return the grammar of a spec."""
         if spec not in self._grammar:
             talk = max(self.settings.talk, 1)
-            self._grammar[spec] = Grammar(spec, self.base.spell, talk, self.settings.think, self._pause)
+            form = self.base.forms.of(spec) if spec.pattern or spec.schema else None
+            self._grammar[spec] = Grammar(spec, self.base.spell, talk, self.settings.think, self._pause, form)
         return self._grammar[spec]
 
     @property
@@ -112,6 +114,8 @@ class ChatModel(LanguageModel):
 
     def row(self, grammar: Grammar, state: State) -> int:
         """Return the row of `masks` that holds in a state."""
+        if state.drawn is not None:  # of these there is no end; the form remembers the last ones
+            return self._place(grammar.options(state))
         known = self._walked.get((grammar, state))
         if known is None:
             known = self._walked[grammar, state] = self._place(grammar.options(state))
@@ -129,6 +133,9 @@ class ChatModel(LanguageModel):
         row = self._options[options] = len(self._options)
         if options.any:
             self.masks[row] = self._class(options.any)
+        if options.bits:
+            bits = np.unpackbits(np.frombuffer(options.bits, np.uint8), bitorder="little")
+            self.masks[row] = torch.from_numpy(bits[: self.masks.shape[1]]).bool()
         self.masks[row, list(options.tokens)] = True
         self.masks[row, self.eos] = options.end
         return row

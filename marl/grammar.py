@@ -29,11 +29,13 @@ class Options(NamedTuple):
     any: str = ""
     tokens: frozenset[int] = frozenset()
     end: bool = False
+    bits: bytes = b""
+    """Or these tokens: one bit for each of the vocabulary, the lowest of a byte first."""
 
     @property
     def only_end(self) -> bool:
         """Whether the reply can but end."""
-        return self.end and not self.any and not self.tokens
+        return self.end and not self.any and not self.tokens and not self.bits
 
 
 class State(NamedTuple):
@@ -46,6 +48,8 @@ class State(NamedTuple):
     """Tokens of free talk that may still come; below 0 where there is none."""
     nodes: frozenset[Node] = frozenset()
     begun: bool = False
+    drawn: tuple[int, ...] | None = None
+    """The tokens so far of a reply that has a form."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,8 @@ class Grammar:
     think: int
     pause: int
     """The token that ends thought."""
+    form: Callable[[tuple[int, ...]], Options] | None = None
+    """What may come after some tokens of a reply that has a form (marl/form_grammar.py)."""
 
     @property
     def start(self) -> State:
@@ -67,12 +73,16 @@ class Grammar:
     @cached_property
     def longest(self) -> int:
         """The most tokens of a reply, with its end."""
+        if self.form:  # a character has at most four bytes, and a token at least one
+            return 4 * self.spec.free + (self.think + 1 if self.think else 0) + 1
         steps = self.spec.steps[:1] if len(self.spec.channels) > 1 and self.spec.free else self.spec.steps
         places = () if self.spec.free and len(self.spec.channels) < 2 else steps
         words = sum(max(len(self.spell(word, not place)) for word in step) for place, step in enumerate(places))
         return words + (self.talk if self.spec.free else 0) + (self.think + 1 if self.think else 0) + 1
 
     def _first(self) -> State:
+        if self.form:
+            return State(drawn=())
         if not self.spec.free:
             return State(nodes=frozenset({(0, ())}))
         return State(nodes=frozenset({(0, ())})) if len(self.spec.channels) > 1 else State(talk=self.talk)
@@ -81,6 +91,8 @@ class Grammar:
         """Return what may come next."""
         if state.thinking:
             return Options(THOUGHT if state.thought else "", frozenset({self.pause}))
+        if self.form and state.drawn is not None:
+            return self.form(state.drawn)
         if not state.nodes:
             silent = self.spec.least == 0
             kind = TALK if state.begun or silent else OPENING
@@ -98,6 +110,8 @@ class Grammar:
         """Return the state after a token that was among the options."""
         if state.thinking:
             return self._first() if token == self.pause else state._replace(thought=state.thought - 1)
+        if state.drawn is not None:
+            return State(drawn=(*state.drawn, token))
         if not state.nodes:
             return state._replace(talk=state.talk - 1, begun=True)
         after: set[Node] = set()

@@ -212,6 +212,11 @@ class World:
             if name not in channels:
                 raise ProtocolError(f"there is no channel {name!r} to close; there are {', '.join(channels)}")
         for agent, specs in self.arena.replies.items():
+            if scenario.channels and any(spec.kind == "say" and (spec.pattern or spec.schema) for spec in specs):
+                raise ProtocolError(
+                    f"channels: what {agent} says has a form, which leaves no room for the name of a channel: leave "
+                    "scenario.channels out"
+                )
             for name in dict.fromkeys(name for spec in specs for name in spec.channels if name != PUBLIC):
                 over = channels[name].topology if name in channels else None
                 if over is None or agent not in over.seats:

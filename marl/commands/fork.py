@@ -136,7 +136,7 @@ def _message(log: Log, seq: int, say: str) -> str:
         spec = from_wire(log.entries[asked].envelope.data["reply"])
         speaker = log.entries[seq].envelope.sender
         if spec.free:
-            if len(say) > spec.free or not say.isprintable():
+            if len(say) > spec.free or not say.isprintable() or not spec.formed(say):
                 raise UserError(f"--say: {speaker} {spec.describe()}, in one line")
         elif foreign := [word for word in words if word not in spec.alphabet]:
             raise UserError(f"--say: {speaker} has no word {foreign[0]!r}; it {spec.describe()}")

@@ -1,0 +1,222 @@
+"""Forms of free replies: text that a regular expression matches, or JSON of a schema.
+
+The form says which replies are legal. Of schemas a part is known, small enough that every reply of it has an end and
+can be laid out in words for agents with a small vocabulary: `enum`, `const`, `boolean`, `null`, `integer` with
+`minimum` and `maximum`, `string` with `maxLength`, `array` with `items` and `maxItems`, `object` with `properties`,
+`anyOf`, and `$ref` into `$defs` without recursion.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, NoReturn
+
+from arenas.errors import ArenaError
+
+Json = dict[str, Any]
+Places = tuple[tuple[str, ...], ...]
+MOST: Final = 256
+"""So many of an integer's values, evenly spaced, are words for agents with a small vocabulary."""
+TOLD: Final = {"title", "description", "default", "examples", "$schema", "$defs", "type"}
+KNOWN: Final[Mapping[str, set[str]]] = {
+    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
+    "string": {"minLength", "maxLength"},
+    "array": {"items", "minItems", "maxItems"},
+    "object": {"properties", "required", "additionalProperties"},
+}
+
+
+class Shape(NamedTuple):
+    """What a schema allows."""
+
+    places: Places
+    """The options of each word of a reply in words, for agents with a small vocabulary."""
+    longest: int
+    """The most characters of a reply without white space between its parts."""
+    narrow: Json
+    """The schema in its simplest form: objects have all their properties and no others, and nothing is a `$ref`."""
+
+
+@lru_cache(maxsize=1 << 10)
+def regex(pattern: str) -> re.Pattern[str]:
+    """Return a regular expression of Python's kind; raises ArenaError for what is none."""
+    try:
+        return re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ArenaError(f"the pattern {pattern!r} is no regular expression: {error}") from None
+
+
+def matches(text: str, pattern: str, schema: str) -> bool:
+    """Say whether text has a form; an empty pattern or schema asks for nothing."""
+    if pattern and not regex(pattern).fullmatch(text):
+        return False
+    if not schema:
+        return True
+    try:
+        value = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return False
+    return bool(_validator(schema).is_valid(value))
+
+
+def value(words: Sequence[str]) -> Any:
+    """Return what a legal reply of a spec with a schema says."""
+    return json.loads(" ".join(words))
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+@lru_cache(maxsize=1 << 10)
+def _validator(schema: str) -> Any:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    made = json.loads(schema)
+    try:
+        Draft202012Validator.check_schema(made)
+    except SchemaError as error:
+        raise ArenaError(f"this is no JSON schema: {error.message}") from None
+    return Draft202012Validator(made)
+
+
+@lru_cache(maxsize=1 << 10)
+def shape(schema: str) -> Shape:
+    """Return what a schema allows; raises ArenaError for one outside the part that is known."""
+    _validator(schema)
+    made = json.loads(schema)
+    return _shape(made, made.get("$defs", {}), "the reply", ())
+
+
+def _shape(node: Json, known: Mapping[str, Json], where: str, within: tuple[str, ...]) -> Shape:
+    if "$ref" in node:
+        name = str(node["$ref"]).removeprefix("#/$defs/")
+        if name not in known or name in within:
+            raise ArenaError(f"the schema of {where}: {node['$ref']} must name one of $defs that does not hold itself")
+        return _shape(known[name], known, where, (*within, name))
+    if "const" in node or "enum" in node:
+        _only(node, {"const", "enum"}, where)
+        return _values([node["const"]] if "const" in node else node["enum"], where)
+    if "anyOf" in node:
+        _only(node, {"anyOf"}, where)
+        each = [_shape(option, known, where, within) for option in node["anyOf"]]
+        single = all(len(one.places) == 1 for one in each)
+        places = (tuple(dict.fromkeys(w for one in each for w in one.places[0])),) if single else each[0].places
+        return Shape(places, max(one.longest for one in each), {"anyOf": [one.narrow for one in each]})
+    kind = node.get("type")
+    _only(node, KNOWN.get(str(kind), set()), where)
+    match kind:
+        case "boolean":
+            return _values([False, True], where)
+        case "null":
+            return _values([None], where)
+        case "integer":
+            return _integer(node, where)
+        case "string":
+            return _string(node, where)
+        case "array":
+            return _array(node, known, where, within)
+        case "object":
+            return _object(node, known, where, within)
+    raise ArenaError(
+        f"the schema of {where} has {'no type' if kind is None else f'the type {kind!r}'}: give it enum, const, anyOf, "
+        "or the type boolean, null, integer, string, array or object"
+    )
+
+
+def _only(node: Json, allowed: set[str], where: str) -> None:
+    if beyond := sorted(set(node) - TOLD - allowed):
+        raise ArenaError(f"the schema of {where}: {beyond[0]!r} is not among what is known of schemas; leave it out")
+
+
+def _plain(value: Any, where: str) -> str:
+    """Return a value as JSON; raises ArenaError for one that cannot be replied."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        raise ArenaError(f"the schema of {where}: {error}") from None
+    if not text.isprintable() or text != " ".join(text.split()):
+        raise ArenaError(f"the schema of {where}: {text} has white space at an end, twice, or other than spaces")
+    return text
+
+
+def _word(value: Any) -> str:
+    """Return a value as JSON in one word of ASCII."""
+    return json.dumps(value, separators=(",", ":")).replace(" ", "\\u0020")
+
+
+def _values(values: Sequence[Any], where: str) -> Shape:
+    if not values:
+        raise ArenaError(f"the schema of {where}: enum needs at least one value")
+    longest = max(len(_plain(value, where)) for value in values)
+    return Shape((tuple(dict.fromkeys(map(_word, values))),), longest, {"enum": list(values)})
+
+
+def _bound(node: Json, name: str, where: str, needs: str) -> int:
+    found = node.get(name)
+    if isinstance(found, bool) or not isinstance(found, int):
+        raise ArenaError(f"the schema of {where}: {needs}, so that every reply has an end")
+    return found
+
+
+def _integer(node: Json, where: str) -> Shape:
+    needs = "an integer needs minimum and maximum, which are integers"
+    low = max(_bound(node, name, where, needs) + add for name, add in _ends(node, "inimum", 1))
+    high = min(_bound(node, name, where, needs) + add for name, add in _ends(node, "aximum", -1))
+    if low > high:
+        raise ArenaError(f"the schema of {where}: no integer is at least {low} and at most {high}")
+    some = range(low, high + 1, -(-(high + 1 - low) // MOST))
+    longest = max(len(str(low)), len(str(high)))
+    return Shape((tuple(map(str, some)),), longest, {"type": "integer", "minimum": low, "maximum": high})
+
+
+def _ends(node: Json, name: str, inward: int) -> list[tuple[str, int]]:
+    """Return which keywords bound an integer on one side, and what to add for the last one that is allowed."""
+    found = [(f"exclusiveM{name}", inward), (f"m{name}", 0)]
+    return [each for each in found if each[0] in node] or found[1:]
+
+
+def _string(node: Json, where: str) -> Shape:
+    most = _bound(node, "maxLength", where, "a string needs maxLength, or enum")
+    least = node.get("minLength", 0)
+    some = node.get("examples", [] if least else [""])
+    if not some or any(not isinstance(each, str) or not least <= len(each) <= most for each in some):
+        raise ArenaError(f"the schema of {where}: a string needs examples, for agents with a small vocabulary")
+    for each in some:
+        _plain(each, where)
+    narrow = {"type": "string", "minLength": least, "maxLength": most}
+    return Shape((tuple(dict.fromkeys(map(_word, some))),), 2 * most + 2, narrow)  # each character may be escaped
+
+
+def _array(node: Json, known: Mapping[str, Json], where: str, within: tuple[str, ...]) -> Shape:
+    most = _bound(node, "maxItems", where, "an array needs maxItems")
+    least = int(node.get("minItems", 0))
+    if not isinstance(node.get("items"), dict) or least > most:
+        raise ArenaError(f"the schema of {where}: an array needs items, and minItems of at most maxItems")
+    item = _shape(node["items"], known, f"{where}[]", within)
+    count = max(least, min(1, most))
+    places: Places = (("[",), *item.places, *((",",), *item.places) * (count - 1), ("]",)) if count else (("[]",),)
+    narrow = {"type": "array", "items": item.narrow, "minItems": least, "maxItems": most}
+    return Shape(places, 2 + most * (item.longest + 1), narrow)
+
+
+def _object(node: Json, known: Mapping[str, Json], where: str, within: tuple[str, ...]) -> Shape:
+    parts = node.get("properties")
+    if not parts:
+        raise ArenaError(f"the schema of {where}: an object needs properties")
+    each = {name: _shape(part, known, f"{where}.{name}", within) for name, part in parts.items()}
+    places: Places = ()
+    for place, (name, part) in enumerate(each.items()):
+        places = (*places, (("," if place else "{") + _word(name) + ":",), *part.places)
+    narrow = {
+        "type": "object",
+        "properties": {name: part.narrow for name, part in each.items()},
+        "required": list(each),
+        "additionalProperties": False,
+    }
+    longest = 1 + sum(len(_plain(name, where)) + 2 + part.longest for name, part in each.items())
+    return Shape((*places, ("}",)), longest, narrow)
