@@ -37,7 +37,10 @@ class Live:
             self._look()
             self._script = None
             OUT.print()
-            self._ended(self._over[self._logs.popleft().episode])
+            over = self._over[self._logs.popleft().episode]
+            later, self._logs = self._logs, deque()  # of which nothing is printed if this raises
+            self._ended(over)
+            self._logs = later
 
     def _look(self) -> bool:
         """Print what is new of the first episode that is not over; it makes nothing runnable."""
