@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from functools import lru_cache
 from itertools import count
@@ -202,13 +203,17 @@ class ChatModel(LanguageModel):
         read = self.read(spec, tokens)
         return Sample(read.text, tuple(tokens), tuple(logp), version, thought=read.thought, thinking=read.thinking)
 
+    def autocast(self) -> AbstractContextManager[object]:
+        """Compute in the dtype asked for where the weights are kept in a wider one."""
+        return self.base.autocast()
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Return fp32 logits [N, V] of hidden states [N, d], by the temperature of this policy."""
         return super().logits(hidden) / self.settings.temperature
 
     def states(self, ids: Tensor) -> Tensor:
         """Return the last hidden states [B, T, d] over token ids [B, T], padded on the right, with gradients."""
-        with self.base.autocast():
+        with self.autocast():
             common = self._common(ids)
             if common < WORTH_A_PASS:
                 return self.base.states(ids, [self.adapter] * len(ids))
@@ -229,7 +234,7 @@ class ChatModel(LanguageModel):
 
     def score(self, ids: Tensor, trained: Tensor, mask_rows: Tensor) -> Scores:
         """Score the trained tokens of a batch, with gradients; see LanguageModel."""
-        with self.base.autocast():
+        with self.autocast():
             return super().score(ids, trained, mask_rows)
 
     def restore(self, folder: Path) -> None:

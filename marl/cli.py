@@ -25,6 +25,7 @@ from marl.commands.check import examine
 from marl.commands.console import ERR, OUT, equilibrium, note, number, percent, scores, standing
 from marl.commands.evaluate import evaluate
 from marl.commands.fork import fork
+from marl.commands.generations import generating
 from marl.commands.help import Group, command
 from marl.commands.host import host
 from marl.commands.new import new
@@ -33,6 +34,7 @@ from marl.commands.replay import replay
 from marl.commands.report import report
 from marl.commands.study import study
 from marl.commands.sweep import sweeping
+from marl.commands.teach import teach
 from marl.config import check, override, read_toml
 from marl.errors import UserError
 from marl.rundir import RunDir
@@ -273,6 +275,8 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "fork": fork,
     "report": report,
     "study": study,
+    "teach": teach,
+    "generations": generating(_run_config, lambda source: _admitted(_settings(source)), _made),
     "host": host,
     "agent": agent,
     "join": join,

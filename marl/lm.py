@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -182,6 +182,10 @@ class LanguageModel(nn.Module):
     def text(self, tokens: Sequence[int]) -> str:
         """Return sampled reply tokens as words, without the end of the reply."""
         return " ".join([self._words[token] for token in tokens if token != self.eos])
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Compute in another dtype than the weights are kept in; from scratch it is theirs."""
+        return nullcontext()
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return fp32 logits [N, V] of hidden states [N, d]."""

@@ -26,6 +26,7 @@ class RunDir:
         self.summary = path / "summary.json"
         self.report = path / "report.html"
         self.study = path / "study.json"
+        self.teaching = path / "teaching.json"
         self.tensorboard = path / "tensorboard"
         self.checkpoints = path / "checkpoints"
         self.league = path / "league"
@@ -48,7 +49,7 @@ class RunDir:
 
     def clear(self) -> None:
         """Remove the run, and nothing else that may lie in the folder."""
-        for path in (self.config, self.metrics, self.summary, self.report, self.study):
+        for path in (self.config, self.metrics, self.summary, self.report, self.study, self.teaching):
             path.unlink(missing_ok=True)
         for path in (self.tensorboard, self.checkpoints, self.league, self.train_log.parent):
             shutil.rmtree(path, ignore_errors=True)

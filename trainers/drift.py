@@ -15,15 +15,44 @@ from math import log
 import torch
 from torch import Tensor
 
+from marl import build, evaluate
 from marl.batch import Batch
+from marl.build import Trained
+from marl.chat_model import ChatModel
+from marl.config import HfPolicy, check, read_toml
 from marl.episode import Episode
 from marl.errors import UserError
-from marl.lm import LanguageModel
+from marl.lm import AT_ONCE, LanguageModel
+from marl.pretrained import policies
 from marl.study.measure import Measure, measured, undefined
 from trainers.imitation import lessons
 
-ROWS = 256
+ROWS = 64
 """Transcripts that are read at a time."""
+
+
+def from_base(run: Trained, episodes: Sequence[Episode] | None = None) -> dict[str, dict[str, Measure]]:
+    """Measure how far the policies of a run have drifted from the pretrained model that they began as.
+
+    Args:
+        run: one with `policy.hf`.
+        episodes: what its policies played; the episodes of an evaluation unless given, every reply greedy.
+
+    Returns the measures of `drift`, seat by seat. Raises UserError for a run of models from scratch.
+    """
+    if not build.pretrained(run):
+        raise UserError(f"{run.dir.path}: its policies began from scratch, so there is no model they drifted from")
+    settings = check(HfPolicy, read_toml(run.dir.config)["policy"], str(run.dir.config))
+    played = evaluate.run(run.world, run.seats, run.seed) if episodes is None else episodes
+    base: LanguageModel | None = None
+    found = {}
+    for seat, lm in build.models(run).items():
+        if isinstance(lm, ChatModel) and lm.adapter is not None:
+            base = ChatModel(lm.base, None, lm.about, lm.settings)
+        else:  # all weights learned: the model is read again
+            base = base or policies(settings, ["reference"], run.world.about)["reference"]
+        found[seat] = drift(lm, base, played, [seat])
+    return found
 
 
 @torch.inference_mode()
@@ -49,11 +78,16 @@ def drift(
         at = part.trained & part.said
         if not at.any():
             continue
-        ours, theirs = (_chances(model, part, at, lm.masks) for model in (lm, reference))
-        said = part.ids[at][:, None]
-        nll -= float(theirs.gather(-1, said).sum())
-        kl += float((ours.exp() * (ours - theirs).masked_fill(ours.isneginf(), 0.0)).sum())
-        n += int(at.sum())
+        before = [_states(model, part, at) for model in (lm, reference)]
+        drawn, rows = part.ids[at], part.mask_rows[at]
+        for some in torch.split(torch.arange(len(drawn), device=drawn.device), max(AT_ONCE // lm.masks.shape[1], 1)):
+            allowed = lm.masks[rows[some]]
+            ours, theirs = (
+                _chances(model, states[some], allowed) for model, states in zip((lm, reference), before, strict=True)
+            )
+            nll -= float(theirs.gather(-1, drawn[some][:, None]).sum())
+            kl += float((ours.exp() * (ours - theirs).masked_fill(ours.isneginf(), 0.0)).sum())
+            n += len(some)
     if not n:
         why = "no message was a choice"
         return {name: undefined(name, why, unit="bits") for name in ("reference NLL", "reference KL")}
@@ -61,8 +95,14 @@ def drift(
     return {name: measured(name, value / n / log(2), unit="bits", n=n) for name, value in found.items()}
 
 
-def _chances(model: LanguageModel, part: Batch, at: Tensor, masks: Tensor) -> Tensor:
-    """Return the log-probabilities [N, V] of every token where one of a message was drawn."""
+def _states(model: LanguageModel, part: Batch, at: Tensor) -> Tensor:
+    """Return the hidden states [N, d] just before each token of a message was drawn."""
     model.eval()
-    logits = model.logits(model.states(part.ids[:, :-1])[at[:, 1:]])
-    return logits.masked_fill(~masks[part.mask_rows[at]], -torch.inf).double().log_softmax(-1)
+    return model.states(part.ids[:, :-1])[at[:, 1:]]
+
+
+def _chances(model: LanguageModel, states: Tensor, allowed: Tensor) -> Tensor:
+    """Return the log-probabilities [N, V] of every token after states [N, d]."""
+    with model.autocast():
+        logits = model.logits(states)
+    return logits.masked_fill(~allowed, -torch.inf).double().log_softmax(-1)

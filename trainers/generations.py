@@ -7,12 +7,13 @@ configuration says, and become parents. What is hard to learn from few examples 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from marl import evaluate
 from marl.config import check, read_toml
@@ -26,7 +27,10 @@ from marl.study.result import Measures
 from protocols.draws import key
 from protocols.log import load
 from trainers.imitation import imitate, lessons
-from trainers.run import Run, RunConfig
+from trainers.run import Progress, Run, RunConfig
+
+FILE: Final = "generations.json"
+"""What was found, beside the folders of the generations."""
 
 
 class Generation(Frozen):
@@ -40,13 +44,22 @@ class Generation(Frozen):
     """Score, topographic similarity, synchronisation, and stability: does it speak as its parents did?"""
 
 
+class Iterated(Frozen):
+    """What OUT/generations.json holds."""
+
+    bottleneck: int
+    steps: int
+    generations: list[Generation]
+
+
 def iterate(
     config: RunConfig,
     *,
     generations: int = 5,
     bottleneck: int = 32,
     steps: int = 100,
-    after: Callable[[Generation], None] = lambda generation: None,
+    progress: Callable[[int, Progress], None] = lambda generation, progress: None,
+    make: Callable[[RunConfig], Run] = Run,
 ) -> list[Generation]:
     """Train generations, each in a folder OUT/generation-N; those that are finished there are not trained again.
 
@@ -55,38 +68,39 @@ def iterate(
         generations: how many.
         bottleneck: episodes of its parents that a generation sees; a deal may come twice where the channel draws.
         steps: optimizer steps of imitation, with 64 transcripts each.
-        after: is told each generation when it is done.
+        progress: is told the number of the generation and its progress, update by update.
+        make: builds a run.
 
-    Raises UserError where a folder holds another run.
+    What is found is in OUT/generations.json after each generation. Raises UserError where a folder holds another run.
     """
     if generations < 1 or bottleneck < 1 or steps < 0:
         raise UserError(
             f"iterated learning takes generations and bottleneck >= 1 and steps >= 0, not {generations=}, "
             f"{bottleneck=} and {steps=}"
         )
+    known = _known(config.out / FILE, bottleneck, steps)
     found: list[Generation] = []
     parents: Run | None = None
     spoke: dict[str, Usual] = {}
     for number in range(generations):
         out = config.out / f"generation-{number}"
-        run = _begun(config.model_copy(update={"seed": config.seed + number, "out": out}))
-        pupils = undefined("score of the pupils", "the first generation has no parents", unit="score")
+        run = _begun(config.model_copy(update={"seed": config.seed + number, "out": out}), make)
+        why = "it was not noted when it had its lessons" if number else "the first generation has no parents"
+        pupils = known.get(number, undefined("score of the pupils", why, unit="score"))
         if not run.dir.finished:
             if parents is not None and not run.dir.exists:
                 pupils = _school(run, parents, bottleneck, steps, config.seed)
-            run.train()
-        elif number:
-            pupils = undefined("score of the pupils", "it was trained before", unit="score")
+            run.train(partial(progress, number))
         generation, spoke = _examined(run, number, pupils, spoke)
         found.append(generation)
-        after(generation)
+        _save(Iterated(bottleneck=bottleneck, steps=steps, generations=found), config.out / FILE)
         parents = run
     return found
 
 
-def _begun(config: RunConfig) -> Run:
+def _begun(config: RunConfig, make: Callable[[RunConfig], Run]) -> Run:
     """Return a generation's run, new or as it stands in its folder; raises UserError if another one stands there."""
-    run = Run(config)
+    run = make(config)
     if run.dir.exists:
         there = check(RunConfig, read_toml(run.dir.config), str(run.dir.config))
         if there.model_copy(update={"out": config.out}) != config:
@@ -134,9 +148,24 @@ def _examined(run: Run, number: int, pupils: Measure, spoke: dict[str, Usual]) -
     return Generation(number=number, folder=str(run.dir.path), pupils=pupils, measures=told), languages
 
 
-def save(found: Sequence[Generation], path: Path) -> None:
-    """Write generations as JSON."""
-    import json
+def _save(found: Iterated, path: Path) -> None:
+    """Write what was found as JSON, whole or not at all."""
+    part = path.with_name(f"part-{path.name}")
+    part.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
 
-    values: list[dict[str, Any]] = [each.model_dump() for each in found]
-    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+def _known(path: Path, bottleneck: int, steps: int) -> dict[int, Measure]:
+    """Return what the pupils of each generation scored, where it was noted; raises UserError for other lessons."""
+    if not path.is_file():
+        return {}
+    try:
+        found = Iterated.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise UserError(f"{path} holds no generations: remove it, or choose another folder with out=") from None
+    if (found.bottleneck, found.steps) != (bottleneck, steps):
+        raise UserError(
+            f"{path.parent} holds generations with a bottleneck of {found.bottleneck} and {found.steps} steps: go on "
+            "with these, or choose another folder with out="
+        )
+    return {each.number: each.pupils for each in found.generations}

@@ -42,7 +42,7 @@ def _retold(lm: LanguageModel, episode: Episode) -> Episode:
         if words is None:
             return given._replace(legal=False, sample=Sample(given.sample.text))
         told = given.sample.tokens or (*lm.encode(given.sample.text, said=True), lm.eos)
-        tokens = told if given.spec.free else (*map(lm.token, words), lm.eos)
+        tokens = told if given.spec.free else lm.written(words)
         return given._replace(sample=Sample(given.sample.text, tokens, (0.0,) * len(tokens)))
 
     return replace(episode, turns=tuple(map(turn, episode.turns)))

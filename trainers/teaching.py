@@ -90,6 +90,8 @@ def teach(
 def fresh(run: Trained, seed: int) -> LanguageModel:
     """Return a model like those of a run, with other initial weights."""
     settings: dict[str, Any] = read_toml(run.dir.config) if run.dir.config.is_file() else {}
+    if "hf" in settings.get("policy", {}):
+        raise UserError(f"{run.dir.path}: teaching is for policies from scratch, and these are pretrained models")
     size = check(TinyPolicy, settings.get("policy", {}), str(run.dir.config))
     return make_policy(size, run.world.vocabulary, seed >> 1)
 

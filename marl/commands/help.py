@@ -71,6 +71,16 @@ EXAMPLES: Final[dict[str | None, Sequence[tuple[str, str]]]] = {
         ("marl study runs/a runs/b runs/c", "and what they have in common"),
         ("marl study messages.csv", "what another program wrote: columns meaning, message"),
     ),
+    "teach": (
+        ("marl teach runs/lewis", "both seats"),
+        ("marl teach runs/lewis --seat receiver_0", "can a stranger understand the sender?"),
+        ("marl teach runs/lewis --share 0.5 --json", "also what it was not shown?"),
+    ),
+    "generations": (
+        ("marl generations lewis", ""),
+        ("marl generations mine.toml updates=100 --generations 10 --bottleneck 8", ""),
+        ("marl study runs/generations-lewis/generation-*", "the languages beside each other"),
+    ),
     "host": (
         ("marl host mqtt://localhost lewis", "both seats wait for someone"),
         ("marl host mqtt://localhost lewis --seat receiver_0=random", "one is filled here"),

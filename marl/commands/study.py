@@ -36,7 +36,7 @@ def study(
         typer.Option(metavar="KIND", help=f"Write the messages for other programs too: {KINDS}.", show_default=False),
     ] = None,
     no_forks: Annotated[
-        bool, typer.Option("--no-forks", help="Only count what is in the logs; load no policies, play nothing.")
+        bool, typer.Option("--no-forks", help="Only count what is in the logs, and keep what forks found before.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of permutations, samples and bootstraps.")] = 0,
     permutations: Annotated[int, typer.Option(min=1, help="Shuffles behind each null distribution.")] = 200,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from marl import build
 from marl.errors import UserError
 from marl.rundir import RunDir
-from marl.study import crossplay, history, page, source
+from marl.study import across, crossplay, history, page, source
 from marl.study.result import Crossplay, RunStudy, Study
 
 MOST_RUNS: Final = 16
@@ -31,9 +31,11 @@ def complete(
     for run, path in zip(found.runs, paths, strict=True):
         progress(f"{path}: how its language came about")
         runs.append(_with_history(run, path, found.seed))
+    if not forks:
+        return _with_forks(found.model_copy(update={"runs": runs}), paths)
     folders = [path for path in paths if path.is_dir()]
     cross: Crossplay | None = None
-    if forks and len(folders) > 1:
+    if len(folders) > 1:
         progress("playing the runs with each other")
         cross, why = _crossplay(folders, found.seed)
         if why:
@@ -70,6 +72,54 @@ def _with_history(run: RunStudy, path: Path, seed: int) -> RunStudy:
     except UserError as error:  # it may log no training episodes, or have only begun
         logs, remarks = [], [str(error)]
     return run.model_copy(update={"history": history.history(logs, seed=seed), "remarks": [*run.remarks, *remarks]})
+
+
+def _with_forks(found: Study, paths: Sequence[Path]) -> Study:
+    """Keep what forks found of the same episodes before; else a study without forks would throw it away."""
+    earlier = [_earlier(path) for path in paths]
+    runs = [_kept(run, before) for run, before in zip(found.runs, earlier, strict=True)]
+    cross = next((each.crossplay for each in earlier if each is not None and each.crossplay is not None), None)
+    names = [run.name for run, path in zip(runs, paths, strict=True) if path.is_dir()]
+    same = all(
+        before is None or _spoken(before.runs[0]) == _spoken(run)
+        for run, before in zip(found.runs, earlier, strict=True)
+    )
+    kept = {"runs": runs, "across": across.pooled(runs, found.seed)}
+    return found.model_copy(update=kept | ({"crossplay": cross} if cross and same and cross.runs == names else {}))
+
+
+def _earlier(path: Path) -> Study | None:
+    """Return the study that is in the folder of a run; None if there is none, or none that could be read."""
+    try:
+        found = Study.load(RunDir(path).study) if path.is_dir() else None
+    except UserError:
+        return None
+    return found if found is not None and found.runs else None
+
+
+def _kept(run: RunStudy, earlier: Study | None) -> RunStudy:
+    """Return a run with what forks found of it before, if that was of the same episodes."""
+    before = earlier.runs[0] if earlier is not None else None
+    if before is None or not (before.causes or before.credits):
+        return run
+    if _spoken(before) != _spoken(run):
+        why = "what forks found before was of other episodes and is gone: leave out --no-forks to ask again"
+        return run.model_copy(update={"remarks": [*run.remarks, why]})
+    known = {(each.speaker, each.listener): each for each in run.effects}
+    effects = []
+    for each in before.effects:
+        now = known.pop((each.speaker, each.listener), None)
+        effects.append(each.model_copy(update={"measures": {**each.measures, **(now.measures if now else {})}}))
+    why = "what forks found is kept from an earlier study of these episodes"
+    kept = {name: getattr(before, name) for name in ("causes", "credits", "update")}
+    kept |= {"effects": [*effects, *known.values()], "remarks": [*run.remarks, why]}
+    return across.adjusted(run.model_copy(update=kept))
+
+
+def _spoken(run: RunStudy) -> Any:
+    """Return what tells the episodes of one log from those of another: who said what for which meaning, and its pay."""
+    said = [(each.speaker, each.place, sorted(map(repr, each.pairs))) for each in run.languages]
+    return said, {name: each.value for name, each in run.scores.items()}, run.episodes
 
 
 def _crossplay(folders: Sequence[Path], seed: int) -> tuple[Crossplay | None, str]:

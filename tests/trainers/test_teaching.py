@@ -116,6 +116,10 @@ def test_what_cannot_be_taught_is_one_sentence(tmp_path: Path) -> None:
         teach(run(CODE, tmp_path), "nobody")
     with pytest.raises(UserError, match="above 0 and at most 1, not 0"):
         teach(run(CODE, tmp_path), "sender_0", share=0)
+    pretrained = run(CODE, tmp_path)
+    pretrained.dir.config.write_text('[policy]\nhf = "smollm2"\n')
+    with pytest.raises(UserError, match="teaching is for policies from scratch"):
+        teach(pretrained, "sender_0", steps=1)
 
 
 def small(out: Path, **more: Any) -> RunConfig:
@@ -141,10 +145,14 @@ def test_generations_are_runs_that_begin_where_their_parents_were(tmp_path: Path
     logs = {path.name: list(load(path / "logs" / "eval.jsonl.gz")) for path in sorted(tmp_path.glob("generation-*"))}
     assert {log.seed for log in logs["generation-2"]} != {log.seed for log in logs["generation-1"]}
     again = iterate(small(tmp_path), generations=3, bottleneck=3, steps=120)
-    assert [each.measures for each in again] == [each.measures for each in found]
-    assert again[1].pupils.undefined == "it was trained before"
+    assert again == found
+    with pytest.raises(UserError, match="holds generations with a bottleneck of 3 and 120 steps"):
+        iterate(small(tmp_path), generations=3, bottleneck=2, steps=120)
+    (tmp_path / "generations.json").unlink()
+    (_, forgotten) = iterate(small(tmp_path), generations=2, bottleneck=3, steps=120)
+    assert forgotten.pupils.undefined == "it was not noted when it had its lessons"
     with pytest.raises(UserError, match="generation-0 holds another run"):
-        iterate(small(tmp_path, episodes=16), generations=2)
+        iterate(small(tmp_path, episodes=16), generations=2, bottleneck=3, steps=120)
     with pytest.raises(UserError, match="bottleneck=0"):
         iterate(small(tmp_path), bottleneck=0)
 

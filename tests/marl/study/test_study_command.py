@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from marl.errors import UserError
+from marl.rundir import RunDir
 from marl.study.measure import Measure, measured, undefined
 from marl.study.result import Study
 from marl.study.study import study
+from protocols import log
 from tests.marl.conftest import marl
 
 
@@ -68,6 +70,26 @@ def test_what_was_not_forked_is_counted_all_the_same(run: Path) -> None:
     assert (found.causes, found.credits) == ({}, [])
     assert [list(effect.measures) for effect in found.effects] == [["coordination"]]
     assert found.scores["score"].n == 4
+
+
+def test_a_study_without_forks_keeps_what_forks_found_of_the_same_episodes(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    options = ("--permutations", "5")
+    assert marl("study", folder, *options).code == 0
+    full = Study.load(folder / "study.json").runs[0]
+    assert full.causes
+    assert full.credits
+    for _ in range(2):  # once more, of what was kept
+        done = marl("study", folder, *options, "--no-forks")
+        assert done.code == 0, done.err
+        assert "what forks found is kept from an earlier study of these episodes" in done.err
+        (kept,) = Study.load(folder / "study.json").runs
+        assert kept == full.model_copy(update={"remarks": kept.remarks})
+    log.save(RunDir(folder).eval_log, list(log.load(RunDir(folder).eval_log))[:-1])
+    done = marl("study", folder, *options, "--no-forks")
+    assert "what forks found before was of other episodes and is gone" in done.err
+    assert Study.load(folder / "study.json").runs[0].causes == {}
 
 
 def test_several_runs_are_put_together(run: Path, make_run: Callable[..., Path], tmp_path: Path) -> None:
