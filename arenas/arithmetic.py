@@ -30,24 +30,27 @@ def result(sum_: Words) -> int:
 
 
 class Arithmetic(Arena):
-    """`terms` numbers from 0 to `most`, with signs out of `signs` between them: + and - unless given."""
+    """`terms` numbers from 0 to `most`, with signs out of `signs` between them: + and - unless given.
+
+    A reply in plain text has at most `free` characters; with 0 one of the possible results is chosen.
+    """
 
     metadata = Arena.metadata | {"name": "arithmetic_v0", "is_parallelizable": True}
     tags = ("cooperative", "tool")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"most": (1, 50), "terms": (2, 2)}
 
-    def __init__(self, most: int = 20, terms: int = 2, signs: str = "+-") -> None:
+    def __init__(self, most: int = 20, terms: int = 2, signs: str = "+-", free: int = 40) -> None:
         allowed = bool(signs) and set(signs) <= set(SIGNS) and len(set(signs)) == len(signs)
         cases = (most + 1) ** terms * len(signs) ** (terms - 1) if most >= 1 and 2 <= terms <= 8 else 0
-        if not allowed or not 0 < cases <= MOST_CASES:
+        if not allowed or not 0 < cases <= MOST_CASES or free < 0:
             raise ArenaError(
                 f"arithmetic needs most >= 1, 2 to 8 terms, signs out of {''.join(SIGNS)}, and at most {MOST_CASES} "
-                f"sums, not {most=}, {terms=}, {signs=}"
+                f"sums, and free >= 0, not {most=}, {terms=}, {signs=}, {free=}"
             )
         numbers = tuple(map(str, range(most + 1)))
         self.cases, self.places = cases, (numbers, *((tuple(signs), numbers) * (terms - 1)))
         self.results = tuple(map(str, sorted({result(words) for words in product(*self.places)})))
-        super().__init__({SOLVER: choose(self.results, free=40)}, words=(*numbers, *signs), view_words=2 * terms)
+        super().__init__({SOLVER: choose(self.results, free=free)}, words=(*numbers, *signs), view_words=2 * terms)
 
     def lay(self, case: int) -> None:
         """Write down the sum."""

@@ -55,8 +55,8 @@ class TradeComm(Arena):
         return self.replies[agent][self.said == 2]
 
     def view(self, agent: str) -> str:
-        """One's own item, and whether it is time to trade."""
-        return f"{'trade' if self.said == 2 else 'item'} {self.held[PLAYERS.index(agent)]}"
+        """One's own item, and then when it is time to trade."""
+        return "trade" if self.said == 2 else f"item {self.held[PLAYERS.index(agent)]}"
 
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
         """Pay both if the offers fit the items and each other, and each for an offer that fits the items."""
@@ -87,12 +87,12 @@ class TradeComm(Arena):
 
 
 def _silent(memory: Memory) -> Words:
-    item = memory.view[1]
+    item = memory.views[0][1]
     return ("m0",) if memory.spec.kind == "say" else (item, item)
 
 
 def _full(memory: Memory) -> Words:
-    item = memory.view[1]
+    item = memory.views[0][1]
     if memory.spec.kind == "say":
         return (f"m{item[1:]}",)
     ((_, (said,)),) = memory.heard

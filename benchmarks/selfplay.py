@@ -32,7 +32,7 @@ def mixed(halving: int | None = None, **more: Any) -> dict[str, Any]:
     return {"normalise": False, "critic_lr": 1e-3, "entropy": entropy} | more
 
 
-MATRIX: Final = {"updates": 150, "episodes": 256, "league": LEAGUE, "algorithm": mixed(optimizer="sgd", lr=0.03)}
+MATRIX: Final = {"updates": 300, "episodes": 256, "league": LEAGUE, "algorithm": mixed(optimizer="sgd", lr=0.03)}
 GAMES: Final[dict[str, dict[str, Any]]] = {
     "kuhn": {
         "scenario": {"arena": {"name": "kuhn"}},

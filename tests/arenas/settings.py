@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
-    "arithmetic": [{}, {"most": 3, "terms": 4, "signs": "*-"}, {"most": 1, "signs": "*"}, {"most": 99, "signs": "+-*"}],
+    "arithmetic": [
+        {},
+        {"most": 3, "terms": 4, "signs": "*-"},
+        {"most": 1, "signs": "*"},
+        {"most": 99, "signs": "+-*"},
+        {"free": 0},
+    ],
     "commons": [
         {},
         {"months": 3, "step": 1, "talk": 1},

@@ -14,7 +14,8 @@ from arenas import ArenaError
     ("name", "options", "message"),
     [
         ("arithmetic", {"signs": "+/"}, "arithmetic needs .* signs out of .*, not most=20, terms=2, signs='\\+/'"),
-        ("arithmetic", {"most": 300}, "at most 65536 sums, not most=300"),
+        ("arithmetic", {"most": 300}, "at most 65536 sums, and free >= 0, not most=300"),
+        ("arithmetic", {"free": -1}, "free >= 0, not most=20, terms=2, signs='\\+-', free=-1"),
         ("document", {"chunks": 0}, "document needs 1 to 100000 chunks, .* not chunks=0"),
         ("document", {"least": 9}, "least from 0 .* to chunks=8, not least=9"),
         ("document", {"colours": 9}, "2 to 8 colours, .* colours=9"),
