@@ -48,7 +48,8 @@ ASSEMBLIES: Final[dict[str, dict[str, Any]]] = {
     # Williams 1992, with the mean of the update as baseline.
     "reinforce": {"critic": "none", "credit": "monte_carlo"},
     # Foerster et al. 2018: the critic's value of what was done, less its mean over what the agent might have done.
-    "coma": {"credit": "counterfactual"},
+    # Not normalised: the differences of an untrained critic would count as much as those of a trained one.
+    "coma": {"credit": "counterfactual", "normalise": False},
     # Liu et al. 2025 (MAGRPO): several episodes of each deal, each against the others.
     "magrpo": {"critic": "none", "credit": "group", "group": 8},
     # Zhao et al. 2025 (AT-GRPO): replies against others of the same agent to the very same prompt.
