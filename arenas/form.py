@@ -20,12 +20,16 @@ Json = dict[str, Any]
 Places = tuple[tuple[str, ...], ...]
 MOST: Final = 256
 """So many of an integer's values, evenly spaced, are words for agents with a small vocabulary."""
-TOLD: Final = {"title", "description", "default", "examples", "$schema", "$defs", "type"}
+LARGEST: Final = 1 << 16
+"""Characters of a schema in which every `$ref` is written out."""
+LONGEST: Final = 1000
+"""Words of a reply of agents with a small vocabulary."""
+TOLD: Final = {"title", "description", "default", "examples", "$schema", "$defs"}
 KNOWN: Final[Mapping[str, set[str]]] = {
-    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
-    "string": {"minLength", "maxLength"},
-    "array": {"items", "minItems", "maxItems"},
-    "object": {"properties", "required", "additionalProperties"},
+    "integer": {"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
+    "string": {"type", "minLength", "maxLength"},
+    "array": {"type", "items", "minItems", "maxItems"},
+    "object": {"type", "properties", "required", "additionalProperties"},
 }
 
 
@@ -76,9 +80,11 @@ def _validator(schema: str) -> Any:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
 
-    made = json.loads(schema)
     try:
+        made = json.loads(schema)
         Draft202012Validator.check_schema(made)
+    except (ValueError, RecursionError) as error:
+        raise ArenaError(f"a schema is JSON, and this is not: {error}") from None
     except SchemaError as error:
         raise ArenaError(f"this is no JSON schema: {error.message}") from None
     return Draft202012Validator(made)
@@ -86,21 +92,34 @@ def _validator(schema: str) -> Any:
 
 @lru_cache(maxsize=1 << 10)
 def shape(schema: str) -> Shape:
-    """Return what a schema allows; raises ArenaError for one outside the part that is known."""
-    _validator(schema)
-    made = json.loads(schema)
-    return _shape(made, made.get("$defs", {}), "the reply", ())
+    """Return what a schema allows; raises ArenaError for one outside the part that is known.
+
+    Schemas come over the wire too: none is fetched from elsewhere, and none grows as its references are written out.
+    """
+    made = _validator(schema).schema
+    return _shape(made, made.get("$defs", {}) if isinstance(made, dict) else {}, "the reply", ())
 
 
-def _shape(node: Json, known: Mapping[str, Json], where: str, within: tuple[str, ...]) -> Shape:
+def _shape(node: Any, known: Mapping[str, Json], where: str, within: tuple[str, ...]) -> Shape:
+    if not isinstance(node, dict):
+        raise ArenaError(f"the schema of {where} is {json.dumps(node)}: give it a type")
     if "$ref" in node:
+        _only(node, {"$ref"}, where)
         name = str(node["$ref"]).removeprefix("#/$defs/")
         if name not in known or name in within:
             raise ArenaError(f"the schema of {where}: {node['$ref']} must name one of $defs that does not hold itself")
         return _shape(known[name], known, where, (*within, name))
+    found = _kind(node, known, where, within)
+    if len(json.dumps(found.narrow)) > LARGEST:
+        raise ArenaError(f"the schema of {where} is too large: with its references it has over {LARGEST} characters")
+    return found
+
+
+def _kind(node: Json, known: Mapping[str, Json], where: str, within: tuple[str, ...]) -> Shape:
     if "const" in node or "enum" in node:
-        _only(node, {"const", "enum"}, where)
-        return _values([node["const"]] if "const" in node else node["enum"], where)
+        _only(node, {"const", "enum", "type"}, where)
+        allowed = _validator(json.dumps(node))
+        return _values([each for each in node.get("enum", [node.get("const")]) if allowed.is_valid(each)], where)
     if "anyOf" in node:
         _only(node, {"anyOf"}, where)
         each = [_shape(option, known, where, within) for option in node["anyOf"]]
@@ -108,7 +127,7 @@ def _shape(node: Json, known: Mapping[str, Json], where: str, within: tuple[str,
         places = (tuple(dict.fromkeys(w for one in each for w in one.places[0])),) if single else each[0].places
         return Shape(places, max(one.longest for one in each), {"anyOf": [one.narrow for one in each]})
     kind = node.get("type")
-    _only(node, KNOWN.get(str(kind), set()), where)
+    _only(node, KNOWN.get(str(kind), {"type"}), where)
     match kind:
         case "boolean":
             return _values([False, True], where)
@@ -151,7 +170,7 @@ def _word(value: Any) -> str:
 
 def _values(values: Sequence[Any], where: str) -> Shape:
     if not values:
-        raise ArenaError(f"the schema of {where}: enum needs at least one value")
+        raise ArenaError(f"the schema of {where}: enum needs at least one value of the type")
     longest = max(len(_plain(value, where)) for value in values)
     return Shape((tuple(dict.fromkeys(map(_word, values))),), longest, {"enum": list(values)})
 
@@ -199,6 +218,8 @@ def _array(node: Json, known: Mapping[str, Json], where: str, within: tuple[str,
         raise ArenaError(f"the schema of {where}: an array needs items, and minItems of at most maxItems")
     item = _shape(node["items"], known, f"{where}[]", within)
     count = max(least, min(1, most))
+    if count * (len(item.places) + 1) > LONGEST:
+        raise ArenaError(f"the schema of {where}: minItems are too many for agents with a small vocabulary")
     places: Places = (("[",), *item.places, *((",",), *item.places) * (count - 1), ("]",)) if count else (("[]",),)
     narrow = {"type": "array", "items": item.narrow, "minItems": least, "maxItems": most}
     return Shape(places, 2 + most * (item.longest + 1), narrow)
@@ -206,8 +227,8 @@ def _array(node: Json, known: Mapping[str, Json], where: str, within: tuple[str,
 
 def _object(node: Json, known: Mapping[str, Json], where: str, within: tuple[str, ...]) -> Shape:
     parts = node.get("properties")
-    if not parts:
-        raise ArenaError(f"the schema of {where}: an object needs properties")
+    if not parts or not isinstance(node.get("additionalProperties", True), bool):
+        raise ArenaError(f"the schema of {where}: an object needs properties, and no schema of additional ones")
     each = {name: _shape(part, known, f"{where}.{name}", within) for name, part in parts.items()}
     places: Places = ()
     for place, (name, part) in enumerate(each.items()):

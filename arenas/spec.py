@@ -149,8 +149,8 @@ class ReplySpec:
         several = len(self.channels) > 1
         named = not several or not words or words[0] in self.channels
         enough = self.least == 0 or len(words) > several
-        formed = not words or self.formed(" ".join(words))
-        return len(text) <= self.free and text.isprintable() and named and enough and formed
+        fits = len(text) <= self.free and text.isprintable() and named and enough
+        return fits and (not words or self.formed(" ".join(words)))
 
     def formed(self, text: str) -> bool:
         """Say whether a text has the form that is asked for, if any is."""

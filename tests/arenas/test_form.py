@@ -107,6 +107,14 @@ def test_white_space_counts_as_one_space_and_properties_with_defaults_may_be_lef
     assert talk.describe() == "says text that matches [a-z]+( [a-z]+)* of at most 12 characters"
 
 
+ANY = {"type": "boolean"}
+DOUBLING = {
+    "$ref": "#/$defs/a40",
+    "$defs": {
+        "a0": {"const": 1},
+        **{f"a{i}": {"anyOf": [{"$ref": f"#/$defs/a{i - 1}"}] * 2} for i in range(1, 41)},
+    },
+}
 WIDE = {"type": "integer", "minimum": 0, "maximum": 10_000}
 
 
@@ -133,6 +141,17 @@ def test_of_an_integer_of_many_values_small_agents_have_some() -> None:
         ({"type": "object"}, "an object needs properties"),
         ({"type": "object", "properties": {"a": {"type": "string"}}}, "the schema of the reply.a: a string needs"),
         ({"enum": []}, "enum needs at least one value"),
+        ({"enum": ["a"], "type": "null"}, "enum needs at least one value of the type"),
+        ({"$ref": "http://127.0.0.1:9/schema.json"}, "must name one of $defs"),
+        ({"$ref": "#/$defs/a", "items": True, "$defs": {"a": {"const": 1}}}, "'items' is not among what is known"),
+        ({"type": "object", "properties": {"a": True}}, "the schema of the reply.a is true: give it a type"),
+        ({"type": "object", "properties": {"a": ANY}, "additionalProperties": ANY}, "no schema of additional ones"),
+        (
+            {"type": "object", "properties": {"a": ANY}, "required": ["b"]},
+            "the schema does not allow '{\"a\": false }'",
+        ),
+        ({"type": "array", "items": ANY, "minItems": 10**12, "maxItems": 10**12}, "minItems are too many for agents"),
+        (DOUBLING, "is too large: with its references it has over"),
         ({"const": "two  spaces"}, "has white space at an end, twice"),
         ({"type": "nonsense"}, "this is no JSON schema: 'nonsense' is not valid"),
         ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, "must name one of $defs that does not hold"),
@@ -154,5 +173,7 @@ def test_a_form_that_cannot_work_is_refused_in_a_sentence() -> None:
         ReplySpec((("a",),), pattern="a")
     with pytest.raises(ArenaError, match="leaves no room for the name of a channel"):
         ReplySpec((("x", "y"), ("a",)), "say", channels=("x", "y"), free=5, pattern="x a")
+    with pytest.raises(ArenaError, match="a schema is JSON, and this is not"):
+        ReplySpec((("1",),), free=5, schema="{")
     with pytest.raises(ArenaError, match="up to 5 characters: let free be as many, not 3"):
         structured(WIDE, free=3)
