@@ -53,8 +53,7 @@ def study(
     from marl.study import exports, source, together
     from marl.study.study import study as examined
 
-    if export and to is None:
-        raise UserError("--export: where to? Add --to FOLDER")
+    _writable(export, to)
     with ERR.status("reading") as status:
         sources = [source.read(run) for run in runs]
         written = exports.export(export or [], sources, to, note) if to is not None else []
@@ -79,6 +78,14 @@ def study(
             note(f"{it.path}: {remark}", "yellow")
     for path in dict.fromkeys(written):
         note(f"written: {path}")
+
+
+def _writable(export: list[str] | None, to: Path | None) -> None:
+    """See that there is a folder to write into; raises UserError."""
+    if export and to is None:
+        raise UserError("--export: where to? Add --to FOLDER")
+    if to is not None and to.exists() and not to.is_dir():
+        raise UserError(f"--to {to} is a file: name a folder")
 
 
 def _show(run: RunStudy) -> None:

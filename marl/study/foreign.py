@@ -38,12 +38,12 @@ def read(path: Path) -> tuple[list[Sample], list[str]]:
     Raises UserError that names the line, and what is wrong there. A last line that was cut off is left out.
     """
     remarks: list[str] = []
-    rows = _table(path) if path.suffix in TABLES else _lines(path, remarks)
+    rows = list(_table(path) if path.suffix in TABLES else _lines(path, remarks))
     found = [_sample(row, f"{path}, line {number}", number) for number, row in rows]
     if not found:
         raise UserError(f"{path} holds no message: write one a line, with at least the columns meaning and message")
     unpaid = sum(each.score is None for each in found)
-    if 0 < unpaid < len(found):
+    if unpaid and any(row.get("score") not in (None, "") for _, row in rows):
         remarks.append(f"{unpaid} messages have no score that is a number: they count in no score")
     return found, remarks
 
@@ -87,6 +87,8 @@ def _needed(columns: Any, where: str, right: str) -> None:
     if missing := [name for name in NEEDED if name not in columns]:
         there = f"only {', '.join(map(str, columns))}" if columns else "nor anything else"
         raise UserError(f"{where}: there is no {' and no '.join(missing)}, {there}; it should be like {right}")
+    if twice := [name for name in columns if list(columns).count(name) > 1]:
+        raise UserError(f"{where}: there are two columns {twice[0]}: give each another name")
 
 
 def _sample(row: Mapping[str, Any], where: str, number: int) -> Sample:

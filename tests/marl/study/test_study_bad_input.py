@@ -153,6 +153,16 @@ def test_all_columns_of_another_program(tmp_path: Path) -> None:
     assert found.remarks == ["1 messages have no score that is a number: they count in no score"]
 
 
+def test_scores_none_of_which_is_a_number_are_said_to_be_none(tmp_path: Path) -> None:
+    path = tmp_path / "nan.csv"
+    path.write_text("meaning,message,score\nx,m0,nan\ny,m1,nan\n")
+    found = only(path)
+    assert found.remarks == ["2 messages have no score that is a number: they count in no score"]
+    assert found.scores == {}
+    path.write_text("meaning,message,score\nx,m0,\ny,m1,\n")  # a column that was left empty
+    assert only(path).remarks == []
+
+
 def test_a_file_of_another_program_that_was_cut(tmp_path: Path) -> None:
     path = tmp_path / "cut.jsonl"
     path.write_text(LINES[:-10])
@@ -165,6 +175,7 @@ def test_a_file_of_another_program_that_was_cut(tmp_path: Path) -> None:
     ("name", "text", "sentence"),
     [
         ("a.csv", "meaning,msg\nx,y\n", "there is no message, only meaning, msg; it should be like meaning,message"),
+        ("a.csv", "meaning,message,message\nx,y,z\n", "there are two columns message: give each another name"),
         ("a.csv", "", "there is no meaning and no message, nor anything else"),
         ("a.csv", "meaning,message\n", "holds no message"),
         ("a.csv", "meaning,message\nx\n", "line 2: it has not as many cells as the first line"),
@@ -194,6 +205,7 @@ def test_what_is_not_there(tmp_path: Path, run: Path) -> None:
         ([tmp_path / "nothing"], "does not exist: name the folder of a run, a log, or a file of messages"),
         ([tmp_path], "is not a run folder"),
         ([run, "--export", "elcc"], "--export: where to? Add --to FOLDER"),
+        ([run, "--to", run / "config.toml"], "config.toml is a file: name a folder"),
         ([run, "--export", "odd", "--to", tmp_path / "x"], "there is no export 'odd'; there are elcc, csar"),
     ):
         done = marl("study", *arguments)
