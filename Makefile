@@ -8,7 +8,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all check anchors screenshot finding bench bench-peers bench-learning bench-slice
+.PHONY: help train test test-all check anchors screenshot finding bench bench-peers bench-llm-peers bench-learning bench-slice
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,12 +41,15 @@ finding: $(VENV)/.dev ## what noise, prices and topology do to a language: 35 ru
 	$(VENV)/bin/python benchmarks/language.py runs/language
 
 bench: $(VENV)/.dev $(BENCH_VENV)/.bench ## run every benchmark; each prints JSON lines (faults.py wants ten minutes)
-	@set -e; for file in $(filter-out $(addprefix benchmarks/,bus.py exports.py language.py peers.py screenshot.py),$(sort $(wildcard benchmarks/*.py))); do \
+	@set -e; for file in $(filter-out $(addprefix benchmarks/,bus.py exports.py language.py llm_foreign.py llm_peers.py llm_task.py lockstep.py peers.py screenshot.py),$(sort $(wildcard benchmarks/*.py))); do \
 		echo "$$file"; $(VENV)/bin/python $$file; done
 	@echo benchmarks/bus.py; $(BENCH_VENV)/bin/python benchmarks/bus.py
 
 bench-peers: $(VENV)/.dev $(PEERS_VENV)/.peers ## training beside CoMLRL and TRL: tokens a second, seconds to a return
 	$(VENV)/bin/python benchmarks/peers.py --peers $(PEERS_VENV)/bin/python $(ARGS)
+
+bench-llm-peers: $(VENV)/.dev $(PEERS_VENV)/.engines ## a pretrained model beside llama.cpp, openvino-genai, TRL and CoMLRL
+	$(VENV)/bin/python benchmarks/llm_peers.py --peers $(PEERS_VENV)/bin/python $(ARGS)
 
 bench-learning: $(VENV)/.dev ## critic x credit on five tasks, ten seeds: hours on two cores (ARGS="--seeds 3" is shorter)
 	$(VENV)/bin/marl sweep benchmarks/learning.toml out=runs/learning $(ARGS)
@@ -84,4 +87,12 @@ $(PEERS_VENV)/.peers: benchmarks/peers.txt | $(PEERS_VENV)/bin/pip
 	@echo "installing CoMLRL and TRL into $(PEERS_VENV)"
 	@$(PEERS_VENV)/bin/python -m pip install --quiet -r benchmarks/peers.txt
 	@$(PEERS_VENV)/bin/python -m pip install --quiet --no-deps comlrl==1.4.3
+	@touch $@
+
+# llama.cpp is compiled here, in ten minutes or so on one core.
+$(PEERS_VENV)/.engines: $(PEERS_VENV)/.peers
+	@echo "installing openvino-genai and llama-cpp-python into $(PEERS_VENV)"
+	@$(PEERS_VENV)/bin/python -m pip install --quiet openvino-genai==2026.4.1.0
+	@CMAKE_BUILD_PARALLEL_LEVEL=1 CMAKE_ARGS=-DLLAVA_BUILD=OFF \
+		$(PEERS_VENV)/bin/python -m pip install --quiet llama-cpp-python==0.3.36
 	@touch $@

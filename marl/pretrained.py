@@ -58,8 +58,8 @@ def find(source: str, dtype: str = "bfloat16") -> Path | str:
         if (path / "config.json").is_file() or (path / ADAPTER).is_file() or not files:
             return path
         return converted(_only(files, source), dtype)
-    if shipped := _shipped(source):
-        return converted(_only(shipped, source), dtype)
+    if files := shipped(source):
+        return converted(_only(files, source), dtype)
     if source.count("/") == 1 and not source.startswith((".", "/", "~")):
         return source
     raise UserError(
@@ -74,7 +74,7 @@ def _only(files: Sequence[Path], source: str) -> Path:
     return files[0]
 
 
-def _shipped(name: str) -> list[Path]:
+def shipped(name: str) -> list[Path]:
     """Return the GGUF files that an installed package of this name, or llm_ and this name, ships."""
     module = name.replace("-", "_")
     if not module.isidentifier():

