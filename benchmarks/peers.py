@@ -245,6 +245,7 @@ def trl(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
         top_k=0,
         beta=0.0,
         bf16=True,
+        gradient_checkpointing=False,
         use_cpu=True,
         report_to=[],
         save_strategy="no",
