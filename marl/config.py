@@ -129,7 +129,7 @@ def check(model: type[M], settings: dict[str, Any], source: str) -> M:
         # A setting that is missing may be there under a wrong name, so wrong names come first.
         first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
         keys = [str(part) for part in first["loc"]]
-        if keys[0] == "policy" and keys[1:2] in (["tiny"], ["hf"]):  # which of the two it was taken for
+        if keys[:1] == ["policy"] and keys[1:2] in (["tiny"], ["hf"]):  # which of the two it was taken for
             del keys[1]
         where = ".".join(keys)
         if first["type"] == "extra_forbidden":

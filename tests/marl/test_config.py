@@ -100,6 +100,10 @@ def test_where_nothing_is_alike_all_keys_are_listed() -> None:
         (put(LEWIS, "scenario.floor", "shouting"), "scenario.floor: .*'simultaneous'"),
         (put(LEWIS, "scenario.topology.type", "torus"), "scenario.topology: .*'complete'"),
         (put(LEWIS, "scenario.deadline", "nan"), "scenario.deadline: "),
+        (
+            put(put(LEWIS, "algorithm.type", "magrpo"), "episodes", 9),
+            "my.toml: the configuration: episodes = 9 is no multiple of algorithm.group",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(settings: dict[str, Any], said: str) -> None:

