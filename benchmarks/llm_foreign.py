@@ -140,9 +140,16 @@ def comlrl_step(race: str, given: Mapping[str, Any], folder: Path, weights: str,
     if "lora" in race:
         models = tuple(get_peft_model(model, adapter()) for model in models)
 
+    known = 0
+
     def rewarded(*completions: Sequence[str]) -> list[float]:
-        pace.wait(agents * episodes * NEW)  # all that may end a reply is suppressed
-        return [reward(joint) for joint in zip(*completions, strict=True)]
+        nonlocal known
+        scores = [reward(joint) for joint in zip(*completions, strict=True)]
+        known += len(scores)  # it asks for the rewards of a step in parts
+        if known >= episodes:
+            pace.wait(agents * known * NEW)  # all that may end a reply is suppressed
+            known = 0
+        return scores
 
     MAGRPOTrainer(
         agents=list(models),
