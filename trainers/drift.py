@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from math import log
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -31,12 +32,15 @@ ROWS = 64
 """Transcripts that are read at a time."""
 
 
-def from_base(run: Trained, episodes: Sequence[Episode] | None = None) -> dict[str, dict[str, Measure]]:
+def from_base(
+    run: Trained, episodes: Sequence[Episode] | None = None, *, on: Literal["said", "all"] = "said"
+) -> dict[str, dict[str, Measure]]:
     """Measure how far the policies of a run have drifted from the pretrained model that they began as.
 
     Args:
         run: one with `policy.hf`.
         episodes: what its policies played; the episodes of an evaluation unless given, every reply greedy.
+        on: messages alone, or all replies: texts that are moves, as those of `writing`, count only then.
 
     Returns the measures of `drift`, seat by seat. Raises UserError for a run of models from scratch.
     """
@@ -51,13 +55,18 @@ def from_base(run: Trained, episodes: Sequence[Episode] | None = None) -> dict[s
             base = ChatModel(lm.base, None, lm.about, lm.settings)
         else:  # all weights learned: the model is read again
             base = base or policies(settings, ["reference"], run.world.about)["reference"]
-        found[seat] = drift(lm, base, played, [seat])
+        found[seat] = drift(lm, base, played, [seat], on=on)
     return found
 
 
 @torch.inference_mode()
 def drift(
-    lm: LanguageModel, reference: LanguageModel, episodes: Sequence[Episode], seats: Collection[str]
+    lm: LanguageModel,
+    reference: LanguageModel,
+    episodes: Sequence[Episode],
+    seats: Collection[str],
+    *,
+    on: Literal["said", "all"] = "said",
 ) -> dict[str, Measure]:
     """Measure the messages of seats in some episodes, in bits per token.
 
@@ -66,6 +75,7 @@ def drift(
         reference: a frozen model with the same tokens.
         episodes: what was played; greedy play shows less of a policy's spread in the NLL than play that was drawn.
         seats: whose messages count.
+        on: messages alone, or all replies.
 
     Raises UserError for a reference with other tokens.
     """
@@ -75,7 +85,7 @@ def drift(
     nll, kl, n = 0.0, 0.0, 0
     for first in range(0, len(batch.ids), ROWS):
         part = batch.rows(torch.arange(first, min(first + ROWS, len(batch.ids)), device=batch.ids.device))
-        at = part.trained & part.said
+        at = part.trained & part.said if on == "said" else part.trained
         if not at.any():
             continue
         before = [_states(model, part, at) for model in (lm, reference)]
@@ -89,7 +99,7 @@ def drift(
             kl += float((ours.exp() * (ours - theirs).masked_fill(ours.isneginf(), 0.0)).sum())
             n += len(some)
     if not n:
-        why = "no message was a choice"
+        why = "no message was a choice" if on == "said" else "no reply was a choice"
         return {name: undefined(name, why, unit="bits") for name in ("reference NLL", "reference KL")}
     found = {"reference NLL": nll, "reference KL": max(kl, 0.0)}
     return {name: measured(name, value / n / log(2), unit="bits", n=n) for name, value in found.items()}
