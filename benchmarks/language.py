@@ -18,7 +18,7 @@ from marl.errors import UserError
 from marl.figures import FAINT, LINES, STYLE
 from marl.study import corpus
 from marl.study.history import similarity, synchronisation, usual
-from marl.study.statistics import Estimate, iqm
+from marl.study.statistics import Estimate, holm, iqm
 from marl.sweep import plan
 from protocols.log import load
 
@@ -75,22 +75,13 @@ def values(runs: list[Found], name: str) -> list[float]:
     return [value for run in runs if (value := run.values[name]) is not None]
 
 
-def holm(chances: dict[str, float]) -> dict[str, float]:
-    """Correct p-values for how many there are (Holm 1979)."""
-    corrected: dict[str, float] = {}
-    least = 0.0
-    for rank, name in enumerate(sorted(chances, key=lambda n: chances[n])):
-        least = max(least, min(1.0, (len(chances) - rank) * chances[name]))
-        corrected[name] = least
-    return corrected
-
-
 def compared(found: dict[str, list[Found]], name: str) -> dict[str, float]:
     """Return p of each condition against the plain one: exact Mann-Whitney, corrected over the conditions."""
     plain = values(found[PLAIN], name)
     others = {each: values(runs, name) for each, runs in found.items() if each != PLAIN}
     tested = {each: own for each, own in others.items() if len(own) > 1 and len(plain) > 1}
-    return holm({each: float(mannwhitneyu(own, plain, method=EVERY).pvalue) for each, own in tested.items()})
+    chances = [mannwhitneyu(own, plain, method=EVERY).pvalue for own in tested.values()]
+    return dict(zip(tested, holm(chances).tolist(), strict=True))
 
 
 def summary(found: dict[str, list[Found]], name: str) -> dict[str, Estimate]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
@@ -26,21 +27,20 @@ from trainers.run import Run, RunConfig
 LEAGUE: Final = {"every": 5, "size": 128, "share": 0.2, "opponents": 1, "matchmaking": "latest"}
 
 
-def mixed(halving: int | None = None, **more: Any) -> dict[str, Any]:
-    """Return an algorithm whose entropy is paid 0.5, in units of the return, at first or throughout."""
-    entropy = {"random": 0.5, "settled": 0.5, "halving": halving}
-    return {"normalise": False, "critic_lr": 1e-3, "entropy": entropy} | more
-
-
-MATRIX: Final = {"updates": 300, "episodes": 256, "league": LEAGUE, "algorithm": mixed(optimizer="sgd", lr=0.03)}
-GAMES: Final[dict[str, dict[str, Any]]] = {
-    "kuhn": {
-        "scenario": {"arena": {"name": "kuhn"}},
-        "updates": 600,
-        "episodes": 256,
-        "league": LEAGUE,
-        "algorithm": mixed(200, optimizer="sgd", lr=0.03, lr_halving=200),
+MATRIX: Final = {
+    "updates": 300,
+    "episodes": 256,
+    "league": LEAGUE,
+    "algorithm": {
+        "normalise": False,
+        "critic_lr": 1e-3,
+        "entropy": {"random": 0.5, "settled": 0.5},  # in units of the return
+        "optimizer": "sgd",
+        "lr": 0.03,
     },
+}
+GAMES: Final[dict[str, dict[str, Any]]] = {
+    "kuhn": tomllib.loads((Path(__file__).parents[1] / "examples" / "kuhn.toml").read_text()),
     "matching_pennies": MATRIX | {"scenario": {"arena": {"name": "matrix", "game": "matching_pennies"}}},
     "rock_paper_scissors": MATRIX | {"scenario": {"arena": {"name": "matrix", "game": "rock_paper_scissors"}}},
     "tictactoe": {
@@ -91,7 +91,7 @@ def main() -> None:
     for game in options.games:
         for seed in options.seeds:
             with tempfile.TemporaryDirectory() as folder:
-                settings = {"seed": seed, "out": str(Path(folder) / game), "evaluate_every": 50, **GAMES[game]}
+                settings = GAMES[game] | {"seed": seed, "out": str(Path(folder) / game), "evaluate_every": 50}
                 run = Run(RunConfig.model_validate(settings))
                 run.train()
                 row = {"benchmark": "selfplay", "game": game, "seed": seed, "updates": run.trainer.version}
