@@ -46,6 +46,8 @@ def teach(
     """
     from marl import build
 
+    if not 0 < share <= 1:
+        raise UserError(f"--share takes a part of the deals, above 0 and at most 1, not {share:g}")
     with ERR.status("loading the policies"):
         trained = build.trained(run)
     seats = list(dict.fromkeys(seat or trained.seats))
@@ -68,7 +70,7 @@ def _taught(trained: Trained, seats: Sequence[str], *, learners: int, **more: An
     from trainers.teaching import teach as taught
 
     if strange := [seat for seat in seats if seat not in trained.seats]:
-        raise UserError(f"there is no seat {strange[0]!r}; the seats are {', '.join(trained.seats)}")
+        raise UserError(f"--seat: there is no seat {strange[0]!r}; the seats are {', '.join(trained.seats)}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=ERR, transient=True) as bar:
         task = bar.add_task("learners", total=len(seats) * learners)
