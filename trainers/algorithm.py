@@ -109,6 +109,7 @@ class AlgorithmConfig(BaseModel):
     per: Literal["token", "reply", "constant"] = "token"
     longest: int = Field(default=16, ge=1, description='tokens of a full reply, for per = "constant"')
     entropy: EntropyConfig = EntropyConfig()
+    entropies: dict[str, EntropyConfig] = Field(default_factory=dict, description="of single policies")
     message_entropy: EntropyConfig | None = Field(default=None, description="of what is said, if not as of moves")
     kl: float = Field(default=0.0, ge=0, description="weight of the divergence from the policies of the start")
     kl_in: Literal["loss", "reward"] = "loss"

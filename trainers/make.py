@@ -30,7 +30,7 @@ def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = 
     seats = policy_names(config.sharing, world.agents)
     names = list(dict.fromkeys(seats.values()))
     algorithm = config.algorithm
-    if strange := [name for name in (*algorithm.frozen, *algorithm.lrs) if name not in names]:
+    if strange := [name for name in (*algorithm.frozen, *algorithm.lrs, *algorithm.entropies) if name not in names]:
         raise UserError(f"algorithm: there is no policy {strange[0]!r} to freeze or pace; there are {', '.join(names)}")
     policies = make_policies(config, world, words, names)
     critic = make_critic(config, world, words, policies)

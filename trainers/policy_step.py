@@ -108,14 +108,15 @@ class PolicyStep:
     def bonus(self, name: str, entropy: Tensor, most: Tensor, said: Tensor) -> Tensor:
         """Return the weight c [N] of each token's entropy."""
         cfg = self.config
-        weight = cfg.entropy.weight(entropy, most, self.update)
+        weight = cfg.entropies.get(name, cfg.entropy).weight(entropy, most, self.update)
         if cfg.message_entropy is not None:
             weight = torch.where(said, cfg.message_entropy.weight(entropy, most, self.update), weight)
         return weight * float(np.exp(self.steered[name]))
 
     def steer(self, name: str, batch: Batch, entropy: float) -> None:
         """Move the factor on the entropy's weight, if its mean over tokens is to be held at a target."""
-        target, most = self.config.entropy.target, self.policies[name].choices[batch.mask_rows[batch.trained]]
+        target = self.config.entropies.get(name, self.config.entropy).target
+        most = self.policies[name].choices[batch.mask_rows[batch.trained]]
         if target is not None and len(most):
             share = entropy / float(most.log().mean())
             self.steered[name] = float(np.clip(self.steered[name] + 0.3 * (target - share), -5.0, 5.0))

@@ -79,6 +79,8 @@ def test_broken_groups_and_unknown_policies_are_refused(tmp_path: Path) -> None:
         config(tmp_path, algorithm={"type": "magrpo", "group": 3})
     with pytest.raises(UserError, match="no policy 'nobody' to freeze or pace; there are sender_0, receiver_0"):
         Run(config(tmp_path, algorithm={"frozen": ["nobody"]}))
+    with pytest.raises(UserError, match="no policy 'nobody'"):
+        Run(config(tmp_path, algorithm={"entropies": {"nobody": {}}}))
 
 
 @pytest.mark.parametrize(
@@ -286,14 +288,15 @@ def test_divergence_may_be_that_of_messages_alone() -> None:
     assert 0 < float(made.policy_step.concerned(batch).mean()) < 1
 
 
-def test_messages_may_have_an_entropy_bonus_of_their_own() -> None:
-    here, models, _ = chatted("chat, all effects", models=1)
-    made = noting(
-        here, models, entropy={"random": 0.1, "settled": 0.1}, message_entropy={"random": 0.5, "settled": 0.5}
-    )
-    entropy, most = torch.tensor([0.2, 0.2]), torch.tensor([0.7, 0.7])
-    bonus = made.policy_step.bonus("p0", entropy, most, torch.tensor([True, False]))
-    assert bonus.tolist() == pytest.approx([0.5, 0.1])
+def test_messages_and_policies_may_have_an_entropy_bonus_of_their_own() -> None:
+    here, models, _ = chatted("chat, all effects", models=2)
+    entropy, most, said = torch.tensor([0.2, 0.2]), torch.tensor([0.7, 0.7]), torch.tensor([True, False])
+    each = {weight: {"random": weight, "settled": weight} for weight in (0.1, 0.2, 0.5)}
+    made = noting(here, models, entropy=each[0.1], message_entropy=each[0.5])
+    assert made.policy_step.bonus("p0", entropy, most, said).tolist() == pytest.approx([0.5, 0.1])
+    made = noting(here, models, entropy=each[0.1], entropies={"p1": each[0.2]})
+    assert made.policy_step.bonus("p0", entropy, most, said).tolist() == pytest.approx([0.1, 0.1])
+    assert made.policy_step.bonus("p1", entropy, most, said).tolist() == pytest.approx([0.2, 0.2])
 
 
 def test_a_target_steers_the_entropy_bonus_up_below_it_and_down_above() -> None:
