@@ -209,7 +209,8 @@ class ChatModel(LanguageModel):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return fp32 logits [N, V] of hidden states [N, d], by the temperature of this policy."""
-        return super().logits(hidden) / self.settings.temperature
+        logits = super().logits(hidden)
+        return logits if self.settings.temperature == 1 else logits / self.settings.temperature
 
     def states(self, ids: Tensor) -> Tensor:
         """Return the last hidden states [B, T, d] over token ids [B, T], padded on the right, with gradients."""

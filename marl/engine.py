@@ -102,7 +102,7 @@ class Engine:
             self.forget(transcript)
         self.waiting.append(row)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def run(self) -> bool:
         """Take rows in, and sample until some are done; say whether there was anything to do."""
         if not self.rows and not self.waiting:

@@ -70,11 +70,11 @@ def _base(matrix: Any) -> Any:
     return getattr(matrix, "base_layer", matrix)  # peft keeps the frozen matrix inside its own layer
 
 
-def _norm(x: Tensor, layer: Any) -> Tensor:
+def _norm(x: Tensor, layer: Any, dtype: torch.dtype) -> Tensor:
     wide = x.float()
     wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + layer.variance_epsilon)
     normed: Tensor = layer.weight * wide.to(x.dtype)
-    return normed
+    return normed.to(dtype)
 
 
 def _affine(x: Tensor, matrix: Any, pack: Pack | None, gate: Tensor | None) -> Tensor:
@@ -114,15 +114,16 @@ def hidden_states(
         recompute: keep no activations inside a layer for the backward pass, but compute them again (Chen et al. 2016).
     """
     x = embedding(ids, trunk.embed_tokens.weight)
-    cos, sin = trunk.rotary_emb(x, positions)
-    cos, sin = cos[:, None], sin[:, None]
+    kind = x.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype  # of all but the residual
+    cos, sin = (each[:, None].to(dtype) for each in trunk.rotary_emb(x, positions))
     if gate is not None:
         gate = gate.to(x.dtype)
     for index, layer in enumerate(trunk.layers):
         pack = packs[index] if packs else {}
         given = (layer, index, x, cos, sin, cache, visible, pack, gate)
         x = checkpoint(_layer, *given, use_reentrant=False) if recompute else _layer(*given)
-    return _norm(x, trunk.norm)
+    return _norm(x, trunk.norm, dtype)
 
 
 def _layer(
@@ -139,12 +140,12 @@ def _layer(
     size, length, _ = x.shape
     attention, mlp = layer.self_attn, layer.mlp
     width = attention.head_dim
-    y = _norm(x, layer.input_layernorm)
+    y = _norm(x, layer.input_layernorm, cos.dtype)
     q, k, v = (
         _affine(y, getattr(attention, name), pack.get(name), gate).view(size, length, -1, width).transpose(1, 2)
         for name in ATTENTION[:3]
     )
-    q, k = _rotate(q, cos, sin).to(v.dtype), _rotate(k, cos, sin).to(v.dtype)
+    q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
     if cache is not None:
         k, v = cache.update(k, v, index)
     heads, groups = q.shape[1], q.shape[1] // k.shape[1]
@@ -157,7 +158,7 @@ def _layer(
         out = scaled_dot_product_attention(q, k, v, attn_mask=mask).view(size, heads, length, width)
     out = out.transpose(1, 2).reshape(size, length, heads * width)
     x = x + _affine(out, attention.o_proj, pack.get("o_proj"), gate)
-    y = _norm(x, layer.post_attention_layernorm)
+    y = _norm(x, layer.post_attention_layernorm, cos.dtype)
     inner = silu(_affine(y, mlp.gate_proj, pack.get("gate_proj"), gate))
     inner = inner * _affine(y, mlp.up_proj, pack.get("up_proj"), gate)
     return x + _affine(inner, mlp.down_proj, pack.get("down_proj"), gate)

@@ -38,6 +38,7 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 from arenas.spec import UNKNOWN, ReplySpec, Words
 from marl.errors import UserError
 from marl.gpt2 import hidden_states, plain
+from marl.selective_softmax import chosen
 from marl.transcript import BOS, EOS, PAD, PROMPT, Encode, Transcript
 
 MOST_GRAMMARS: Final = 1 << 16
@@ -220,10 +221,7 @@ class LanguageModel(nn.Module):
 
     def _select(self, states: Tensor, drawn: Tensor, mask_rows: Tensor) -> Scores:
         """Score tokens [N] after states [N, d]."""
-        logp = self.logits(states).masked_fill(~self.masks[mask_rows], -torch.inf).log_softmax(-1)
-        # 0 * -inf is nan, so forbidden tokens are taken out before the product.
-        entropy = -(logp.exp() * logp.masked_fill(logp.isneginf(), 0.0)).sum(-1)
-        return Scores(logp.gather(-1, drawn[:, None]).squeeze(-1), entropy)
+        return Scores(*chosen(self.logits(states), self.masks[mask_rows], drawn))
 
     @torch.inference_mode()
     def chances(self, asked: Sequence[tuple[Sequence[int], ReplySpec]], rows: int = 4096) -> list[NDArray[np.float64]]:

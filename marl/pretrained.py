@@ -22,6 +22,7 @@ from unittest.mock import patch
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from marl.allocation import keep_freed_memory
 from marl.base_model import WEIGHTS, Base
 from marl.chat_model import ChatModel
 from marl.config import HfPolicy, LoraSettings
@@ -145,6 +146,7 @@ def _read_once() -> Iterator[None]:
 
 def load_base(source: str, settings: HfPolicy, device: str = "cpu") -> Base:
     """Load a model's weights; raises UserError for what is not a whole chat model."""
+    keep_freed_memory()
     place = find(source, settings.dtype)
     compute = getattr(torch, settings.dtype)
     wide = settings.lora is None and settings.dtype != "float32"  # full training keeps its weights in fp32
