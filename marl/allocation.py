@@ -7,6 +7,7 @@ from typing import Final
 
 TRIM, MMAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
 LARGEST: Final = 2**31 - 1
+NEVER: Final = -1
 
 
 def keep_freed_memory() -> bool:
@@ -16,4 +17,4 @@ def keep_freed_memory() -> bool:
     gigabyte of gradients that was a third of an update. The process stays as large as it once was.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and all([mallopt(MMAP, LARGEST), mallopt(TRIM, LARGEST)])
+    return mallopt is not None and all([mallopt(MMAP, LARGEST), mallopt(TRIM, NEVER)])

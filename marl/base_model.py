@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,8 +24,9 @@ from marl.config import LoraSettings
 from marl.errors import UserError
 from marl.form_grammar import Forms
 from marl.grammar import speller
-from marl.llama import Pack, Packs
+from marl.llama import Affine, Pack, Packs
 from marl.lm import seeded
+from marl.packed import Packed, packable, plain
 
 WEIGHTS: Final = "adapter_model.safetensors"
 TARGETS: Final = {"attention": llama.ATTENTION, "all": (*llama.ATTENTION, *llama.MLP)}
@@ -52,6 +53,7 @@ class Base(nn.Module):
         self.engine: Any = None
         """What samples from it, once something does."""
         self._packed: dict[tuple[str, ...], Packs] = {}
+        self._laid = Packed()
         self._lock = threading.RLock()
 
     @property
@@ -162,8 +164,22 @@ class Base(nn.Module):
         return [side[name].weight for side in sides if name in side]
 
     def touch(self) -> None:
-        """Forget what was derived from weights that have changed since."""
+        """Forget what was derived for sampling from weights that have changed since."""
         self._packed.clear()
+        if any(parameter.requires_grad for parameter in self.model.get_output_embeddings().parameters()):
+            self._laid = Packed()
+
+    @property
+    def _affine(self) -> Affine:
+        """How sampling multiplies with the model's own matrices."""
+        return self._laid if packable(self.device, self.compute) else plain
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the fp32 logits [N, V] of hidden states [N, d], by the weights of the last `touch`; for sampling."""
+        head = self.model.get_output_embeddings()
+        if type(head) is not nn.Linear:
+            return cast(Tensor, head(hidden)).float()
+        return self._affine(hidden, [head])[0].float()
 
     def _pack(self, names: tuple[str, ...]) -> Packs:
         """Lay the adapters side by side, with gradients if they are asked for."""
@@ -197,15 +213,21 @@ class Base(nn.Module):
         positions: Tensor | None = None,
         cache: Any = None,
         visible: Tensor | None = None,
+        sampling: bool = False,
     ) -> Tensor:
-        """Return the last hidden states [B, q, d] over token ids [B, q] of rows with these adapters."""
+        """Return the last hidden states [B, q, d] over token ids [B, q] of rows with these adapters.
+
+        `sampling`: without gradients, and by the weights of the last `touch`, of which what many passes need is kept.
+        """
+        if not sampling and torch.is_grad_enabled():
+            self.touch()  # the weights are about to change
         positions = torch.arange(ids.shape[1], device=ids.device)[None] if positions is None else positions
         trunk = self.model.base_model
         if not self.lean:
             return self._through_peft(ids, adapters, positions, cache, visible)
         names = tuple(sorted({adapter for adapter in adapters if adapter is not None}))
         packs: Packs = ()
-        if names and torch.is_grad_enabled():
+        if names and not sampling:
             packs = self._pack(names)
         elif names:
             if names not in self._packed:
@@ -213,7 +235,8 @@ class Base(nn.Module):
             packs = self._packed[names]
         gate = self._gate(adapters, names) if names else None
         recompute = self.recompute and torch.is_grad_enabled()
-        return llama.hidden_states(trunk, ids, positions, cache, visible, packs, gate, recompute)
+        affine = self._affine if sampling else plain
+        return llama.hidden_states(trunk, ids, positions, cache, visible, packs, gate, recompute, affine)
 
     def _through_peft(
         self, ids: Tensor, adapters: Sequence[str | None], positions: Tensor, cache: Any, visible: Tensor | None

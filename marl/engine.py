@@ -145,7 +145,8 @@ class Engine:
         self.slots.reserve(first + len(ids), int(positions.max()) + 1)
         self.slots.see(first, positions)
         visible = None if new else torch.arange(self.slots.upto, device=ids.device) <= positions[:, None, :, None]
-        return self.base.states(ids, [row.lm.adapter for row in rows], positions, self.slots, visible)
+        adapters = [row.lm.adapter for row in rows]
+        return self.base.states(ids, adapters, positions, self.slots, visible, sampling=True)
 
     def _admit(self) -> Tensor:
         """Read the transcripts of rows that wait behind those in progress; return the states of all rows' last tokens.
@@ -271,7 +272,7 @@ class Engine:
     def _draw(self, hidden: Tensor) -> None:
         """Draw the next token of every row from its state [B, d]; rows whose reply ends leave."""
         rows = self.rows
-        logits = self.base.model.get_output_embeddings()(hidden).float()
+        logits = self.base.logits(hidden)
         heat = [row.lm.settings.temperature for row in rows]
         if set(heat) != {1.0}:
             logits /= torch.tensor(heat, device=logits.device)[:, None]
@@ -297,11 +298,11 @@ class Engine:
                 self._leave(place)
 
     def _allowed(self, rows: Sequence[Row]) -> Tensor:
-        """Return which tokens [B, V] each row may draw."""
+        """Return which tokens [B, V] each row may draw, or [1, V] where it is the same for all."""
         places = [row.lm.row(row.grammar, row.state) for row in rows]
         models = list(dict.fromkeys(row.lm for row in rows))
         if len(models) == 1:
-            return models[0].masks[places]
+            return models[0].masks[places if len(set(places)) > 1 else places[:1]]
         out = torch.zeros(len(rows), models[0].masks.shape[1], dtype=torch.bool, device=self.base.device)
         for lm in models:
             mine = [i for i, row in enumerate(rows) if row.lm is lm]

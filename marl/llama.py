@@ -7,7 +7,7 @@ keys and values are never copied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import LlamaModel, MistralModel, Qwen2Model
 
 from marl.gpt2 import KeyValues
+from marl.packed import plain
 
 ATTENTION: Final = ("q_proj", "k_proj", "v_proj", "o_proj")
 MLP: Final = ("gate_proj", "up_proj", "down_proj")
@@ -31,6 +32,8 @@ class Pack(NamedTuple):
 
 Packs = Sequence[Mapping[str, Pack]]
 """Layer -> name of the matrix -> its LoRAs."""
+Affine = Callable[[Tensor, Sequence[Any]], list[Tensor]]
+"""Multiplies x with the matrices of several linear layers: `plain`, or what does the same sooner."""
 
 
 class Prefix:
@@ -77,13 +80,16 @@ def _norm(x: Tensor, layer: Any, dtype: torch.dtype) -> Tensor:
     return normed.to(dtype)
 
 
-def _affine(x: Tensor, matrix: Any, pack: Pack | None, gate: Tensor | None) -> Tensor:
-    base = _base(matrix)
-    y = linear(x, base.weight, base.bias)
-    if pack is None:
-        return y
-    inner = linear(x, pack.a)
-    return y + linear(inner if gate is None else inner * gate[:, None], pack.b)
+def _affine(
+    x: Tensor, unit: Any, names: Sequence[str], packs: Mapping[str, Pack], gate: Tensor | None, affine: Affine
+) -> list[Tensor]:
+    """Return what several matrices of a unit make of x, each with its LoRAs."""
+    out = affine(x, [_base(getattr(unit, name)) for name in names])
+    for place, name in enumerate(names):
+        if name in packs:
+            inner = linear(x, packs[name].a)
+            out[place] = out[place] + linear(inner if gate is None else inner * gate[:, None], packs[name].b)
+    return out
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -100,6 +106,7 @@ def hidden_states(
     packs: Packs = (),
     gate: Tensor | None = None,
     recompute: bool = False,
+    affine: Affine = plain,
 ) -> Tensor:
     """Return last hidden states [B, q, d].
 
@@ -112,6 +119,7 @@ def hidden_states(
         packs: LoRAs, if any.
         gate: [B, R] the factor of each rank for each row; without it 1.
         recompute: keep no activations inside a layer for the backward pass, but compute them again (Chen et al. 2016).
+        affine: how to multiply with the model's own matrices.
     """
     x = embedding(ids, trunk.embed_tokens.weight)
     kind = x.device.type
@@ -121,7 +129,7 @@ def hidden_states(
         gate = gate.to(x.dtype)
     for index, layer in enumerate(trunk.layers):
         pack = packs[index] if packs else {}
-        given = (layer, index, x, cos, sin, cache, visible, pack, gate)
+        given = (layer, index, x, cos, sin, cache, visible, pack, gate, affine)
         x = checkpoint(_layer, *given, use_reentrant=False) if recompute else _layer(*given)
     return _norm(x, trunk.norm, dtype)
 
@@ -136,14 +144,15 @@ def _layer(
     visible: Tensor | None,
     pack: Mapping[str, Pack],
     gate: Tensor | None,
+    affine: Affine,
 ) -> Tensor:
     size, length, _ = x.shape
     attention, mlp = layer.self_attn, layer.mlp
     width = attention.head_dim
     y = _norm(x, layer.input_layernorm, cos.dtype)
     q, k, v = (
-        _affine(y, getattr(attention, name), pack.get(name), gate).view(size, length, -1, width).transpose(1, 2)
-        for name in ATTENTION[:3]
+        each.view(size, length, -1, width).transpose(1, 2)
+        for each in _affine(y, attention, ATTENTION[:3], pack, gate, affine)
     )
     q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
     if cache is not None:
@@ -157,8 +166,7 @@ def _layer(
         mask = visible.expand(-1, groups, -1, -1).reshape(visible.shape[0], 1, groups * length, -1)
         out = scaled_dot_product_attention(q, k, v, attn_mask=mask).view(size, heads, length, width)
     out = out.transpose(1, 2).reshape(size, length, heads * width)
-    x = x + _affine(out, attention.o_proj, pack.get("o_proj"), gate)
+    x = x + _affine(out, attention, ATTENTION[3:], pack, gate, affine)[0]
     y = _norm(x, layer.post_attention_layernorm, cos.dtype)
-    inner = silu(_affine(y, mlp.gate_proj, pack.get("gate_proj"), gate))
-    inner = inner * _affine(y, mlp.up_proj, pack.get("up_proj"), gate)
-    return x + _affine(inner, mlp.down_proj, pack.get("down_proj"), gate)
+    inner, up = _affine(y, mlp, MLP[:2], pack, gate, affine)
+    return x + _affine(silu(inner) * up, mlp, MLP[2:], pack, gate, affine)[0]

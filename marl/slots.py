@@ -52,7 +52,7 @@ class Slots(Cache):  # type: ignore[misc]
         self.table: Tensor | None = None
         self.want = (0, 0)
         self.first = 0
-        self.positions = torch.zeros(0)
+        self.rows = self.positions = torch.zeros(0)
         self.upto = 0
         self.chosen: Tensor | None = None
 
@@ -67,6 +67,7 @@ class Slots(Cache):  # type: ignore[misc]
     def see(self, first: int, positions: Tensor) -> None:
         """Look at the rows from `first` on, whose new tokens stand at `positions` [B, q]."""
         self.first, self.positions, self.chosen = first, positions, None
+        self.rows = torch.arange(len(positions), device=positions.device)
         self.upto = int(positions.max()) + 1
 
     def choose(self, rows: Tensor) -> None:
@@ -82,7 +83,7 @@ class Slots(Cache):  # type: ignore[misc]
         found = []
         for side, new in enumerate((keys, values)):
             view = self.table[2 * layer_idx + side, self.first : self.first + size]
-            at, places = torch.arange(size, device=keys.device), self.positions
+            at, places = self.rows, self.positions
             if self.chosen is not None:
                 at, places = self.chosen, places[self.chosen]
             view[at[:, None], :, places] = new.transpose(1, 2)

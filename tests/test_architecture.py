@@ -27,6 +27,7 @@ WITH_TORCH = {
     "marl.base_model",
     "marl.chat_model",
     "marl.engine",
+    "marl.packed",
     "marl.selective_softmax",
     "marl.slots",
     "marl.pretrained",
