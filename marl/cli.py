@@ -35,7 +35,7 @@ from marl.commands.report import report
 from marl.commands.study import study
 from marl.commands.sweep import sweeping
 from marl.commands.teach import teach
-from marl.config import check, override, read_toml
+from marl.config import check, override, read_toml, write_toml
 from marl.errors import UserError
 from marl.rundir import RunDir
 from protocols import ProtocolError
@@ -51,6 +51,8 @@ EXTRAS: Final = {
     "pyarrow": "parquet",
     **dict.fromkeys(("aiomqtt", "paho", "amqtt"), "mqtt"),
 }
+LENGTH: Final = ("updates", "stop_at", "stop_score")
+"""Settings that say only when a run is over: it may be gone on with by others."""
 
 app = typer.Typer(
     cls=Group,
@@ -93,7 +95,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away the run that is in the folder.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html at the end.")] = False,
 ) -> None:
-    """Train agents in an arena; an interrupted run goes on where it was.
+    """Train agents in an arena; an interrupted run goes on where it was, a finished one with more updates=.
 
     Given an arena, every setting has a default and the run is kept in runs/ARENA. The folder then holds the
     configuration, the metrics (also for TensorBoard), logs of episodes, checkpoints, and a report. With --close it is
@@ -109,7 +111,7 @@ def train(
     folder = RunDir(config.out)
     if overwrite:
         folder.clear()
-    _prepare(folder, config.model_dump(mode="json", exclude_none=True))
+    _prepare(folder, config)
     run = _made(Run, config)
     progress, advance = _progress(config.updates)
     try:
@@ -172,26 +174,28 @@ def _closing(wanted: Mapping[str, Any], channels: Sequence[str], out: Path, own:
     return {**wanted, "scenario": {**scenario, "closed": [*closed, *new]}, "out": str(out)}
 
 
-def _prepare(folder: RunDir, wanted: dict[str, Any]) -> None:
-    """See whether the folder is free, or holds this very run unfinished; raises UserError if neither."""
+def _prepare(folder: RunDir, config: BaseModel) -> None:
+    """See whether the folder is free, or holds a run to go on with; raises UserError if neither."""
     if not folder.exists:
         return
-    if folder.finished:
-        raise UserError(
-            f"{folder.path} holds a finished run: add --overwrite to throw it away, or choose another folder with out="
-        )
+    remedy = "add --overwrite to throw it away, or choose another folder with out="
     there = _flat(read_toml(folder.config))
-    here = _flat(wanted)
+    here = _flat(config.model_dump(mode="json", exclude_none=True))
     differing = [key for key in {**there, **here} if key != "out" and there.get(key) != here.get(key)]
-    if differing:
-        keys = ", ".join(differing[:3]) + (" and more" if len(differing) > 3 else "")
-        raise UserError(
-            f"{folder.path} holds an unfinished run with another configuration ({keys}): add --overwrite to throw it "
-            "away, or choose another folder with out="
-        )
+    if other := [key for key in differing if key not in LENGTH]:
+        keys = ", ".join(other[:3]) + (" and more" if len(other) > 3 else "")
+        kind = "a finished" if folder.finished else "an unfinished"
+        raise UserError(f"{folder.path} holds {kind} run with another configuration ({keys}): {remedy}")
     reached = _reached(folder)
-    if not reached:
+    if folder.finished:
+        made = int(folder.newest().name)
+        if not differing or here["updates"] <= made:
+            raise UserError(f"{folder.path} holds a finished run of {made} updates: go on with more updates=, {remedy}")
+        folder.summary.unlink()
+    elif not reached:
         folder.clear()  # it had not come to its first checkpoint
+    if reached and differing:
+        write_toml(folder.config, config)
     note(f"{folder.path}: going on{reached}" if reached else f"{folder.path}: beginning again")
 
 

@@ -98,6 +98,22 @@ def test_an_unfinished_run_of_another_configuration_is_left_alone(tmp_path: Path
     assert not (folder / "summary.json").exists()
 
 
+def test_a_finished_run_goes_on_with_more_updates_as_if_it_had_never_stopped(tmp_path: Path, run: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    kept = (folder / "config.toml").read_bytes()
+    result = marl("train", folder, "updates=3")
+    assert (result.code, (folder / "config.toml").read_bytes()) == (2, kept)
+    assert "holds a finished run of 4 updates: go on with more updates=" in result.err
+    result = marl("train", folder, "updates=8", "stop_at=2")
+    assert result.code == 0, result.err
+    assert "going on after update 4" in result.err
+    assert marl("train", "lewis", f"out={tmp_path / 'whole'}", *TINY, "updates=8", "stop_at=2").code == 0
+    for name in ("logs/train.jsonl.gz", "logs/eval.jsonl.gz"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert tomllib.loads((folder / "config.toml").read_text())["updates"] == 8
+
+
 def test_a_run_that_never_came_to_a_checkpoint_begins_again(tmp_path: Path, run: Path) -> None:
     folder = tmp_path / "run"
     unfinish(run, folder, checkpoint="none")
