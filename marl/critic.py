@@ -21,6 +21,7 @@ from transformers import GPT2Config, GPT2Model
 from arenas.spec import UNKNOWN
 from marl.episode import Episode, Stop
 from marl.errors import UserError
+from marl.gpt2 import states_at
 from marl.lm import level, seeded, shape
 from marl.transcript import BOS, PAD
 from protocols.draws import key
@@ -209,9 +210,12 @@ class Critic(nn.Module):
 
     def states(self, reading: Reading) -> Tensor:
         """Return the last hidden states [P, d] at the points of a reading."""
-        with torch.autocast(reading.ids.device.type, torch.bfloat16, enabled=self.autocast):
-            hidden: Tensor = self.trunk(input_ids=reading.ids, use_cache=False).last_hidden_state
-        return hidden[reading.row, reading.column].float()
+        ids = reading.ids
+        at = torch.zeros_like(ids, dtype=torch.bool)
+        at[reading.row, reading.column] = True
+        place = at.flatten().cumsum(0).view_as(at)[reading.row, reading.column] - 1
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.autocast):
+            return states_at(self.trunk, ids, at)[place].to(self.head.weight.dtype)
 
 
 def _everything(episode: Episode, hidden: bool) -> Iterator[tuple[Envelope, Sequence[Heard]]]:

@@ -232,13 +232,13 @@ def _forward(
     quick = uniform and (width == 1 or cache.start == 0)
     visible = None if quick else torch.arange(cache.upto, device=inputs.device) <= positions[:, None, :, None]
     trunk = lm.model.base_model
-    last = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device) if last is None else last
     if lm.plain:
-        return hidden_states(trunk, inputs, cache.positions, cache, visible, last)[:, 0]
+        wanted = None if last is None else last[:, None]
+        return hidden_states(trunk, inputs, cache.positions, cache, visible, wanted)[:, 0]
     hidden: Tensor = trunk(
         input_ids=inputs, attention_mask=visible, position_ids=cache.positions, past_key_values=cache, use_cache=True
     ).last_hidden_state
-    return hidden[torch.arange(len(inputs), device=inputs.device), last]
+    return hidden[:, 0] if last is None else hidden[torch.arange(len(inputs), device=inputs.device), last]
 
 
 def _finish(

@@ -41,12 +41,31 @@ def plain(trunk: nn.Module) -> bool:
     )
 
 
-def _affine(x: Tensor, layer: Any) -> Tensor:
-    return linear(x, layer.weight.t(), layer.bias)  # GPT-2 keeps its matrices the other way round
+def _affine(x: Tensor, layer: Any, part: slice = slice(None)) -> Tensor:
+    return linear(x, layer.weight[:, part].t(), layer.bias[part])  # GPT-2 keeps its matrices the other way round
 
 
 def _norm(x: Tensor, layer: Any) -> Tensor:
     return layer_norm(x, layer.normalized_shape, layer.weight, layer.bias, layer.eps)
+
+
+def _heads(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """Split [B, q, parts * d] into as many [B, heads, q, d / heads]."""
+    return x.view(*x.shape[:2], parts, heads, -1).permute(2, 0, 3, 1, 4).unbind()
+
+
+def _pick(x: Tensor, wanted: Tensor) -> Tensor:
+    """Take of each row of x [B, q, d] the tokens `wanted` [B, w]."""
+    flat = wanted + torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    return x.flatten(0, 1).index_select(0, flat.flatten()).view(*wanted.shape, -1)
+
+
+def states_at(trunk: Any, ids: Tensor, at: Tensor) -> Tensor:
+    """Return the last hidden states [N, d] of the N tokens of ids [B, T] that `at` [B, T] chooses, row by row."""
+    count = at.sum(1)
+    chosen = at.byte().argsort(dim=1, descending=True, stable=True)[:, : max(int(count.max()), 1)]
+    states = hidden_states(trunk, ids, torch.arange(ids.shape[1], device=ids.device)[None], wanted=chosen)
+    return states[torch.arange(chosen.shape[1], device=ids.device) < count[:, None]]
 
 
 def hidden_states(
@@ -55,9 +74,9 @@ def hidden_states(
     positions: Tensor,
     cache: KeyValues | None = None,
     visible: Tensor | None = None,
-    last: Tensor | None = None,
+    wanted: Tensor | None = None,
 ) -> Tensor:
-    """Return last hidden states [B, q, d], or with `last` [B, 1, d].
+    """Return last hidden states [B, q, d], or with `wanted` [B, w, d].
 
     Args:
         trunk: a model that is `plain`.
@@ -65,22 +84,26 @@ def hidden_states(
         positions: [B, q] or [1, q] their places, from 0.
         cache: keys and values of earlier tokens; without one, attention is causal over `ids`.
         visible: [B, 1, q, keys] which keys each token may see; without it, all those before it.
-        last: [B] the one token of each row whose state is wanted: the last layer is computed for no other.
+        wanted: [B, w] the tokens of each row whose states are wanted: the last layer is computed for no others.
     """
-    heads = trunk.config.num_attention_heads
+    heads, last = trunk.config.num_attention_heads, len(trunk.h) - 1
     x = embedding(ids, trunk.wte.weight) + embedding(positions, trunk.wpe.weight)
-    size, length, width = x.shape
+    size, _, width = x.shape
     for index, block in enumerate(trunk.h):
-        qkv = _affine(_norm(x, block.ln_1), block.attn.c_attn)
-        q, k, v = qkv.view(size, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+        normed = _norm(x, block.ln_1)
+        if wanted is None or index < last:
+            q, k, v = _heads(_affine(normed, block.attn.c_attn), 3, heads)
+        else:
+            x, asking = _pick(x, wanted), _pick(normed, wanted)
+            (q,) = _heads(_affine(asking, block.attn.c_attn, slice(width)), 1, heads)
+            k, v = _heads(_affine(normed, block.attn.c_attn, slice(width, None)), 2, heads)
         if cache is not None:
             k, v = cache.update(k, v, index)
-        if last is not None and length > 1 and index == len(trunk.h) - 1:
-            rows = torch.arange(size, device=ids.device)
-            seen = torch.arange(k.shape[2], device=ids.device) <= positions.expand(size, -1)[rows, last][:, None]
-            q, x, visible, length = q[rows, :, last][:, :, None], x[rows, last][:, None], seen[:, None, None], 1
-        causal = visible is None and length > 1
+        if wanted is not None and index == last:
+            at = positions.expand(size, -1).gather(1, wanted)
+            visible = torch.arange(k.shape[2], device=ids.device) <= at[:, None, :, None]
+        causal = visible is None and x.shape[1] > 1
         out = scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=causal)
-        x = x + _affine(out.transpose(1, 2).reshape(size, length, width), block.attn.c_proj)
+        x = x + _affine(out.transpose(1, 2).reshape(x.shape), block.attn.c_proj)
         x = x + _affine(gelu(_affine(_norm(x, block.ln_2), block.mlp.c_fc), approximate="tanh"), block.mlp.c_proj)
     return _norm(x, trunk.ln_f)

@@ -37,7 +37,7 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from arenas.spec import UNKNOWN, ReplySpec, Words
 from marl.errors import UserError
-from marl.gpt2 import hidden_states, plain
+from marl.gpt2 import hidden_states, plain, states_at
 from marl.selective_softmax import chosen
 from marl.transcript import BOS, EOS, PAD, PROMPT, Encode, Transcript
 
@@ -201,6 +201,10 @@ class LanguageModel(nn.Module):
         states: Tensor = trunk(input_ids=ids, use_cache=False).last_hidden_state
         return states
 
+    def states_at(self, ids: Tensor, at: Tensor) -> Tensor:
+        """Return the last hidden states [N, d] of the tokens of ids [B, T] that `at` [B, T] chooses, row by row."""
+        return states_at(self.model.base_model, ids, at) if self.plain else self.states(ids)[at]
+
     def score(self, ids: Tensor, trained: Tensor, mask_rows: Tensor) -> Scores:
         """Score the trained tokens of a batch, with gradients.
 
@@ -211,7 +215,7 @@ class LanguageModel(nn.Module):
 
         log pi(a_t | s_t) = log softmax(logits within the mask)[a_t]; logits are computed at trained positions only.
         """
-        at = self.states(ids[:, :-1])[trained[:, 1:]]  # what is known before a token predicts it
+        at = self.states_at(ids[:, :-1], trained[:, 1:])  # what is known before a token predicts it
         drawn, some = ids[trained], max(AT_ONCE // self.masks.shape[1], 1)
         if len(at) <= some:
             return self._select(at, drawn, mask_rows)

@@ -108,7 +108,7 @@ def drift(
 def _states(model: LanguageModel, part: Batch, at: Tensor) -> Tensor:
     """Return the hidden states [N, d] just before each token of a message was drawn."""
     model.eval()
-    return model.states(part.ids[:, :-1])[at[:, 1:]]
+    return model.states_at(part.ids[:, :-1], at[:, 1:])
 
 
 def _chances(model: LanguageModel, states: Tensor, allowed: Tensor) -> Tensor:
