@@ -15,6 +15,8 @@ from torch.nn.functional import embedding, gelu, layer_norm, linear, scaled_dot_
 from transformers import GPT2Model
 from transformers.pytorch_utils import Conv1D
 
+from marl.prefix_tree import prefix_tree
+
 
 class KeyValues(Protocol):
     """A cache: takes the new keys and values [B, heads, q, d] of a layer and returns all there are."""
@@ -60,12 +62,10 @@ def _pick(x: Tensor, wanted: Tensor) -> Tensor:
     return x.flatten(0, 1).index_select(0, flat.flatten()).view(*wanted.shape, -1)
 
 
-def states_at(trunk: Any, ids: Tensor, at: Tensor) -> Tensor:
-    """Return the last hidden states [N, d] of the N tokens of ids [B, T] that `at` [B, T] chooses, row by row."""
-    count = at.sum(1)
-    chosen = at.byte().argsort(dim=1, descending=True, stable=True)[:, : max(int(count.max()), 1)]
-    states = hidden_states(trunk, ids, torch.arange(ids.shape[1], device=ids.device)[None], wanted=chosen)
-    return states[torch.arange(chosen.shape[1], device=ids.device) < count[:, None]]
+def _finish(x: Tensor, attended: Tensor, block: Any) -> Tensor:
+    """Add to the residual stream what attention found and what the layer makes of it."""
+    x = x + _affine(attended, block.attn.c_proj)
+    return x + _affine(gelu(_affine(_norm(x, block.ln_2), block.mlp.c_fc), approximate="tanh"), block.mlp.c_proj)
 
 
 def hidden_states(
@@ -104,6 +104,32 @@ def hidden_states(
             visible = torch.arange(k.shape[2], device=ids.device) <= at[:, None, :, None]
         causal = visible is None and x.shape[1] > 1
         out = scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=causal)
-        x = x + _affine(out.transpose(1, 2).reshape(x.shape), block.attn.c_proj)
-        x = x + _affine(gelu(_affine(_norm(x, block.ln_2), block.mlp.c_fc), approximate="tanh"), block.mlp.c_proj)
+        x = _finish(x, out.transpose(1, 2).reshape(x.shape), block)
     return _norm(x, trunk.ln_f)
+
+
+def states_at(trunk: Any, ids: Tensor, at: Tensor) -> Tensor:
+    """Return the last hidden states [N, d] of the N tokens of ids [B, T] that `at` [B, T] chooses, row by row.
+
+    All but attention is computed once for each beginning of a row, however many rows begin so, and the last layer only
+    for those that are wanted.
+    """
+    heads, last = trunk.config.num_attention_heads, len(trunk.h) - 1
+    tree = prefix_tree(ids, at)
+    x = embedding(tree.tokens, trunk.wte.weight) + embedding(tree.places, trunk.wpe.weight)  # [M, d]
+    width = x.shape[1]
+    visible = torch.arange(ids.shape[1], device=ids.device) <= tree.columns[:, None, :, None]  # [R, 1, w, T]
+    for index, block in enumerate(trunk.h):
+        normed, layer = _norm(x, block.ln_1), block.attn.c_attn
+        if index < last:
+            q, k, v = _heads(embedding(tree.node, _affine(normed, layer)), 3, heads)
+            out = scaled_dot_product_attention(q, k, v, is_causal=True)
+            out = embedding(tree.stands, out.transpose(1, 2).reshape(-1, width))
+        else:
+            x, asking = embedding(tree.wanted, x), embedding(tree.wanted, normed)
+            (q,) = _heads(embedding(tree.asks, _affine(asking, layer, slice(width))), 1, heads)
+            k, v = _heads(embedding(tree.node, _affine(normed, layer, slice(width, None))), 2, heads)
+            out = scaled_dot_product_attention(q, k, v, attn_mask=visible)
+            out = embedding(tree.answers, out.transpose(1, 2).reshape(-1, width))
+        x = _finish(x, out, block)
+    return embedding(tree.found, _norm(x, trunk.ln_f))

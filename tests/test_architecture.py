@@ -17,6 +17,7 @@ HEAVY = {"torch", "transformers", "tokenizers", "safetensors"}
 WITH_TORCH = {
     "marl.lm",
     "marl.gpt2",
+    "marl.prefix_tree",
     "marl.server",
     "marl.decode",
     "marl.critic",
