@@ -1,4 +1,4 @@
-"""How the C library hands out memory, where models are big."""
+"""How the C library hands out memory, where models learn."""
 
 from __future__ import annotations
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from marl.episode import Episode
+from marl.episode import FROZEN, Episode
 from marl.lm import LanguageModel
 from marl.transcript import traces
 
@@ -90,33 +92,44 @@ def collate(
         for t in traces(episode, learning(episode, seats), lm.open)
         if t.spans
     ]
-    size, width = len(found), max((len(t.ids) for _, t in found), default=1)
-    ids = np.zeros((size, width), np.int64)
-    trained = np.zeros((size, width), bool)
-    logp = np.zeros((size, width), np.float32)
-    adv = np.zeros((size, width), np.float32)
-    rows = np.zeros((size, width), np.int64)
-    decision = np.zeros((size, width), np.int64)
-    said = np.zeros((size, width), bool)
-    for b, (e, t) in enumerate(found):
-        ids[b, : len(t.ids)] = t.ids
-        for start, stop, index in t.spans:
-            turn = episodes[e].turns[index]
-            credit = advantage[e, index]
-            credit = credit[: stop - start] if credit.ndim else credit
-            if np.isnan(credit).any() or turn.sample.version < oldest:
-                continue
-            rows[b, start:stop] = lm.rows(turn.spec, turn.sample.tokens)
-            trained[b, start:stop] = True
-            logp[b, start:stop] = turn.sample.logprobs
-            adv[b, start:stop] = credit
-            decision[b, start:stop] = index
-            said[b, start:stop] = turn.spec.kind == "say"
-    trained &= (lm.choices > 1).cpu().numpy()[rows]  # a forced token is nobody's decision
-    episode = np.array([e for e, _ in found], np.int64)
-    return Batch(*(torch.from_numpy(a).to(lm.device) for a in (ids, trained, logp, adv, rows, decision, said, episode)))
+    lengths = np.array([len(t.ids) for _, t in found], np.int64)
+    shape = len(found), int(lengths.max(initial=1))
+    ids = np.zeros(shape, np.int64)
+    ids[np.arange(shape[1]) < lengths[:, None]] = list(chain.from_iterable(t.ids for _, t in found))
+    credit = advantage if advantage.ndim == 3 else advantage[..., None]
+    scored = ~np.isnan(credit)
+    spans = [
+        (b, start, stop - start, e, k)
+        for b, (e, t) in enumerate(found)
+        for start, stop, k in t.spans
+        if scored[e, k, : stop - start].all() and episodes[e].turns[k].sample.version >= oldest
+    ]
+    turns = [episodes[e].turns[k] for *_, e, k in spans]
+    # One line for each token of these replies: row, place in the row, episode, decision, and place in the reply.
+    count = np.array([n for _, _, n, _, _ in spans], np.int64)
+    line = np.array(spans, np.int64).reshape(-1, 5).repeat(count, axis=0)
+    place = np.arange(len(line)) - (count.cumsum() - count).repeat(count)
+    b, t, e, k = line[:, 0], line[:, 1] + place, line[:, 3], line[:, 4]
+    rows = np.array([row for turn in turns for row in lm.rows(turn.spec, turn.sample.tokens)], np.int64)
+
+    def laid(values: Any, dtype: Any) -> Tensor:
+        table = np.zeros(shape, dtype)
+        table[b, t] = values
+        return torch.from_numpy(table).to(lm.device)
+
+    return Batch(
+        ids=torch.from_numpy(ids).to(lm.device),
+        trained=laid((lm.choices > 1).cpu().numpy()[rows], bool),  # a forced token is nobody's decision
+        logp_old=laid([logp for turn in turns for logp in turn.sample.logprobs], np.float32),
+        advantage=laid(credit[e, k, np.minimum(place, credit.shape[2] - 1)], np.float32),
+        mask_rows=laid(rows, np.int64),
+        turn=laid(k, np.int64),
+        said=laid([turn.spec.kind == "say" for turn, n in zip(turns, count, strict=True) for _ in range(n)], bool),
+        episode=torch.tensor([e for e, _ in found], dtype=torch.int64, device=lm.device),
+    )
 
 
 def learning(episode: Episode, seats: Collection[str]) -> list[str]:
     """Return those of the seats that a policy in training played."""
-    return [agent for agent, learns in zip(episode.agents, episode.learners, strict=True) if learns and agent in seats]
+    played = episode.log.seats
+    return [agent for agent in episode.agents if agent in seats and FROZEN not in played.get(agent, "")]

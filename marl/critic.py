@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
@@ -23,7 +24,7 @@ from marl.episode import Episode, Stop
 from marl.errors import UserError
 from marl.gpt2 import states_at
 from marl.lm import level, seeded, shape
-from marl.transcript import BOS, PAD
+from marl.transcript import BOS, PAD, Encode
 from protocols.draws import key
 from protocols.envelope import EVERYONE, NOBODY, REFEREE, Envelope, Kind
 from protocols.log import REPLIES, Heard
@@ -77,6 +78,7 @@ class Critic(nn.Module):
         self.agents = tuple(agents)
         self.scope: Scope = scope
         self.context = context
+        self.encode: Encode = lru_cache(maxsize=1 << 16)(self._encode)
         self._marks = frozenset((PAD, BOS, *MARKS.values(), HEARD))
         self.vocabulary = {
             w: i for i, w in enumerate(dict.fromkeys([PAD, BOS, *MARKS.values(), HEARD, *agents, *words]))
@@ -94,7 +96,7 @@ class Critic(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def encode(self, text: str, said: bool = False) -> list[int]:
+    def _encode(self, text: str, said: bool = False) -> Sequence[int]:
         """Return the ids of a piece of log text; raises UserError for a word the critic was not made for.
 
         What is `said` where talk is free may hold any word: it is read as `<unk>`, and so are the critic's own marks.
@@ -164,7 +166,7 @@ class Critic(nn.Module):
 
         In an agent's own view, its replies stand where it began to form them, which may be before what came meanwhile.
         """
-        ids = self.encode(BOS)
+        ids = list(self.encode(BOS))
         ends: list[tuple[int, int]] = []
         own: dict[int, int] = {}
         replies: dict[int, range] = {}
@@ -178,11 +180,13 @@ class Critic(nn.Module):
             who = "" if who == REFEREE else who  # nobody said it
             if envelope.kind is Kind.SAY and envelope.to not in (EVERYONE, NOBODY):
                 who += f" {envelope.to}"
-            ids += self.encode(f"{mark} {who}") + self.encode(envelope.body, envelope.kind in TALK)
+            ids += self.encode(f"{mark} {who}")
+            ids += self.encode(envelope.body, envelope.kind in TALK)
             if self.inside and envelope.kind in REPLIES:
                 replies[envelope.seq] = range(len(ids) - len(envelope.body.split()), len(ids))
             for to, _, body, sender in changed:
-                ids += self.encode(f"{HEARD} {to} {sender}") + self.encode(body or "", said=True)
+                ids += self.encode(f"{HEARD} {to} {sender}")
+                ids += self.encode(body or "", True)
             ends.append((envelope.seq, len(ids) - 1))
         at = []
         latest = list(accumulate((seq for seq, _ in ends), max))

@@ -9,6 +9,7 @@ beforehand, where a critic from scratch has them to learn from returns alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import torch
@@ -31,6 +32,7 @@ class LanguageCritic(Critic):
         self.agents = tuple(agents)
         self.scope = scope
         self.context = context
+        self.encode = lru_cache(maxsize=1 << 14)(self._encode)
         self.inside = False
         self.autocast = False
         self._base = (base,)  # in a tuple it is no part of this module
@@ -42,7 +44,7 @@ class LanguageCritic(Critic):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def encode(self, text: str, said: bool = False) -> list[int]:
+    def _encode(self, text: str, said: bool = False) -> Sequence[int]:
         """Return the ids of a piece of log text. What is said has no special tokens, and none of the critic's marks."""
         base = self._base[0]
         if text == BOS:

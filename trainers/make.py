@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from marl.allocation import keep_freed_memory
 from marl.config import HfPolicy, TinyPolicy, policy_names
 from marl.critic import Critic
 from marl.errors import UserError
@@ -26,6 +27,7 @@ BUCKETS: Final = 4096
 
 def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = None) -> Mappo:
     """Build what a run trains; `words` if the models must know more than the world's. Raises UserError."""
+    keep_freed_memory()
     words = words or world.vocabulary
     seats = policy_names(config.sharing, world.agents)
     names = list(dict.fromkeys(seats.values()))

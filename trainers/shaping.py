@@ -90,6 +90,8 @@ class Shaping:
     def pay(self, episodes: Sequence[Episode], book: Ledger, update: int) -> dict[str, float]:
         """Add what messages earned to the rewards of who said them; return the mean of each term per message."""
         cfg = self.config
+        if not (cfg.influence or cfg.speaking):
+            return {}
         said = [message for e, episode in enumerate(episodes) for message in messages(e, episode)]
         terms: dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
         if cfg.influence and said:
