@@ -43,6 +43,13 @@ class ReplySpec:
     pattern: str = ""
     schema: str = ""
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.steps, self.kind, self.least, self.channels, self.free, self.pattern, self.schema))
+
+    def __hash__(self) -> int:
+        return self._hash  # specs are looked up for every reply, and have many words
+
     def __post_init__(self) -> None:
         if self.least < 0:
             object.__setattr__(self, "least", len(self.steps))

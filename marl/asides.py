@@ -42,8 +42,12 @@ class Question(NamedTuple):
     @property
     def data(self) -> dict[str, Any]:
         """What the view's envelope says beside its text."""
-        aside = {} if self.aside is None else {"aside": self.aside.value}
-        return {"reply": self.spec.wire} | aside | ({"again": True} if self.again else {})
+        data: dict[str, Any] = {"reply": self.spec.wire}
+        if self.aside is not None:
+            data["aside"] = self.aside.value
+        if self.again:
+            data["again"] = True
+        return data
 
     def legal(self, words: Words | None) -> Words | None:
         """Return a reply as it counts: to call `none` of the tools is to say nothing."""

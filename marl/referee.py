@@ -53,10 +53,11 @@ class Referee:
         self._carrier = Carrier(world, bus, self._to, log, do)
         self._seen = dict.fromkeys(world.agents, 0)  # envelopes an agent had been sent when it was last asked
         self.stage = 0
-        self._inbox = Subscription()
+        self._inbox: Subscription
         self._sent = 0
         self._turns: list[Turn] = []
         self._rewards: list[tuple[float, ...]] = []
+        self._nothing = (0.0,) * len(world.agents)
         self._drift = 0
 
     async def play(self, inbox: Subscription) -> Episode:
@@ -71,7 +72,7 @@ class Referee:
         end = self._stamp(Kind.END, EVERYONE, stop.value, why if stop is Stop.OVERFLOW else None)
         for topic in self._to.values():
             await self._bus.publish(topic, end)
-        self._rewards += [(0.0,) * len(self.world.agents)] * (len(self._turns) - len(self._rewards))
+        self._rewards += [self._nothing] * (len(self._turns) - len(self._rewards))
         return Episode(
             self.log,
             self.world.agents,
@@ -114,9 +115,10 @@ class Referee:
         """Send an agent a view that asks for a reply, and return its place in the log."""
         if self._carrier.injects:
             await self._interject()
-        deadline = self.world.scenario.deadline
-        limit = {} if deadline is None else {"deadline": deadline}
-        view = self._stamp(Kind.VIEW, agent, question.view, {**question.data, **limit})
+        data, deadline = question.data, self.world.scenario.deadline
+        if deadline is not None:
+            data["deadline"] = deadline
+        view = self._stamp(Kind.VIEW, agent, question.view, data)
         await self._carrier.tell(agent, view)
         self._seen[agent] = self._carrier.told[agent]
         return view.seq
@@ -294,13 +296,13 @@ class Referee:
 
     def _pay(self, outcome: Outcome) -> None:
         """Book what the stage paid, less what its messages cost, on the stage's last turn."""
-        agents, prices = self.world.agents, self._carrier.prices
-        paid = tuple(outcome.rewards.get(a, 0.0) - prices[a] for a in agents)
-        zeros = (0.0,) * len(agents)
-        self._rewards += [zeros] * (len(self._turns) - 1 - len(self._rewards)) + [paid]
-        if paid != zeros:
+        agents, prices, paid = self.world.agents, self._carrier.prices, self._nothing
+        if outcome.rewards or any(prices.values()):
+            paid = tuple([outcome.rewards.get(a, 0.0) - prices[a] for a in agents])
+            prices.update(dict.fromkeys(agents, 0.0))
+        self._rewards += [self._nothing] * (len(self._turns) - 1 - len(self._rewards)) + [paid]
+        if paid != self._nothing:
             self._stamp(Kind.REWARD, NOBODY, "", dict(zip(agents, paid, strict=True)))
-        prices.update(dict.fromkeys(agents, 0.0))
 
     def _stamp(
         self,

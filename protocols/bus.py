@@ -181,25 +181,24 @@ class MemoryBus(Bus):
 
     async def unsubscribe(self, pattern: str, subscription: Subscription) -> None:
         """Close an inbox and forget the levels that nothing else uses."""
+        inboxes = self._inboxes.get(pattern)
+        if inboxes is not None and subscription in inboxes:
+            subscription.close()
+            inboxes.remove(subscription)
+            if not inboxes:
+                del self._inboxes[pattern]
+            return
         path: list[tuple[_Node, str]] = []
         node = self._root
-        if simple := _simple(pattern):
-            inboxes = self._inboxes.get(pattern, [])
-        else:
-            for part in pattern.split("/"):
-                path.append((node, part))
-                node = node.children.get(part, _Node())
-            inboxes = node.inboxes
-        if subscription not in inboxes:
+        for part in pattern.split("/"):
+            path.append((node, part))
+            node = node.children.get(part, _Node())
+        if subscription not in node.inboxes:
             if subscription.closed:
                 return
             raise ProtocolError(f"this inbox was not opened under {pattern!r}")
         subscription.close()
-        inboxes.remove(subscription)
-        if simple:
-            if not inboxes:
-                del self._inboxes[pattern]
-            return
+        node.inboxes.remove(subscription)
         self._others -= 1
         for parent, part in reversed(path):
             child = parent.children[part]
