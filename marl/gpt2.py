@@ -117,18 +117,18 @@ def states_at(trunk: Any, ids: Tensor, at: Tensor) -> Tensor:
     heads, last = trunk.config.num_attention_heads, len(trunk.h) - 1
     tree = prefix_tree(ids, at)
     x = embedding(tree.tokens, trunk.wte.weight) + embedding(tree.places, trunk.wpe.weight)  # [M, d]
-    width = x.shape[1]
+    width = x.shape[1]  # what is read again and again has the precision of x: its gradient is a sum over many rows
     visible = torch.arange(ids.shape[1], device=ids.device) <= tree.columns[:, None, :, None]  # [R, 1, w, T]
     for index, block in enumerate(trunk.h):
         normed, layer = _norm(x, block.ln_1), block.attn.c_attn
         if index < last:
-            q, k, v = _heads(embedding(tree.node, _affine(normed, layer)), 3, heads)
+            q, k, v = _heads(embedding(tree.node, _affine(normed, layer).to(x.dtype)), 3, heads)
             out = scaled_dot_product_attention(q, k, v, is_causal=True)
             out = embedding(tree.stands, out.transpose(1, 2).reshape(-1, width))
         else:
             x, asking = embedding(tree.wanted, x), embedding(tree.wanted, normed)
-            (q,) = _heads(embedding(tree.asks, _affine(asking, layer, slice(width))), 1, heads)
-            k, v = _heads(embedding(tree.node, _affine(normed, layer, slice(width, None))), 2, heads)
+            (q,) = _heads(embedding(tree.asks, _affine(asking, layer, slice(width)).to(x.dtype)), 1, heads)
+            k, v = _heads(embedding(tree.node, _affine(normed, layer, slice(width, None)).to(x.dtype)), 2, heads)
             out = scaled_dot_product_attention(q, k, v, attn_mask=visible)
             out = embedding(tree.answers, out.transpose(1, 2).reshape(-1, width))
         x = _finish(x, out, block)
