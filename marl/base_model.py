@@ -226,17 +226,27 @@ class Base(nn.Module):
         if not self.lean:
             return self._through_peft(ids, adapters, positions, cache, visible)
         names = tuple(sorted({adapter for adapter in adapters if adapter is not None}))
-        packs: Packs = ()
-        if names and not sampling:
-            packs = self._pack(names)
-        elif names:
-            if names not in self._packed:
-                self._packed[names] = self._pack(names)
-            packs = self._packed[names]
+        packs = self._packs(names, sampling)
         gate = self._gate(adapters, names) if names else None
         recompute = self.recompute and torch.is_grad_enabled()
         affine = self._affine if sampling else plain
         return llama.hidden_states(trunk, ids, positions, cache, visible, packs, gate, recompute, affine)
+
+    def shared_states(self, ids: Tensor, adapter: str | None, common: int) -> Tensor:
+        """Return what `states` does of rows whose first `common` tokens are equal: these are read once."""
+        if torch.is_grad_enabled():
+            self.touch()
+        packs = self._packs((adapter,) if adapter else (), sampling=False)
+        return llama.shared_states(self.model.base_model, ids, common, packs)
+
+    def _packs(self, names: tuple[str, ...], sampling: bool) -> Packs:
+        if not names:
+            return ()
+        if not sampling:
+            return self._pack(names)
+        if names not in self._packed:
+            self._packed[names] = self._pack(names)
+        return self._packed[names]
 
     def _through_peft(
         self, ids: Tensor, adapters: Sequence[str | None], positions: Tensor, cache: Any, visible: Tensor | None

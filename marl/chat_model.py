@@ -22,8 +22,7 @@ from marl.config import HfPolicy
 from marl.episode import Sample
 from marl.errors import UserError
 from marl.grammar import OPENING, TALK, THOUGHT, Grammar, Options, State
-from marl.llama import Prefix
-from marl.lm import LanguageModel, Scores
+from marl.lm import MOST_GRAMMARS, LanguageModel, Scores
 
 _COPIES: Final = count(1)
 WORTH_A_PASS: Final = 32
@@ -98,6 +97,8 @@ class ChatModel(LanguageModel):
         """Return the grammar of a spec."""
         if spec not in self._grammar:
             talk = max(self.settings.talk, 1)
+            if len(self._grammar) >= MOST_GRAMMARS:
+                self._grammar.clear()
             form = self.base.forms.of(spec) if spec.pattern or spec.schema else None
             self._grammar[spec] = Grammar(spec, self.base.spell, talk, self.settings.think, self._pause, form)
         return self._grammar[spec]
@@ -164,6 +165,13 @@ class ChatModel(LanguageModel):
                 self._classes[name] = mask
         return self._classes[kind]
 
+    def trim(self) -> bool:
+        """Forget the masks if they have become too many; see LanguageModel."""
+        if full := super().trim():
+            self._options.clear()
+            self._walked.clear()
+        return full
+
     def rows(self, spec: ReplySpec, tokens: Sequence[int]) -> Sequence[int]:
         """Return for each token of a reply the row of `masks` under which it was drawn."""
         grammar = self.automaton(spec)
@@ -218,13 +226,7 @@ class ChatModel(LanguageModel):
             common = self._common(ids)
             if common < WORTH_A_PASS:
                 return self.base.states(ids, [self.adapter] * len(ids))
-            prefix = Prefix()
-            first = self.base.states(ids[:1, :common], [self.adapter], cache=prefix)
-            prefix.recording = False
-            positions = torch.arange(common, ids.shape[1], device=ids.device)[None]
-            visible = torch.arange(ids.shape[1], device=ids.device) <= positions[:, None, :, None]
-            rest = self.base.states(ids[:, common:], [self.adapter] * len(ids), positions, prefix, visible)
-            return torch.cat([first.expand(len(ids), -1, -1), rest], 1)
+            return self.base.shared_states(ids, self.adapter, common)
 
     def _common(self, ids: Tensor) -> int:
         """Return how many tokens all rows begin with, where reading them once is possible and leaves each its own."""

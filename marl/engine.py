@@ -22,7 +22,7 @@ from marl.chat_model import ChatModel
 from marl.episode import Sample
 from marl.errors import ContextFullError
 from marl.grammar import Grammar, State
-from marl.slots import Kept, Slots, draw
+from marl.slots import Kept, Slots, draw, forbid
 from marl.transcript import Transcript
 from protocols.clock import EpisodeLoop
 from protocols.draws import uniform
@@ -102,7 +102,7 @@ class Engine:
             self.forget(transcript)
         self.waiting.append(row)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def run(self) -> bool:
         """Take rows in, and sample until some are done; say whether there was anything to do."""
         if not self.rows and not self.waiting:
@@ -276,7 +276,7 @@ class Engine:
         heat = [row.lm.settings.temperature for row in rows]
         if set(heat) != {1.0}:
             logits /= torch.tensor(heat, device=logits.device)[:, None]
-        logits.masked_fill_(~self._allowed(rows), -torch.inf)
+        forbid(logits, self._allowed(rows))
         u = torch.tensor([uniform(row.seed, len(row.tokens)) for row in rows], dtype=torch.float64)
         tokens, logp = draw(logits, u.to(logits.device))
         if any(row.greedy for row in rows):

@@ -12,10 +12,11 @@ from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, linear, scaled_dot_product_attention, silu
+from torch.nn.functional import embedding, linear, rms_norm, silu
 from torch.utils.checkpoint import checkpoint
 from transformers import LlamaModel, MistralModel, Qwen2Model
 
+from marl.attention import Sight, attend, sight
 from marl.gpt2 import KeyValues
 from marl.packed import plain
 
@@ -74,10 +75,7 @@ def _base(matrix: Any) -> Any:
 
 
 def _norm(x: Tensor, layer: Any, dtype: torch.dtype) -> Tensor:
-    wide = x.float()
-    wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + layer.variance_epsilon)
-    normed: Tensor = layer.weight * wide.to(x.dtype)
-    return normed.to(dtype)
+    return rms_norm(x, layer.weight.shape, layer.weight, layer.variance_epsilon).to(dtype)
 
 
 def _affine(
@@ -93,8 +91,7 @@ def _affine(
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x.chunk(2, -1)
-    return x * cos + torch.cat((-second, first), -1) * sin
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 def hidden_states(
@@ -122,14 +119,43 @@ def hidden_states(
         affine: how to multiply with the model's own matrices.
     """
     x = embedding(ids, trunk.embed_tokens.weight)
+    return _trunk(trunk, x, positions, cache, visible, packs, gate, recompute, affine)
+
+
+def shared_states(trunk: Any, ids: Tensor, common: int, packs: Packs = ()) -> Tensor:
+    """Return last hidden states [B, T, d] of rows of one adapter, whose first `common` tokens are equal: read once."""
+    x = embedding(ids, trunk.embed_tokens.weight)
+    prefix, places = Prefix(), torch.arange(ids.shape[1], device=ids.device)[None]
+    first = _trunk(trunk, x[:1, :common], places[:, :common], prefix, packs=packs)
+    prefix.recording = False
+    visible = places <= places[:, common:, None]
+    rest = _trunk(trunk, x[:, common:], places[:, common:], prefix, visible[:, None], packs)
+    return torch.cat([first.expand(len(ids), -1, -1), rest], 1)
+
+
+def _trunk(
+    trunk: Any,
+    x: Tensor,
+    positions: Tensor,
+    cache: KeyValues | None,
+    visible: Tensor | None = None,
+    packs: Packs = (),
+    gate: Tensor | None = None,
+    recompute: bool = False,
+    affine: Affine = plain,
+) -> Tensor:
+    """As `hidden_states`, of embedded tokens [B, q, d]."""
     kind = x.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype  # of all but the residual
     cos, sin = (each[:, None].to(dtype) for each in trunk.rotary_emb(x, positions))
+    sin = torch.cat((-sin[..., : sin.shape[-1] // 2], sin[..., sin.shape[-1] // 2 :]), -1)  # half of it turns back
+    config = trunk.config
+    seen = sight(visible, x, dtype, config.num_attention_heads, config.num_key_value_heads)
     if gate is not None:
         gate = gate.to(x.dtype)
     for index, layer in enumerate(trunk.layers):
         pack = packs[index] if packs else {}
-        given = (layer, index, x, cos, sin, cache, visible, pack, gate, affine)
+        given = (layer, index, x, cos, sin, cache, seen, pack, gate, affine)
         x = checkpoint(_layer, *given, use_reentrant=False) if recompute else _layer(*given)
     return _norm(x, trunk.norm, dtype)
 
@@ -141,7 +167,7 @@ def _layer(
     cos: Tensor,
     sin: Tensor,
     cache: KeyValues | None,
-    visible: Tensor | None,
+    seen: Sight,
     pack: Mapping[str, Pack],
     gate: Tensor | None,
     affine: Affine,
@@ -150,22 +176,14 @@ def _layer(
     attention, mlp = layer.self_attn, layer.mlp
     width = attention.head_dim
     y = _norm(x, layer.input_layernorm, cos.dtype)
-    q, k, v = (
-        each.view(size, length, -1, width).transpose(1, 2)
-        for each in _affine(y, attention, ATTENTION[:3], pack, gate, affine)
-    )
-    q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+    qkv = _affine(y, attention, ATTENTION[:3], pack, gate, affine)
+    heads, shared = (each.shape[-1] // width for each in qkv[:2])
+    joint = torch.cat(qkv, -1).view(size, length, -1, width).transpose(1, 2)
+    q, k = torch.split(_rotate(joint[:, : heads + shared], cos, sin), [heads, shared], 1)
+    v = joint[:, heads + shared :]
     if cache is not None:
         k, v = cache.update(k, v, index)
-    heads, groups = q.shape[1], q.shape[1] // k.shape[1]
-    if visible is None:  # causal over what is given
-        k, v = (t.repeat_interleave(groups, 1) for t in (k, v)) if groups > 1 else (k, v)
-        out = scaled_dot_product_attention(q, k, v, is_causal=length > 1)
-    else:
-        q = q.reshape(size, k.shape[1], groups * length, width)
-        mask = visible.expand(-1, groups, -1, -1).reshape(visible.shape[0], 1, groups * length, -1)
-        out = scaled_dot_product_attention(q, k, v, attn_mask=mask).view(size, heads, length, width)
-    out = out.transpose(1, 2).reshape(size, length, heads * width)
+    out = attend(q, k, v, seen).transpose(1, 2).reshape(size, length, -1)
     x = x + _affine(out, attention, ATTENTION[3:], pack, gate, affine)[0]
     y = _norm(x, layer.post_attention_layernorm, cos.dtype)
     inner, up = _affine(y, mlp, MLP[:2], pack, gate, affine)

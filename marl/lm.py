@@ -43,7 +43,8 @@ from marl.transcript import BOS, EOS, PAD, PROMPT, Encode, Transcript
 
 MOST_GRAMMARS: Final = 1 << 16
 """So many specs are remembered; where legal moves change with the state there may be more."""
-
+MOST_MASKS: Final = 1 << 28
+"""So many bytes of masks are kept when the weights change; if there are more, all are made anew as they are needed."""
 AT_ONCE: Final = 1 << 24
 """Scores are computed for so many logits at once; of more, parts are computed again for the gradient and never kept."""
 
@@ -179,6 +180,14 @@ class LanguageModel(nn.Module):
         self.masks[row, self.eos] = may_end
         self._rows[step, may_end] = row
         return row
+
+    def trim(self) -> bool:
+        """Forget the masks if they have become too many, and say so; rows of them in a batch lose their meaning."""
+        if full := self.masks.nbytes > MOST_MASKS:
+            self.masks = torch.zeros_like(self.masks[:16])
+            self._grammars.clear()
+            self._rows.clear()
+        return full
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return sampled reply tokens as words, without the end of the reply."""

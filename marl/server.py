@@ -55,6 +55,7 @@ class PolicyServer:
     def publish(self, version: int) -> None:
         """Announce that the weights have changed; caches of older versions are not used any more."""
         self.version = version
+        self.lm.trim()
 
     def _answer(self) -> bool:
         """Sample all that waits, at most `max_batch` rows at a time; say whether anything did."""

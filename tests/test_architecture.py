@@ -28,6 +28,7 @@ WITH_TORCH = {
     "marl.base_model",
     "marl.chat_model",
     "marl.engine",
+    "marl.attention",
     "marl.packed",
     "marl.selective_softmax",
     "marl.slots",

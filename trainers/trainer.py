@@ -101,9 +101,13 @@ class Trainer(ABC):
 
     def step(self, name: str, module: nn.Module, max_norm: float) -> float:
         """Clip the gradient's norm, take one step, clear the gradient; return the norm before clipping."""
-        norm = float(nn.utils.clip_grad_norm_(module.parameters(), max_norm))
+        learned = [parameter for parameter in module.parameters() if parameter.grad is not None]
+        found = nn.utils.get_total_norm([parameter.grad for parameter in learned if parameter.grad is not None])
+        norm = float(found)
         if norm != norm or norm == float("inf"):
             raise FloatingPointError(f"the gradient of {name} is {norm} in update {self.version + 1}")
+        if norm + 1e-6 > max_norm:  # as clip_grad_norm_, but for what it multiplies by 1
+            nn.utils.clip_grads_with_norm_(learned, max_norm, found)
         self.optimizers[name].step()
         self.optimizers[name].zero_grad(set_to_none=True)
         return norm

@@ -64,6 +64,23 @@ def test_replies_are_in_the_form_of_their_spec(spec: ReplySpec) -> None:
         assert lm.read(spec, sample.tokens).text == sample.text
 
 
+def test_masks_that_have_become_too_many_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    always, never = ChatServer(chats.chat(), "a"), ChatServer(chats.chat(), "a")
+    sizes = []
+    for turn in range(24):
+        spec = choose(tuple(chr(97 + (turn + place) % 26) for place in (0, 7, 11)))
+        texts = []
+        for server, most in ((always, 0), (never, 1 << 40)):
+            monkeypatch.setattr("marl.lm.MOST_MASKS", most)
+            (sample,) = answers(server, spec, ["case"])
+            assert scored(server.lm, [5, 9], spec, sample.tokens) == scored(chats.chat(), [5, 9], spec, sample.tokens)
+            server.publish(0)
+            texts.append(sample.text)
+        assert texts[0] == texts[1]
+        sizes.append([len(server.lm.masks) for server in (always, never)])
+    assert max(few for few, _ in sizes) == 16 < sizes[-1][1]
+
+
 def test_every_reply_of_a_spec_can_be_drawn_and_all_chances_sum_to_one() -> None:
     lm = chats.chat()
     spec = say(("red", "reddish", "1", "10"), 2, 0)
