@@ -7,10 +7,11 @@
 
 All have the same prompts, draw 32 new tokens at temperature 1 without top-k or top-p, and never end before; Sabir's
 replies are text of one line, the others' any tokens. The processes take turns, round by round; a first round warms up.
-Printed are medians over rounds, of tokens a second and of ratios, and each process's peak of memory. In full training
-Sabir keeps fp32 weights and computes in bf16; TRL and CoMLRL keep weights in `--weights`: in bf16 they are quickest;
-with float32 TRL computes in bf16. `_lora`: rank 8 on all matrices of a base in bf16, which agents of Sabir share and
-those of CoMLRL do not.
+Printed are medians over rounds, of tokens a second and of ratios, and each process's peak of memory. The ratio of
+processor time tells more where the machine has other work, with `--threads 1`: threads that wait for each other spin.
+In full training Sabir keeps fp32 weights and computes in bf16; TRL and CoMLRL keep weights in `--weights`: in bf16 they
+are quickest; with float32 TRL computes in bf16. `_lora`: rank 8 on all matrices of a base in bf16, which agents of
+Sabir share and those of CoMLRL do not.
 
 `make bench-llm-peers` installs what this compares with.
 
@@ -146,7 +147,8 @@ def measure(race: str, commands: Mapping[str, Sequence[str]], rounds: int, envir
         if who != "sabir":
             ratios = [turn[place]["seconds"] / turn[0]["seconds"] for turn in turns]
             line[who] |= {"ratio": round(statistics.median(ratios), 2), "target": TARGETS.get((race, who))}
-            line[who] |= {"ratios": [round(ratio, 2) for ratio in sorted(ratios)]}
+            spent = statistics.median(turn[place]["cpu_seconds"] / turn[0]["cpu_seconds"] for turn in turns)
+            line[who] |= {"ratios": [round(ratio, 2) for ratio in sorted(ratios)], "cpu_ratio": round(spent, 2)}
     print(json.dumps(line), flush=True)
 
 
