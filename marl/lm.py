@@ -148,8 +148,7 @@ class LanguageModel(nn.Module):
 
     def grammar(self, spec: ReplySpec) -> tuple[int, ...]:
         """Return for each place of a reply, the last one being its end, the row of `masks` that holds there."""
-        known = self._grammars.get(spec)
-        if known is not None:
+        if (known := self._grammars.get(spec)) is not None:
             return known
         grammar = tuple(self._row(step, place >= spec.least) for place, step in enumerate((*spec.steps, ())))
         if len(self._grammars) >= MOST_GRAMMARS:
@@ -167,8 +166,7 @@ class LanguageModel(nn.Module):
 
     def _row(self, step: Words, may_end: bool) -> int:
         """Return the row of `masks` that allows the words of a step, and the end; rows are shared by all specs."""
-        known = self._rows.get((step, may_end))
-        if known is not None:
+        if (known := self._rows.get((step, may_end))) is not None:
             return known
         words = {self.token(word): word for word in step}
         self._words |= words
@@ -185,8 +183,7 @@ class LanguageModel(nn.Module):
         """Forget the masks if they have become too many, and say so; rows of them in a batch lose their meaning."""
         if full := self.masks.nbytes > MOST_MASKS:
             self.masks = torch.zeros_like(self.masks[:16])
-            self._grammars.clear()
-            self._rows.clear()
+            self._grammars, self._rows = {}, {}
         return full
 
     def text(self, tokens: Sequence[int]) -> str:
@@ -204,10 +201,9 @@ class LanguageModel(nn.Module):
 
     def states(self, ids: Tensor) -> Tensor:
         """Return the last hidden states [B, T, d] over token ids [B, T], padded on the right, with gradients."""
-        trunk = self.model.base_model
         if self.plain:
-            return hidden_states(trunk, ids, torch.arange(ids.shape[1], device=ids.device)[None])
-        states: Tensor = trunk(input_ids=ids, use_cache=False).last_hidden_state
+            return hidden_states(self.model.base_model, ids, torch.arange(ids.shape[1], device=ids.device)[None])
+        states: Tensor = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         return states
 
     def states_at(self, ids: Tensor, at: Tensor) -> Tensor:
