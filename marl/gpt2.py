@@ -56,6 +56,12 @@ def _heads(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
     return x.view(*x.shape[:2], parts, heads, -1).permute(2, 0, 3, 1, 4).unbind()
 
 
+def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
+    """Attend causally, or to what is visible: on a processor in fp32, as in bfloat16 the way back is far slower."""
+    with torch.autocast("cpu", enabled=False):
+        return scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=visible is None)
+
+
 def _pick(x: Tensor, wanted: Tensor) -> Tensor:
     """Take of each row of x [B, q, d] the tokens `wanted` [B, w]."""
     flat = wanted + torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
@@ -123,13 +129,13 @@ def states_at(trunk: Any, ids: Tensor, at: Tensor) -> Tensor:
         normed, layer = _norm(x, block.ln_1), block.attn.c_attn
         if index < last:
             q, k, v = _heads(embedding(tree.node, _affine(normed, layer).to(x.dtype)), 3, heads)
-            out = scaled_dot_product_attention(q, k, v, is_causal=True)
+            out = _attend(q, k, v)
             out = embedding(tree.stands, out.transpose(1, 2).reshape(-1, width))
         else:
             x, asking = embedding(tree.wanted, x), embedding(tree.wanted, normed)
             (q,) = _heads(embedding(tree.asks, _affine(asking, layer, slice(width)).to(x.dtype)), 1, heads)
             k, v = _heads(embedding(tree.node, _affine(normed, layer, slice(width, None)).to(x.dtype)), 2, heads)
-            out = scaled_dot_product_attention(q, k, v, attn_mask=visible)
+            out = _attend(q, k, v, visible)
             out = embedding(tree.answers, out.transpose(1, 2).reshape(-1, width))
         x = _finish(x, out, block)
     return embedding(tree.found, _norm(x, trunk.ln_f))
