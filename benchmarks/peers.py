@@ -38,12 +38,19 @@ def share(words: Sequence[str], agent: int) -> float:
 
 
 class Watch:
-    """Notes when rewards were known, of how many joint episodes, and how many tokens these drew."""
+    """Notes when rewards were known, of how many joint episodes, and how many tokens these drew.
+
+    It starts when training does: importing libraries and making models is not counted for anybody.
+    """
 
     def __init__(self) -> None:
-        self.began = time.perf_counter()
+        self.began = 0.0
         self.updates: list[tuple[float, int, float]] = []  # when the last reward was known, tokens, mean return
         self._now = (0, 0, 0.0)
+
+    def start(self) -> None:
+        """Count seconds from now on."""
+        self.began = time.perf_counter()
 
     def note(self, tokens: int, scores: Sequence[float]) -> None:
         """Note the rewards of some episodes; an update is full with 64."""
@@ -80,6 +87,7 @@ def configured(side: str, folder: Path, updates: int) -> dict[str, Any]:
         "policy": {"width": 128, "layers": 4, "heads": 4, "context": 128},
         "algorithm": {
             "type": "mappo" if side == "maac" else "magrpo",
+            "group": GROUP,
             "entropy": {"settled": 0.0},
             "critic_lr": LR,
             "critic_width": 128,
@@ -144,6 +152,7 @@ def ours(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
         return learn(episodes)
 
     run.trainer.update = noted  # type: ignore[method-assign]
+    watch.start()
     run.train()
     return watch.row(goal)
 
@@ -210,14 +219,16 @@ def comlrl(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]
     if side == "magrpo":
         from comlrl.trainers.reinforce import MAGRPOConfig, MAGRPOTrainer
 
-        MAGRPOTrainer(args=MAGRPOConfig(**common), **given).train()
+        trainer = MAGRPOTrainer(args=MAGRPOConfig(**common), **given)
     else:
         from comlrl.trainers.actor_critic import MAACConfig, MAACTrainer
 
         critic, _ = models(folder, 1)
         extra = {"critic_learning_rate": LR, "critic_devices": "cpu"}
         del given["num_agents"]
-        MAACTrainer(args=MAACConfig(num_agents=2, **common, **extra), critics=critic, **given).train()
+        trainer = MAACTrainer(args=MAACConfig(num_agents=2, **common, **extra), critics=critic, **given)
+    watch.start()
+    trainer.train()
     return watch.row(goal)
 
 
@@ -253,9 +264,11 @@ def trl(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
         disable_tqdm=True,
         generation_kwargs={"suppress_tokens": agents[0].generation_config.suppress_tokens},
     )
-    GRPOTrainer(
+    trainer = GRPOTrainer(
         model=agents[0], reward_funcs=reward, args=config, train_dataset=prompts(updates), processing_class=tokenizer
-    ).train()
+    )
+    watch.start()
+    trainer.train()
     return watch.row(goal)
 
 
