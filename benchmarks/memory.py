@@ -5,7 +5,8 @@ it names the code's colour in 99 of 100 texts, or its updates are over. Then it 
 its score by the number of chunks (chance: 0.25), the longest context it had in tokens, and how long a context that held
 everything would have been.
 
-    python benchmarks/memory.py [--memories overwrite,state,window] [--seeds 3] [--updates 200] [--texts 500]
+    python benchmarks/memory.py [--memories overwrite,state,retrieval,window] [--seeds 1,2,3] [--updates 200]
+        [--texts 200]
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
 from marl.config import put, read_toml
+from marl.episode import Episode
+from marl.lm import LanguageModel
 from marl.rollout import Plan, collect
 from marl.scenario import Scenario, World
 from marl.transcript import traces
@@ -43,6 +47,11 @@ def longer(scenario: dict[str, Any], chunks: int) -> World:
     return World(Scenario.model_validate(put(put(scenario, "arena.chunks", chunks), "arena.least", 0)))
 
 
+def context(episodes: Sequence[Episode], lm: LanguageModel) -> int:
+    """Return the most tokens that the reader had before it."""
+    return max(len(part.ids) for episode in episodes for part in traces(episode, ["reader_0"], lm.open))
+
+
 def measure(memory: str, seed: int, updates: int, texts: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         given = settings(memory, seed, updates, f"{folder}/run")
@@ -51,16 +60,18 @@ def measure(memory: str, seed: int, updates: int, texts: int) -> dict[str, Any]:
         summary = run.train()
         seconds = perf_counter() - began
         lm = next(iter(run.servers.values())).lm
-        scores, longest, whole = {}, 0, 0
+        scores: dict[str, float] = {}
+        longest: dict[str, int] = {}
+        whole: dict[str, int] = {}
         for chunks in CHUNKS:
             world = longer(given["scenario"], chunks)
             plans = [Plan(f"long-{chunks}-{i}", run.seats, seed, greedy=True) for i in range(texts)]
             episodes = collect(world, plans)
             scores[str(chunks)] = sum(episode.score for episode in episodes) / texts
+            longest[str(chunks)] = context(episodes[:20], lm)
             for episode in episodes[:20]:
-                longest = max(longest, *(len(part.ids) for part in traces(episode, ["reader_0"], lm.open)))
                 episode.log.scenario = {**episode.log.scenario, "memory": {}}
-                whole = max(whole, *(len(part.ids) for part in traces(episode, ["reader_0"], lm.open)))
+            whole[str(chunks)] = context(episodes[:20], lm)
     return {
         "memory": memory,
         "seed": seed,
@@ -74,14 +85,14 @@ def measure(memory: str, seed: int, updates: int, texts: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--memories", default="overwrite,state,window")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--memories", default="overwrite,state,retrieval,window")
+    parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--updates", type=int, default=200)
-    parser.add_argument("--texts", type=int, default=500)
+    parser.add_argument("--texts", type=int, default=200)
     given = parser.parse_args()
     for memory in given.memories.split(","):
-        for seed in range(1, given.seeds + 1):
-            print(json.dumps(measure(memory, seed, given.updates, given.texts)), flush=True)
+        for seed in given.seeds.split(","):
+            print(json.dumps(measure(memory, int(seed), given.updates, given.texts)), flush=True)
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ class ChatModel(LanguageModel):
                 self.masks = torch.cat([self.masks, torch.zeros_like(self.masks)])
         row = self._options[options] = len(self._options)
         if options.any:
-            self.masks[row] = self._class(options.any)
+            self.masks[row] = self.of_class(options.any)
         if options.bits:
             bits = np.unpackbits(np.frombuffer(options.bits, np.uint8), bitorder="little")
             self.masks[row] = torch.from_numpy(bits[: self.masks.shape[1]]).bool()
@@ -142,7 +142,7 @@ class ChatModel(LanguageModel):
         self.masks[row, self.eos] = options.end
         return row
 
-    def _class(self, kind: str) -> Tensor:
+    def of_class(self, kind: str) -> Tensor:
         """Return which tokens [V] are of a class."""
         if not self._classes:
             size = len(self.tokenizer)

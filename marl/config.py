@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from arenas import ArenaError
 from marl.errors import UserError
@@ -62,6 +62,13 @@ class HfPolicy(BaseModel):
     rows: int = Field(default=64, ge=1, description="replies sampled at once")
     cache: float = Field(default=1.0, ge=0, description="GiB of keys and values kept between turns")
     recompute: bool = Field(default=False, description="gradient checkpointing: less memory, a third more time")
+    vllm: str = Field(default="", description="address of a vLLM server that samples; needs lora")
+
+    @model_validator(mode="after")
+    def _handed_over(self) -> HfPolicy:
+        if self.vllm and self.lora is None:
+            raise ValueError("a vLLM server is handed adapters, not all weights: set policy.lora, or leave vllm out")
+        return self
 
 
 def _kind(policy: Any) -> str:

@@ -62,7 +62,8 @@ def lines(log: Log, since: int = 0) -> Iterator[Line]:
                 paid = ", ".join(f"{seat} {float(amount):g}" for seat, amount in envelope.data.items() if amount)
                 yield Line(seq, kind, "paid", "", paid)
             case Kind.END:
-                yield Line(seq, kind, "score", "", f"{score(log):g}", "" if body == "terminated" else body)
+                why = ": ".join(filter(None, ("" if body == "terminated" else body, envelope.data.get("reason"))))
+                yield Line(seq, kind, "score", "", f"{score(log):g}", why)
 
 
 def _reply(seq: int, envelope: Envelope) -> Line:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from functools import cache
 from time import time
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -29,9 +29,11 @@ from marl.policy import TextPolicy
 from marl.transcript import Transcript
 from protocols.draws import key, uniform
 
+T = TypeVar("T")
 WAIT: Final = 0.5
 """Seconds before the second try; twice as many before each further one, and as much as twice that by a draw."""
 LONGEST_WAIT: Final = 60.0
+CONCURRENCY: Final = 8
 AGAIN: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Answers after which to try again."""
 
@@ -46,14 +48,14 @@ class EndpointSettings(BaseModel):
     max_tokens: int = Field(default=256, ge=1, description="the most tokens of a reply")
     timeout: float = Field(default=60.0, gt=0, description="seconds for one request")
     tries: int = Field(default=4, ge=1, description="how often a request that fails is sent at most")
-    concurrency: int = Field(default=8, ge=1, description="requests under way at once")
+    concurrency: int = Field(default=CONCURRENCY, ge=1, description="requests under way at once")
     per_minute: float = Field(default=0.0, ge=0, description="the most requests in a minute; 0: no limit")
     price_in: float = Field(default=0.0, ge=0)
     price_out: float = Field(default=0.0, ge=0)
     spend: float = Field(default=0.0, ge=0, description="the most that may be spent; 0: no limit")
 
 
-class _RetryError(Exception):
+class RetryError(Exception):
     """A request that may be sent again, and after how many seconds, if the endpoint said."""
 
     def __init__(self, reason: str, after: float | None = None) -> None:
@@ -86,20 +88,29 @@ class Endpoint:
             "temperature": temperature,
             "seed": seed % (1 << 31),
         }
+        return await self.ask("chat/completions", body, seed, f"to chat with {self.model!r}", self._read)
+
+    async def ask(self, path: str, body: dict[str, Any], seed: int, what: str, read: Callable[[Any], T]) -> T:
+        """Send a request, again where that may help, and return what `read` makes of the answer; raises UserError.
+
+        `read` raises RetryError for nonsense; `seed` draws the waits, and `what` says in complaints what was asked.
+        It belongs to the loop of real time.
+        """
+        tries = self.settings.tries
         async with self._free:
-            for attempt in range(settings.tries):
+            for attempt in range(tries):
                 try:
-                    return self._read(await self._post(body))
-                except _RetryError as failure:
-                    if attempt + 1 == settings.tries:
-                        times = f" ({settings.tries} tries)" if settings.tries > 1 else ""
+                    return read(await self._post(path, body, what))
+                except RetryError as failure:
+                    if attempt + 1 == tries:
+                        times = f" ({tries} tries)" if tries > 1 else ""
                         raise UserError(f"the endpoint {self.url} {failure}{times}") from None
                     wait = WAIT * 2**attempt * (1 + uniform(key(seed, "backoff"), attempt))
                     await asyncio.sleep(min(max(wait, failure.after or 0.0), LONGEST_WAIT))
         raise AssertionError
 
-    async def _post(self, body: dict[str, Any]) -> Any:
-        """Send one request when the limits allow it; raises _RetryError, or UserError where no further try helps."""
+    async def _post(self, path: str, body: dict[str, Any], what: str) -> Any:
+        """Send one request when the limits allow it; raises RetryError, or UserError where no further try helps."""
         import httpx2
 
         settings = self.settings
@@ -112,49 +123,61 @@ class Endpoint:
         if self._client is None:
             secret = os.environ.get(settings.key)
             headers = {"Authorization": f"Bearer {secret}"} if secret else {}
-            self._client = httpx2.AsyncClient(headers=headers, timeout=settings.timeout)
+            limits = httpx2.Limits(max_connections=settings.concurrency)
+            self._client = httpx2.AsyncClient(headers=headers, timeout=settings.timeout, limits=limits)
         try:
             async with asyncio.timeout(settings.timeout):
-                answer = await self._client.post(f"{self.url}/chat/completions", json=body)
+                answer = await self._client.post(f"{self.url}/{path}", json=body)
         except (TimeoutError, httpx2.TimeoutException):
-            raise _RetryError(f"does not answer within {settings.timeout:g} s") from None
+            raise RetryError(f"does not answer within {settings.timeout:g} s") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            raise _RetryError(f"cannot be reached ({str(error) or type(error).__name__}): is its server up?") from None
+            raise RetryError(f"cannot be reached ({str(error) or type(error).__name__}): is its server up?") from None
         if answer.status_code in AGAIN:
             why = "is over its limit" if answer.status_code == 429 else "fails"
-            raise _RetryError(f"{why} ({_reason(answer)})", _after(answer.headers.get("retry-after")))
+            raise RetryError(f"{why} ({_reason(answer)})", _after(answer.headers.get("retry-after")))
         if answer.status_code in (401, 403):
             raise UserError(f"the endpoint {self.url} refuses the key: set the environment variable {settings.key}")
         if answer.status_code != 200:
-            raise UserError(f"the endpoint {self.url} refuses to chat with {self.model!r} ({_reason(answer)})")
-        try:
-            return answer.json()
-        except ValueError:
-            raise _RetryError("answers nonsense (no JSON): is it an OpenAI-compatible server?") from None
+            raise UserError(f"the endpoint {self.url} refuses {what} ({_reason(answer)})")
+        return answer
 
-    def _read(self, answer: Any) -> tuple[str, dict[str, float]]:
+    def _read(self, response: Any) -> tuple[str, dict[str, float]]:
+        answer = decoded(response)
         try:
             text = answer["choices"][0]["message"]["content"]
             used = answer.get("usage") or {}
             usage = {name: int(used.get(f"{name}_tokens") or 0) for name in ("prompt", "completion")}
         except (LookupError, TypeError, ValueError, AttributeError):
-            raise _RetryError(
+            raise RetryError(
                 "answers nonsense (no choices with a message): is it an OpenAI-compatible server?"
             ) from None
         if text is not None and not isinstance(text, str):
-            raise _RetryError("answers nonsense (a message that is no text)")
+            raise RetryError("answers nonsense (a message that is no text)")
         cost = (usage["prompt"] * self.settings.price_in + usage["completion"] * self.settings.price_out) * 1e-6
         self.spent += cost
         return text or "", {**usage, **({"cost": cost} if cost else {})}
 
 
+def decoded(response: Any) -> Any:
+    """Return the JSON of an answer; raises RetryError."""
+    try:
+        return response.json()
+    except ValueError:
+        raise RetryError("answers nonsense (no JSON): is it an OpenAI-compatible server?") from None
+
+
 @cache
-def connect(address: str) -> Endpoint:
-    """Return the endpoint of an address, the same one for the same address; raises UserError. Nothing is sent yet."""
+def connect(address: str, concurrency: int = CONCURRENCY) -> Endpoint:
+    """Return the endpoint of an address, the same one for the same address; raises UserError. Nothing is sent yet.
+
+    `concurrency` holds where the address does not say another.
+    """
     kind, _, rest = address.partition(":")
     parts = urlsplit(rest)
-    if kind != "openai" or parts.scheme not in ("http", "https") or not parts.hostname or not parts.fragment:
-        raise UserError(f"{address} is no endpoint: write openai:http://HOST:PORT/v1#MODEL")
+    named = kind == "vllm" or (kind == "openai" and parts.fragment)  # adapters have names of their own
+    if not named or parts.scheme not in ("http", "https") or not parts.hostname:
+        model = "" if kind == "vllm" else "#MODEL"
+        raise UserError(f"{address} is no endpoint: write {kind}:http://HOST:PORT/v1{model}")
     if parts.password:
         raise UserError("an endpoint's address holds no password: put the key into an environment variable")
     try:
@@ -162,7 +185,7 @@ def connect(address: str) -> Endpoint:
     except ModuleNotFoundError:
         raise UserError("endpoints need the package httpx2: pip install 'sabir[openai]'") from None
     try:
-        settings = EndpointSettings.model_validate(dict(parse_qsl(parts.query)))
+        settings = EndpointSettings.model_validate({"concurrency": concurrency, **dict(parse_qsl(parts.query))})
     except ValidationError as error:
         first = error.errors()[0]
         known = ", ".join(EndpointSettings.model_fields)

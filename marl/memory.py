@@ -152,6 +152,11 @@ class Remembered(Transcript):
         self._pieces: list[Piece] = []
         self._now = begin()
 
+    @property
+    def kept(self) -> int:
+        """How many envelopes and replies are kept."""
+        return len(self._pieces)
+
     def hear(self, envelope: Envelope) -> None:
         """Keep what reached the agent, until it is asked."""
         self._pieces.append(envelope)

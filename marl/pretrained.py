@@ -20,6 +20,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from marl.allocation import keep_freed_memory
@@ -212,10 +213,18 @@ def policies(
     base = load_base(settings.hf, settings, device)
     for name in names:
         if saved:
-            base.load(PREFIX + name, saved[name])
+            _adapt(base, PREFIX + name, saved[name])
         else:
             base.add(PREFIX + name, settings.lora, key(seed, "adapter", name) >> 1)
     return {name: ChatModel(base, PREFIX + name, prompt, settings) for name in names}
+
+
+def _adapt(base: Base, name: str, folder: Path) -> None:
+    """Add a saved adapter; raises UserError for one that is damaged, or of another base."""
+    try:
+        base.load(name, folder)
+    except SafetensorError as error:
+        raise UserError(f"the adapter {folder} is damaged ({error}): restore {WEIGHTS}") from None
 
 
 def seat(source: str, about: About, settings: HfPolicy | None = None, device: str = "cpu") -> ChatModel:
@@ -231,5 +240,5 @@ def seat(source: str, about: About, settings: HfPolicy | None = None, device: st
     except (ValueError, KeyError) as error:
         raise UserError(f"hf:{source} does not say which model it adapts ({error!r}): restore {ADAPTER}") from None
     base = load_base(on, settings, device)
-    base.load("adapter", folder)
+    _adapt(base, "adapter", folder)
     return ChatModel(base, "adapter", system_prompt(about, settings), settings)

@@ -32,6 +32,7 @@ WITH_TORCH = {
     "marl.packed",
     "marl.selective_softmax",
     "marl.slots",
+    "marl.vllm",
     "marl.pretrained",
 }
 

@@ -13,6 +13,7 @@ from marl.graph_critic import GraphCritic
 from marl.language_critic import LanguageCritic
 from marl.lm import LanguageModel, tiny
 from marl.scenario import World
+from marl.server import PolicyServer, serve
 from protocols.draws import key
 from trainers.mappo import Mappo
 
@@ -72,6 +73,15 @@ def make_policy(size: TinyPolicy, words: Sequence[str], seed: int) -> LanguageMo
         init=size.init,
         seed=seed,
     )
+
+
+def make_server(config: RunConfig, lm: LanguageModel, name: str) -> PolicyServer:
+    """Return what samples a policy's replies: here, or a vLLM server elsewhere. Raises UserError."""
+    if not isinstance(config.policy, HfPolicy) or not config.policy.vllm:
+        return serve(lm, name)
+    from marl.vllm import VllmServer
+
+    return VllmServer(lm, name, config.out / "adapters" / name)
 
 
 def make_critic(

@@ -22,21 +22,20 @@ from torch.utils.tensorboard import SummaryWriter
 
 from marl import evaluate
 from marl.config import HfPolicy, PolicyConfig, Sharing, TinyPolicy, write_toml
-from marl.episode import Stop
 from marl.errors import UserError
 from marl.league import LeagueConfig
 from marl.policy import Policy
 from marl.rollout import Plan, collect, rare_collections
 from marl.rundir import RunDir
 from marl.scenario import Scenario, World
-from marl.server import serve
 from marl.study import calls, exploit, traffic
 from trainers.actors import Actors, HostConfig
 from trainers.algorithm import BY_FORK, AlgorithmConfig, small_parts
 from trainers.curriculum import Curriculum, CurriculumConfig
-from trainers.make import make_policy, make_trainer
+from trainers.make import make_policy, make_server, make_trainer
 from trainers.newcomers import Newcomers, NewcomersConfig
 from trainers.selfplay import SelfPlay, distance
+from trainers.trainer import all_played
 
 EXAMINED: Final = 128  # episodes of an update in which the critic is examined
 
@@ -121,7 +120,7 @@ class Run:
         self.curriculum = Curriculum(config.curriculum, self.world) if config.curriculum else None
         self.trainer = make_trainer(config, self.world, self.curriculum.words if self.curriculum else None)
         self.trainer.assignment.play = lambda plans: collect(self._played, plans, concurrency=config.episodes)
-        self.servers = {name: serve(lm, name) for name, lm in self.trainer.policies.items()}
+        self.servers = {name: make_server(config, lm, name) for name, lm in self.trainer.policies.items()}
         self.seats: dict[str, Policy] = {seat: self.servers[name] for seat, name in self.trainer.seats.items()}
         self.trainer.assignment.live = self.seats
         self.selfplay: SelfPlay | None = None
@@ -158,6 +157,8 @@ class Run:
             write_toml(self.dir.config, config)
             if self.selfplay:
                 self.selfplay.freeze(0)
+        for server in self.servers.values():
+            server.publish(self.trainer.version)
         with SummaryWriter(str(self.dir.tensorboard)) as board, self._actors(), self._finishing_updates():
             while self.trainer.version < config.updates and not self._stop.is_set():
                 row = self._update()
@@ -192,9 +193,7 @@ class Run:
             plans = self.selfplay.seated(plans, trainer.version)
         episodes = collect(world, plans, concurrency=config.episodes)
         played = time.perf_counter()
-        failed = [episode for episode in episodes if episode.stop is Stop.ERROR]
-        if failed:
-            raise RuntimeError(f"{len(failed)} of {len(episodes)} episodes failed; the first: {failed[0].error}")
+        all_played(episodes)
         metrics = trainer.update(episodes)
         if self.selfplay:
             metrics |= self.selfplay.learned(episodes, trainer.version)
@@ -277,8 +276,6 @@ class Run:
             self.curriculum.restore(state.get("curriculum", {}))
         if self.selfplay:
             self.selfplay.restore(state)
-        for server in self.servers.values():
-            server.publish(self.trainer.version)
 
     def _summarise(self) -> dict[str, Any]:
         if not self.result:

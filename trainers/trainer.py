@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from marl.critic import Critic
-from marl.episode import Episode
+from marl.episode import Episode, Stop
 from marl.errors import UserError
 from marl.lm import LanguageModel
 from protocols.draws import key
@@ -52,6 +52,20 @@ def finite(array: NDArray[np.float64], what: str, episodes: Sequence[Episode]) -
     if not fine.all():
         raise FloatingPointError(f"{what} are not finite in episode {episodes[int(fine.argmin())].log.episode}")
     return array
+
+
+def all_played(episodes: Sequence[Episode]) -> None:
+    """Raise UserError where an episode failed, or ended before anyone had replied: nothing can be learned from it."""
+    failed = [episode.error for episode in episodes if episode.stop is Stop.ERROR]
+    if failed:
+        raise UserError(f"{len(failed)} of {len(episodes)} episodes failed; the first: {failed[0]}")
+    empty = [episode for episode in episodes if not episode.turns]
+    if empty:
+        end = empty[0].log.entries[-1].envelope
+        raise UserError(
+            f"{len(empty)} of {len(episodes)} episodes ended before anyone replied ({end.body}); the first: "
+            f"{end.data.get('reason', 'nobody was asked')}"
+        )
 
 
 class Trainer(ABC):

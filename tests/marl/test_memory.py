@@ -102,6 +102,24 @@ def test_the_context_stays_as_short_however_long_the_text(memory: dict[str, Any]
     assert longest[0] == longest[1] <= 40
 
 
+@pytest.mark.parametrize("memory", [each for each in MEMORIES[1:] if each["type"] != "retrieval"], ids=str)
+def test_no_more_is_kept_however_long_the_text(memory: dict[str, Any]) -> None:
+    kept: list[int] = []
+
+    class Reader(TextPolicy):
+        name = "reader"
+
+        async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+            assert isinstance(transcript, Remembered)
+            kept[-1] = max(kept[-1], transcript.kept)
+            return Sample(" ".join(spec.default))
+
+    for chunks in (8, 64):
+        kept.append(0)
+        assert one(reading(memory, chunks=chunks, facts=1), Plan("e", {"reader_0": Reader()}, 1)).error == ""
+    assert kept[0] == kept[1] <= 12
+
+
 def test_retrieval_finds_the_turn_that_shares_words_with_what_is_asked() -> None:
     class Reader(TextPolicy):
         name = "reader"

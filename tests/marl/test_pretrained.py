@@ -256,6 +256,29 @@ def test_an_adapter_of_another_base_is_one_sentence(folder: Path, tmp_path: Path
         )
 
 
+def test_a_damaged_adapter_is_one_sentence(folder: Path, tmp_path: Path) -> None:
+    base = load_base(str(folder), settings(folder))
+    base.add("one", LoraSettings(rank=4), 1)
+    base.save("one", tmp_path / "one")
+    weights = tmp_path / "one" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:300])
+    one_sentence(marl("play", "lewis", "--seat", f"sender_0=hf:{tmp_path / 'one'}"), "is damaged")
+
+
+def test_a_context_too_short_for_the_first_question_is_one_sentence(folder: Path, tmp_path: Path) -> None:
+    run = (f"policy.hf={folder}", "policy.context=16", f"out={tmp_path / 'run'}", "episodes=4", "updates=1")
+    trained = marl("train", "lewis", *run)
+    one_sentence(trained, "4 of 4 episodes ended before anyone replied (overflow); the first: sender_0: the context")
+
+
+def test_play_says_whose_context_was_full(tmp_path: Path) -> None:
+    words = chats.tokenizer()
+    chats.model(len(words), context=90).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    result = marl("play", "negotiation", "--seat", f"negotiator_0=hf:{tmp_path}")
+    assert "overflow: negotiator_0: the context is full" in " ".join(result.out.split())
+
+
 def other(tmp_path: Path) -> Path:
     """An adapter whose matrices are of another width."""
     from safetensors.torch import load_file, save_file
