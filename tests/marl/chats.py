@@ -47,15 +47,15 @@ def tokenizer(template: str = CHATML, thinking: bool = False) -> PreTrainedToken
     return made
 
 
-def model(size: int, kind: str = "llama", context: int = 2048) -> Any:
+def model(size: int, kind: str = "llama", context: int = 2048, head: int = 8) -> Any:
     shape: dict[str, Any] = {
         "vocab_size": size,
-        "hidden_size": 32,
+        "hidden_size": 4 * head,
         "intermediate_size": 48,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "head_dim": 8,
+        "head_dim": head,
         "max_position_embeddings": context,
         "initializer_range": 0.3,
     }
@@ -87,9 +87,9 @@ def adapted(on: Base, *names: str, seed: int = 1, **settings: Any) -> dict[str, 
     return {name: chat(on, name, **settings) for name in names}
 
 
-def folder(path: Path, kind: str = "llama") -> Path:
+def folder(path: Path, kind: str = "llama", head: int = 8) -> Path:
     """Save a tiny chat model as an ordinary folder."""
     words = tokenizer()
-    model(len(words), kind).save_pretrained(path)
+    model(len(words), kind, head=head).save_pretrained(path)
     words.save_pretrained(path)
     return path

@@ -185,9 +185,10 @@ def test_all_weights_are_not_handed_over() -> None:
         connect("vllm:localhost")
 
 
-@pytest.fixture(scope="module")
-def real(folder: Path) -> Iterator[str]:
-    """A vLLM with the tiny chat model of random weights."""
+@pytest.fixture
+def real(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A vLLM with a tiny chat model of random weights; it wants heads of 32."""
+    folder = chats.folder(tmp_path / "model", head=32)
     program = os.environ.get("SABIR_VLLM")
     if not program:
         pytest.skip("SABIR_VLLM does not name vLLM's program")
@@ -211,7 +212,7 @@ def real(folder: Path) -> Iterator[str]:
                 break
             except OSError:
                 time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}/v1"
+        yield folder, f"http://127.0.0.1:{port}/v1"
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait()
@@ -219,9 +220,9 @@ def real(folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_real_vllm_samples_what_is_scored(folder: Path, real: str, tmp_path: Path) -> None:
+def test_a_real_vllm_samples_what_is_scored(real: tuple[Path, str], tmp_path: Path) -> None:
     here = world("chat")
-    servers = served(here, folder, real, tmp_path, think=4, temperature=0.8)
+    servers = served(here, *real, tmp_path, think=4, temperature=0.8)
     for version in range(2):
         change(servers, version)
         for each in servers.values():
