@@ -15,7 +15,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from marl.packed import packable
 
 FEW: Final = 1 << 22
-"""Scores of one layer up to which all are kept at once: of more, torch's own reads less memory."""
+"""Scores of one layer up to which torch's own is not taken: of more it reads less memory."""
+PART: Final = 1 << 18
+"""Without gradients so many scores are computed at once: they stay in a processor's cache."""
 
 
 class Sight(NamedTuple):
@@ -34,8 +36,10 @@ def sight(visible: Tensor | None, x: Tensor, dtype: torch.dtype, heads: int, sha
     if size * heads * length * keys > FEW or not packable(x.device, dtype):
         return Sight(visible, None)
     seen = torch.ones(1, 1, length, keys, dtype=torch.bool).tril() if visible is None else visible
-    bias = torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf)[:, :, None]
-    return Sight(visible, bias.expand(size, shared, heads // shared, -1, -1).reshape(size * shared, -1, keys))
+    bias = torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf)
+    bias = bias.expand(-1, heads // shared, -1, -1).reshape(len(seen), 1, -1, keys)
+    bias = bias[0] if len(seen) == 1 else bias.expand(-1, shared, -1, -1).flatten(0, 1)
+    return Sight(visible, bias.expand(size * shared, -1, -1))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, seen: Sight) -> Tensor:
@@ -49,7 +53,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, seen: Sight) -> Tensor:
         if torch.is_grad_enabled():
             found: Tensor = Attention.apply(q, k, v, seen.bias)  # type: ignore[no-untyped-call]
         else:
-            found = torch.bmm(_weights(q, k, seen.bias), v)
+            most = max(PART // seen.bias[0].numel(), 1)
+            parts = zip(*(torch.split(each, most) for each in (q, k, v, seen.bias)), strict=True)
+            found = torch.cat([torch.bmm(_weights(q, k, bias), v) for q, k, v, bias in parts])
         return found.view(size, heads, length, width)
     if seen.visible is None:
         k, v = (each.repeat_interleave(groups, 1) for each in (k, v)) if groups > 1 else (k, v)

@@ -65,3 +65,16 @@ def test_what_is_not_seen_moves_nothing() -> None:
     with torch.no_grad():
         k[:, :, 6:], v[:, :, 6:] = 9.0, -9.0
     torch.testing.assert_close(seen(q, k, v, visible), before, rtol=0, atol=0)
+
+
+@needed
+@pytest.mark.parametrize("visible", [True, False])
+def test_in_parts_and_without_gradients_it_is_the_same(monkeypatch: pytest.MonkeyPatch, visible: bool) -> None:
+    q, k, v, _ = drawn(5, 6, 2, 7, 7, BF16)
+    sees = torch.rand(5, 1, 7, 7, generator=torch.Generator().manual_seed(1)) < 0.5
+    sees[..., 0] = True
+    given = (q, k, v, sees if visible else None)
+    whole = seen(*given)
+    monkeypatch.setattr(attention, "PART", 7 * 21 * 3)
+    with torch.no_grad():
+        torch.testing.assert_close(seen(*given), whole, rtol=0, atol=0)
