@@ -48,8 +48,8 @@ ASSEMBLIES: Final[dict[str, dict[str, Any]]] = {
     # Williams 1992, with the mean of the update as baseline.
     "reinforce": {"critic": "none", "credit": "monte_carlo"},
     # Foerster et al. 2018: the critic's value of what was done, less its mean over what the agent might have done.
-    # Not normalised: the differences of an untrained critic would count as much as those of a trained one.
-    "coma": {"credit": "counterfactual", "normalise": False},
+    # All its credit is the critic's word, so the critic takes several steps, as there, and policies smaller ones.
+    "coma": {"credit": "counterfactual", "critic_steps": 8, "critic_lr": 1e-3, "lr": 2.5e-4},
     # Liu et al. 2025 (MAGRPO): several episodes of each deal, each against the others.
     "magrpo": {"critic": "none", "credit": "group", "group": 8},
     # Zhao et al. 2025 (AT-GRPO): replies against others of the same agent to the very same prompt.
@@ -128,6 +128,7 @@ class AlgorithmConfig(BaseModel):
     lr: float = Field(default=5e-4, gt=0)
     lrs: dict[str, float] = Field(default_factory=dict, description="step sizes of single policies")
     critic_lr: float = Field(default=5e-4, gt=0)
+    critic_steps: int = Field(default=1, ge=1, description="steps of the critic for each one of the policies")
     lr_halving: int | None = Field(default=None, ge=1, description="updates in which the step sizes fall to half")
     value_norm: bool = Field(default=False, description="the critic predicts targets of mean 0 and deviation 1")
     max_grad_norm: float = Field(default=1.0, gt=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,9 +23,6 @@ from protocols.draws import key
 from trainers import counterfactual, forks, values
 from trainers.algorithm import BY_CRITIC, BY_FORK, AlgorithmConfig
 from trainers.trainer import finite
-
-CHUNK: Final = 64
-"""Episodes whose counterfactual stages the critic reads at once."""
 
 
 class Assigned(NamedTuple):
@@ -117,11 +114,8 @@ class Assignment:
         others = counterfactual.alternatives(
             episodes, self.policies, self.seats, self.config.forks, key(self.seed, update)
         )
-        parts = [
-            counterfactual.advantages(self.critic, episodes[i : i + CHUNK], others[i : i + CHUNK], book.actor.shape[1])
-            for i in range(0, len(episodes), CHUNK)
-        ]
-        return np.concatenate(parts) * (self.scale.deviation if self.scale.on else 1.0)
+        found = counterfactual.advantages(self.critic, episodes, others, book.actor.shape[1])
+        return found * (self.scale.deviation if self.scale.on else 1.0)
 
     def state(self) -> dict[str, Any]:
         """Return what lasts between updates, as JSON values."""

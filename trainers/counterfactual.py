@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ from marl.lm import LanguageModel
 from marl.transcript import trace
 from protocols.draws import key
 from protocols.log import Entry
+
+AT_ONCE: Final = 256
+"""So many joint moves are read at once."""
 
 
 def alternatives(
@@ -66,13 +70,18 @@ def joint(episode: Episode, k: int, said: str | None = None) -> Episode:
     return replace(episode, log=log, turns=episode.turns[: last + 1], stop=Stop.TRUNCATED)
 
 
-def read(critic: Critic, cut: Sequence[Episode]) -> tuple[Reading, Tensor]:
-    """Return where the values after the last reply are, and the critic's outputs there."""
+def after(critic: Critic, cut: Sequence[Episode]) -> Reading:
+    """Return where the values after the last reply are."""
     reading = critic.read(cut)
     ends = torch.tensor([len(episode.turns) for episode in cut], device=reading.ids.device)
     at_end = reading.slot == ends[reading.episode]
     ids, *points = reading
-    kept = Reading(ids, *[point[at_end] for point in points])
+    return Reading(ids, *[point[at_end] for point in points])
+
+
+def read(critic: Critic, cut: Sequence[Episode]) -> tuple[Reading, Tensor]:
+    """Return where the values after the last reply are, and the critic's outputs there."""
+    kept = after(critic, cut)
     return kept, critic(kept)
 
 
@@ -81,15 +90,32 @@ def advantages(
 ) -> Array:
     """Return A [E, K] of the agent that decided, in the units of the critic's output; nan where nobody did."""
     found = np.full((len(episodes), decisions), np.nan)
+    cut: list[Episode] = []
+    asked: list[tuple[int, int, list[int]]] = []  # episode, decision, and where its joint moves stand in `cut`
     for e, episode in enumerate(episodes):
-        cut = [joint(episode, k, said) for k in range(len(episode.turns)) for said in (None, *others[e][k])]
+        for k in range(len(episode.turns)):
+            place = {None: len(cut)} | ({given: len(cut)} if (given := _as_said(episode, k)) is not None else {})
+            cut.append(joint(episode, k))
+            for said in others[e][k]:
+                if said not in place:  # each joint move is read once
+                    place[said] = len(cut)
+                    cut.append(joint(episode, k, said))
+            asked.append((e, k, [place[None], *(place[said] for said in others[e][k])]))
+    table = np.zeros((len(cut), len(critic.agents)))
+    order = sorted(range(len(cut)), key=lambda place: len(cut[place].turns))  # those of one length together
+    for start in range(0, len(cut), AT_ONCE):
+        part = np.array(order[start : start + AT_ONCE])
         with torch.no_grad():
-            reading, output = read(critic, cut)
-        table = np.zeros((len(cut), len(episode.agents)))
-        table[reading.episode.cpu().numpy(), reading.agent.cpu().numpy()] = output.double().cpu().numpy()
-        at = 0
-        for k, turn in enumerate(episode.turns):
-            q = table[at : at + 1 + len(others[e][k]), episode.agents.index(turn.agent)]
-            found[e, k] = q[0] - q[1:].mean()
-            at += len(q)
+            reading, output = read(critic, [cut[place] for place in part])
+        rows = part[reading.episode.cpu().numpy()]
+        table[rows, reading.agent.cpu().numpy()] = output.double().cpu().numpy()
+    for e, k, places in asked:
+        q = table[places, episodes[e].agents.index(episodes[e].turns[k].agent)]
+        found[e, k] = q[0] - q[1:].mean()
     return found
+
+
+def _as_said(episode: Episode, k: int) -> str | None:
+    """Return the reply of decision k, if everyone heard it as it was said."""
+    sent, heard = episode.log.entries[episode.turns[k].seq]
+    return sent.body if all(each.body == sent.body and not each.sender for each in heard) else None

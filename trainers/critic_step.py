@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from marl.credit import ledger
-from marl.critic import Critic
+from marl.critic import Critic, Reading
 from marl.episode import Episode
 from marl.study.permutation import permutation_test
 from trainers import counterfactual, values
@@ -35,36 +35,39 @@ class CriticStep:
         self.config, self.critic, self._step, self.assignment = config, critic, step, assignment
 
     def __call__(self, episodes: Sequence[Episode], part: Tensor, assigned: Assigned) -> Metrics:
-        """Take one step on the episodes `part` of an update."""
+        """Take `critic_steps` steps on the episodes `part` of an update; what is measured is from before the first."""
         chosen, target = [episodes[i] for i in part.tolist()], assigned.credit.target[part.numpy()]
         scale = self.assignment.scale
-        output, goal = values.points(assigned.forward or self.critic.predict(chosen), target)
-        health = values.health(output, goal, scale)
-        scale.observe(goal)
-        loss = values.loss(output, goal, scale)
-        health["loss"] = float(loss.detach())
-        if self.config.credit == "counterfactual":  # it must know what joint moves are worth too
-            loss = loss + self._joint_loss(chosen, target)
-        loss.backward()  # type: ignore[no-untyped-call]
-        dead = self.assignment.alarm.hear(health["explained_variance"])
-        norm = self._step("critic", self.critic, self.config.max_grad_norm)
-        return {f"critic/{what}": value for what, value in health.items()} | {
-            "critic/grad": norm,
-            "critic/dead": float(dead),
-        }
+        # Of COMA it must know what joint moves are worth too.
+        joint = self._joint(chosen, target) if self.config.credit == "counterfactual" else None
+        metrics: Metrics = {}
+        for i in range(self.config.critic_steps):
+            forward = (None if i else assigned.forward) or self.critic.predict(chosen)
+            output, goal = values.points(forward, target)
+            health = values.health(output, goal, scale)
+            if i == 0:
+                scale.observe(goal)
+                health["dead"] = float(self.assignment.alarm.hear(health["explained_variance"]))
+            loss = values.loss(output, goal, scale)
+            health["loss"] = float(loss.detach())
+            if joint is not None:
+                loss = loss + values.loss(*values.points((joint[0], self.critic(joint[0])), joint[1]), scale)
+            loss.backward()  # type: ignore[no-untyped-call]
+            health["grad"] = self._step("critic", self.critic, self.config.max_grad_norm)
+            metrics = metrics or {f"critic/{what}": value for what, value in health.items()}
+        return metrics
 
-    def _joint_loss(self, episodes: Sequence[Episode], target: NDArray[np.float64]) -> Tensor:
-        """The squared error of Q after each stage; its target is that of the stage's last decision."""
+    def _joint(self, episodes: Sequence[Episode], target: NDArray[np.float64]) -> tuple[Reading, NDArray[np.float64]]:
+        """Return where the values after each stage are, and their targets: those of the stage's last decision."""
         last = [
             (e, k)
             for e, episode in enumerate(episodes)
             for k, turn in enumerate(episode.turns)
             if k + 1 == len(episode.turns) or episode.turns[k + 1].stage != turn.stage
         ]
-        forward = counterfactual.read(self.critic, [counterfactual.joint(episodes[e], k) for e, k in last])
+        reading = counterfactual.after(self.critic, [counterfactual.joint(episodes[e], k) for e, k in last])
         goal = np.array([target[e, k] for e, k in last])[:, None]  # one slot each: read as decision 0
-        reading = forward[0]._replace(slot=torch.zeros_like(forward[0].slot))
-        return values.loss(*values.points((reading, forward[1]), goal), self.assignment.scale)
+        return reading._replace(slot=torch.zeros_like(reading.slot)), goal
 
     def examine(self, episodes: Sequence[Episode], seed: int) -> Metrics:
         """Measure whether the critic uses what agents themselves cannot see: `marl/study/permutation.py`."""

@@ -1,25 +1,33 @@
-"""The process of one run: `marl train RUN`, until it is done or its standard input ends.
+"""The process of one run: `marl train RUN`, until it is done or the sweep wants it to stop.
 
-Standard input is a pipe that the sweep holds open. It ends when the sweep wants its runs to stop, and when the sweep is
-killed: either way the run stops after the present update, with a checkpoint.
+`stop` is the end of a pipe whose other end the sweep holds. That one closes when the sweep wants its runs to stop, and
+when the sweep is killed: either way the run stops after the present update, with a checkpoint.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 from marl.cli import main
 
 
-def _interrupt_at_end_of_input() -> None:
-    while os.read(0, 1):  # not sys.stdin, whose lock would be held when the process ends
-        pass
+def work(folder: str, output: Path, stop: Connection, lock: Connection) -> None:
+    """Train the run of a folder, as a process of its own; what it prints goes to `output`.
+
+    `lock` is the sweep's lock file: as long as this process has it open, the folder is taken.
+    """
+    os.setsid()  # Ctrl-C reaches the sweep, which stops its runs itself
+    with output.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    threading.Thread(target=_interrupt_at_end, args=(stop,), daemon=True).start()
+    main(["train", folder, "--no-report"])
+
+
+def _interrupt_at_end(stop: Connection) -> None:
+    stop.poll(None)  # nothing is ever sent
     os.kill(os.getpid(), signal.SIGINT)
-
-
-if __name__ == "__main__":
-    threading.Thread(target=_interrupt_at_end_of_input, daemon=True).start()
-    main(["train", sys.argv[1], "--no-report"])

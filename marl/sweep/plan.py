@@ -22,6 +22,8 @@ Axes = dict[str, list[Any]]
 SEEDS: Final = 10
 """Runs of each configuration unless it is said (Gorsane et al. 2022)."""
 ARENA: Final = "scenario.arena"
+TASKS: Final = "tasks"
+"""Of a [sweep] table: tables of settings, each laid over the whole configuration; each makes a task of its own."""
 
 
 class Cell(BaseModel):
@@ -172,6 +174,8 @@ def _flat(table: Any, name: str, prefix: str = "") -> Axes:
         _no_seed(dotted, f"{name}: sweep")
         if isinstance(value, dict):
             axes |= _flat(value, name, f"{dotted}.")
+        elif dotted == TASKS and not (isinstance(value, list) and value and all(isinstance(v, dict) for v in value)):
+            raise UserError(f"{name}: sweep.{TASKS}: a list of tables of settings, one for each task")
         elif not isinstance(value, list) or not value:
             raise UserError(f"{name}: sweep.{dotted}: a list of at least one value, such as [0.001, 0.0005]")
         else:
@@ -218,10 +222,10 @@ def _cell(
     settings = base
     parts: dict[str, Any] = {}
     for dotted, value in point.items():
-        leaves = _leaves(value, dotted) if isinstance(value, dict) else {dotted: value}
+        leaves = _leaves(value, "" if dotted == TASKS else f"{dotted}.") if isinstance(value, dict) else {dotted: value}
         for key, leaf in leaves.items():
             settings = put(settings, key, leaf)
-        if len(axes[dotted]) > 1 and dotted != ARENA and not dotted.startswith(f"{ARENA}."):
+        if len(axes[dotted]) > 1 and dotted not in (TASKS, ARENA) and not dotted.startswith(f"{ARENA}."):
             parts |= leaves
     config = check(model, settings, name).model_dump(mode="json", exclude_none=True, exclude={"seed", "out"})
     short = [key.rpartition(".")[2] for key in parts]
@@ -237,7 +241,7 @@ def _cell(
 def _leaves(value: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     leaves: dict[str, Any] = {}
     for key, below in value.items():
-        leaves |= _leaves(below, f"{prefix}.{key}") if isinstance(below, dict) else {f"{prefix}.{key}": below}
+        leaves |= _leaves(below, f"{prefix}{key}.") if isinstance(below, dict) else {f"{prefix}{key}": below}
     return leaves
 
 

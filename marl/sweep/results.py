@@ -34,6 +34,13 @@ class Finished(NamedTuple):
 
     seed: int
     evaluations: list[dict[str, Any]]
+    futures: float = 0.0
+    """Episodes it played for credit alone."""
+
+    @property
+    def played(self) -> float:
+        """All episodes it played, but those of evaluations."""
+        return float(self.evaluations[-1]["episodes"]) + self.futures
 
     @property
     def score(self) -> float:
@@ -111,6 +118,10 @@ class Row(NamedTuple):
     """Median over all runs of when `stop_at` was reached; infinite if half of them never did, None without one."""
     better: Estimate | None
     """Probability of improvement over the first configuration; None for itself."""
+    sooner: Estimate | None
+    """The same of when `stop_at` was reached."""
+    played: float | None
+    """Mean over runs of all episodes played."""
 
 
 def normalise(scores: Sequence[float], anchors: Anchors) -> list[float] | None:
@@ -139,8 +150,9 @@ def read(folder: RunDir, seed: int) -> Finished | None:
     """Read a run; None for one that did not come to its end, or has no score."""
     if not folder.finished:
         return None
-    rows = [row for row in folder.read_metrics() if isfinite(row.get("eval/score", nan))]
-    return Finished(seed, rows) if rows else None
+    every = folder.read_metrics()
+    rows = [row for row in every if isfinite(row.get("eval/score", nan))]
+    return Finished(seed, rows, sum(row.get("credit/futures", 0.0) for row in every)) if rows else None
 
 
 def tasks(found: Sequence[Found]) -> dict[str, list[Found]]:
@@ -178,6 +190,8 @@ def _row(each: Found, first: Found) -> Row:
         _succeeded(each),
         _threshold(each),
         statistics.probability_of_improvement([each.scores], [first.scores], seed) if comparable else None,
+        _sooner([each], [first], seed) if comparable else None,
+        _played([each]),
     )
 
 
@@ -199,7 +213,22 @@ def _over_all(own: Sequence[Found], first: Sequence[Found]) -> Row:
         statistics.probability_of_improvement([a.scores for a, _ in paired], [b.scores for _, b in paired], seed)
         if comparable
         else None,
+        _sooner([a for a, _ in paired], [b for _, b in paired], seed) if comparable else None,
+        _played(own),
     )
+
+
+def _played(own: Sequence[Found]) -> float | None:
+    runs = [run for each in own for run in each.runs]
+    return sum(run.played for run in runs) / len(runs) if runs else None
+
+
+def _sooner(own: Sequence[Found], first: Sequence[Found], seed: int) -> Estimate | None:
+    """Return how likely a run reaches the threshold before one of the first configuration; None without `stop_at`."""
+    if any(each.cell.settings.get("stop_at") is None for each in own):
+        return None
+    ours, theirs = ([[-reached.updates for reached in _reached(each)] for each in side] for side in (own, first))
+    return statistics.probability_of_improvement(ours, theirs, key(seed, "sooner"))
 
 
 def _succeeded(each: Found) -> int | None:
@@ -213,6 +242,11 @@ def _threshold(each: Found) -> Reached | None:
     """Return the median of when runs reached `stop_at`, those that never did counted as infinitely late."""
     if each.cell.settings.get("stop_at") is None or not each.runs:
         return None
-    never = Reached(*[float("inf")] * 3)
-    reached = [run.first(each.threshold) or never for run in each.runs]
+    reached = _reached(each)
     return Reached(*(float(median(one[place] for one in reached)) for place in range(3)))
+
+
+def _reached(each: Found) -> list[Reached]:
+    """Return when each run reached the threshold, infinitely late if it never did."""
+    never = Reached(*[float("inf")] * 3)
+    return [run.first(each.threshold) or never for run in each.runs]

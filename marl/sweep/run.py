@@ -1,21 +1,27 @@
-"""Running a sweep: each run in a process of its own, a few at once, and all of it to be taken up again."""
+"""Running a sweep: each run in a process of its own, a few at once, and all of it to be taken up again.
+
+The processes are forked from one that has loaded PyTorch already (multiprocessing's fork server): to load it takes as
+long as many a short run.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import tomli_w
 
 from marl.errors import UserError
+from marl.sweep import child
 from marl.sweep.plan import Member
 
 POLL: Final = 0.2
@@ -46,7 +52,9 @@ class Child(NamedTuple):
     """A run at work."""
 
     member: Member
-    process: subprocess.Popen[bytes]
+    process: ForkServerProcess
+    hold: Connection
+    """It stops when this is closed."""
 
 
 def run(
@@ -66,16 +74,18 @@ def run(
     waiting = [member for member in members if not member.dir.finished]
     finished, failures = len(members) - len(waiting), list[Failure]()
     children: list[Child] = []
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["trainers.run", child.__name__])
     with _alone(folder) as lock:
         try:
             while waiting or children:
                 while waiting and len(children) < jobs:
-                    children.append(_start(waiting.pop(0), lock))
-                for child in [child for child in children if child.process.poll() is not None]:
-                    children.remove(child)
-                    failure = _end(child)
+                    children.append(_start(context, waiting.pop(0), lock))
+                for ended in [each for each in children if each.process.exitcode is not None]:
+                    children.remove(ended)
+                    failure = _end(ended)
                     finished, failures = finished + (failure is None), failures + ([failure] if failure else [])
-                running = [child.member for child in children]
+                running = [each.member for each in children]
                 done = finished + len(failures) + sum(map(_share, running))
                 report(Standing(finished, len(failures), running, done))
                 if children:
@@ -99,55 +109,54 @@ def _alone(folder: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def _start(member: Member, lock: int) -> Child:
+def _start(context: ForkServerContext, member: Member, lock: int) -> Child:
     folder = member.dir
     folder.path.mkdir(parents=True, exist_ok=True)
     if not folder.exists:
         settings: dict[str, Any] = {**member.cell.settings, "seed": member.seed, "out": str(folder.path)}
         folder.config.write_text(tomli_w.dumps(settings))
-    with (folder.path / OUTPUT).open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "marl.sweep.child", str(folder.path)],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=[lock],
-            start_new_session=True,  # Ctrl-C reaches the sweep, which stops its runs itself
-        )
-    return Child(member, process)
+    output = folder.path / OUTPUT
+    output.write_bytes(b"")
+    stop, hold = context.Pipe(duplex=False)
+    given = (stop, Connection(os.dup(lock)))  # file descriptors travel as connections
+    process = context.Process(target=child.work, args=(str(folder.path), output, *given))
+    process.start()
+    for each in given:
+        each.close()
+    return Child(member, process, hold)
 
 
-def _end(child: Child) -> Failure | None:
+def _end(ended: Child) -> Failure | None:
     """See how a run ended; what it printed is kept where that is of use."""
-    member, process = child
-    assert process.stdin is not None
-    process.stdin.close()
+    member, process, hold = ended
+    hold.close()
+    code = process.exitcode
+    assert code is not None
     output = member.dir.path / OUTPUT
-    if process.returncode == 0 and member.dir.finished:
+    if code == 0 and member.dir.finished:
         output.unlink(missing_ok=True)
         return None
-    if process.returncode < 0:
-        return Failure(member, f"killed by signal {-process.returncode}")
-    if process.returncode == INTERRUPTED:
+    if code < 0:
+        return Failure(member, f"killed by signal {-code}")
+    if code == INTERRUPTED:
         return Failure(member, "it was interrupted")
     lines = [line for line in output.read_text(errors="replace").splitlines() if line.strip()]
     said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return Failure(member, (said or lines or [f"it ended with code {process.returncode}"])[-1])
+    return Failure(member, (said or lines or [f"it ended with code {code}"])[-1])
 
 
 def _stop(children: Sequence[Child]) -> None:
     """Let all runs come to the end of their update; kill them if that is interrupted too."""
-    for child in children:
-        if child.process.stdin is not None:
-            child.process.stdin.close()
+    for each in children:
+        each.hold.close()
     try:
-        for child in children:
-            child.process.wait()
+        for each in children:
+            each.process.join()
     except BaseException:
-        for child in children:
-            child.process.kill()
-        for child in children:
-            child.process.wait()
+        for each in children:
+            each.process.kill()
+        for each in children:
+            each.process.join()
         raise
 
 

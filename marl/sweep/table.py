@@ -13,8 +13,10 @@ NOTE: Final = (
     "Score: interquartile mean over runs of the last evaluation, with the 95 % interval of a bootstrap that draws runs "
     "within their task (Agarwal et al. 2021); over all tasks, of normalised scores (0: random play, 1: the optimum). "
     "Succeeded: runs whose last evaluation has {what}. {median}"
-    "P(better): how likely a run scores more than one of {first}, a tie counting half."
+    "P(better): how likely a run scores more than one of {first}, a tie counting half{sooner}.{episodes}"
 )
+SOONER: Final = "; P(sooner): how likely it comes there first, two that never do a tie"
+EPISODES: Final = " Episodes: mean over runs of all that were played, those of credit by futures among them."
 LEFT: Final = ("task", "configuration")
 UNITS: Final = ((0, "updates"), (2, "seconds"))
 MEDIAN: Final = (
@@ -37,6 +39,10 @@ def cells(found: Sequence[Found]) -> tuple[list[str], list[list[str]]]:
         columns |= {unit: [_reached(row, place) for row in rows] for place, unit in UNITS}
     if any(row.better for row in rows):
         columns["P(better)"] = [_interval(row.better, 2) for row in rows]
+    if any(row.sooner for row in rows):
+        columns["P(sooner)"] = [_interval(row.sooner, 2) for row in rows]
+    if any(run.futures for each in found for run in each.runs):
+        columns["episodes"] = ["–" if row.played is None else f"{row.played:,.0f}" for row in rows]
     if len({row.task for row in rows}) == 1:
         del columns["task"]
     else:
@@ -51,7 +57,14 @@ def note(found: Sequence[Found]) -> str:
         "every episode at the optimum" if s == 1 else f"{s:.0%} of episodes at the optimum" for s in shares
     )
     stops = any(each.cell.settings.get("stop_at") is not None for each in found)
-    return NOTE.format(what=what, median=MEDIAN if stops else "", first=found[0].cell.config)
+    futures = any(run.futures for each in found for run in each.runs)
+    return NOTE.format(
+        what=what,
+        median=MEDIAN if stops else "",
+        first=found[0].cell.config,
+        sooner=SOONER if stops else "",
+        episodes=EPISODES if futures else "",
+    )
 
 
 def text(found: Sequence[Found]) -> list[str]:

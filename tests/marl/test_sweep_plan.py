@@ -64,6 +64,25 @@ def test_arenas_are_tasks_and_everything_else_is_compared() -> None:
     assert one == [("lewis", "base"), ("matrix", "base")]
 
 
+def test_tasks_have_settings_of_their_own_which_algorithms_are_laid_over() -> None:
+    tasks = [
+        {"scenario": {"arena": {"n": 3}}, "updates": 5, "algorithm": {"lr": 0.01, "forks": 1}},
+        {"scenario": {"arena": {"name": "matrix", "game": "penalty"}}, "policy": {"width": 32}},
+    ]
+    table = {"tasks": tasks, "algorithm": [{"credit": "team"}, {"credit": "sequential", "forks": 2}]}
+    sweep = made(sweep=table, updates=9)
+    assert names(sweep) == [
+        (task, config) for task in ("lewis", "matrix") for config in ("credit=team", "credit=sequential forks=2")
+    ]
+    told = [cell.settings for cell in sweep.configs]
+    assert [(each["updates"], each["policy"]["width"]) for each in told[1:3]] == [
+        (5, told[0]["policy"]["width"]),
+        (9, 32),
+    ]
+    assert [(a["lr"], a["forks"]) for a in (each["algorithm"] for each in told[:2])] == [(0.01, 1), (0.01, 2)]
+    assert {cell.settings["updates"] for cell in made("updates=2", sweep=table).configs} == {2}  # the command line wins
+
+
 def test_several_files_are_several_configurations() -> None:
     sources = [Source("mappo", LEWIS), Source("ippo", {**LEWIS, "algorithm": {"critic": "own"}})]
     sweep = made("algorithm.lr=1e-3,1e-4", sources=sources)
@@ -154,6 +173,8 @@ def test_the_folder_of_a_run_is_no_place_for_a_sweep(tmp_path: Path) -> None:
         ([], {"sweep": {"updates": []}}, "base: sweep.updates: a list of at least one value"),
         ([], {"sweep": {"updates": 3}}, "base: sweep.updates: a list of at least one value"),
         ([], {"sweep": 3}, "base: sweep: a table of settings"),
+        ([], {"sweep": {"tasks": []}}, "base: sweep.tasks: a list of tables of settings, one for each task"),
+        ([], {"sweep": {"tasks": ["lewis"]}}, "base: sweep.tasks: a list of tables of settings, one for each task"),
         ([], {"sweep": {"out": ["a"]}}, "base: sweep: out is the folder of the whole sweep"),
         ([], {"sweep": {"seeds": "many"}}, "seeds: a number, such as 10, or a list, such as 1,2,5; not 'many'"),
         ([], {"sweep": {"seeds": [1, 1]}}, "seeds: 1 is given twice"),

@@ -12,7 +12,7 @@ import pytest
 
 from arenas import Anchors
 from marl.sweep import export, page
-from marl.sweep.plan import Source, Sweep, begin, plan
+from marl.sweep.plan import Source, Sweep, begin, load, plan
 from marl.sweep.results import ALL, Found, Reached, gather, table
 from marl.sweep.table import cells, markdown, note, text
 from trainers.run import RunConfig
@@ -91,7 +91,27 @@ def test_the_time_to_the_threshold_counts_runs_that_never_come_there(tmp_path: P
     assert (first.succeeded, second.succeeded) == (2, 1)
     heads, lines = cells(found)
     assert [dict(zip(heads, line, strict=True))["updates"] for line in lines] == ["6", "never"]
+    assert first.sooner is None
+    assert second.sooner is not None
+    # 4, never, never against 4, 6, never: sooner 0 + 1 + 1, ties 1 + 0 + 0; later, ties 0 + 0 + 1, twice
+    assert second.sooner.value == (2 + 1 / 2 + 2 * 1 / 2) / 9
+    assert "P(sooner)" in heads
+    assert "two that never do a tie" in note(found)
     assert "80% of episodes" in note(found)
+
+
+def test_episodes_played_for_credit_alone_are_counted(tmp_path: Path) -> None:
+    found = swept(tmp_path, {("lewis", SEQUENTIAL): flat(1.0, 0.5), ("lewis", TEAM): flat(1.0, 1.0)})
+    assert "episodes" not in cells(found)[0]
+    for run in sorted(tmp_path.glob("lewis/credit=team/seed-*/metrics.jsonl")):
+        run.write_text(run.read_text().replace('"train/score": 0.1', '"train/score": 0.1, "credit/futures": 30.0'))
+    sweep = load(tmp_path)
+    first, second = table(gather(sweep, tmp_path))
+    assert first.played == 40  # four updates of ten
+    assert second.played == 40 + 4 * 30  # as many rows as two evaluations leave here
+    heads, lines = cells(gather(sweep, tmp_path))
+    assert [dict(zip(heads, line, strict=True))["episodes"] for line in lines] == ["40", "160"]
+    assert "Episodes: mean over runs" in note(gather(sweep, tmp_path))
 
 
 def test_over_all_tasks_scores_are_normalised_and_runs_drawn_within_tasks(tmp_path: Path) -> None:

@@ -265,6 +265,42 @@ def test_a_joint_value_forgets_what_the_agent_itself_did() -> None:
     assert float((plain - output).abs().max()) > 1e-3
 
 
+@pytest.mark.parametrize("name", ["repeated matrix", "chat, all effects"])
+def test_counterfactual_advantages_are_those_of_joint_moves_read_one_by_one(name: str) -> None:
+    """Read in parts of two, each joint move once; where listeners heard otherwise, saying the same is another move."""
+    here, models, episodes = chatted(name, models=1, count=5)
+    made = noting(here, models, credit="counterfactual")
+    assert made.critic is not None
+    seats = made.seats
+    others = counterfactual.alternatives(episodes, models, seats, 3, 1)
+    count = max(len(episode.turns) for episode in episodes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counterfactual, "AT_ONCE", 2)
+        found = counterfactual.advantages(made.critic, episodes, others, count)
+    with torch.no_grad():
+        for e, episode in enumerate(episodes):
+            for k, turn in enumerate(episode.turns):
+                q = []
+                for said in (None, *others[e][k]):
+                    reading, output = counterfactual.read(made.critic, [counterfactual.joint(episode, k, said)])
+                    q.append(output[reading.agent == episode.agents.index(turn.agent)].item())
+                assert found[e, k] == pytest.approx(q[0] - sum(q[1:]) / 3, abs=1e-6)
+            assert np.isnan(found[e, len(episode.turns) :]).all()
+
+
+def test_the_critic_may_take_several_steps_for_one_of_the_policies() -> None:
+    here, models, episodes = chatted(count=40)
+    losses = []
+    for steps in (1, 2, 3):
+        made = trainer(here, models, Moving, critic_steps=steps, frozen=list(models))
+        first = made.update(episodes)["critic/loss"]
+        state = made.optimizers["critic"].state.values()
+        assert {int(each["step"]) for each in state} == {steps}
+        losses.append((first, made.update(episodes)["critic/loss"]))
+    assert len({first for first, _ in losses}) == 1, "what is reported is from before the first step"
+    assert losses[0][1] > losses[1][1] > losses[2][1]
+
+
 def test_the_others_replies_are_drawn_from_the_policy() -> None:
     here, models, episodes = chatted(models=2, count=3)
     found = counterfactual.alternatives(episodes, models, trainer(here, models).seats, 200, 1)

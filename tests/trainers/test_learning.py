@@ -45,6 +45,17 @@ def test_a_code_for_three_states_emerges(tmp_path: Path, sharing: str, init: flo
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_critic_of_joint_moves_teaches_to_talk(tmp_path: Path, seed: int) -> None:
+    """COMA: no return reaches a policy but through what the critic has made of it. Without talk a third is right."""
+    scenario = {"arena": {"name": "lewis", "n": 3, "k": 6}}
+    algorithm = {"type": "coma", "forks": 2, "value_norm": True}
+    settings: dict[str, Any] = {"scenario": scenario, "algorithm": algorithm, "policy": {"init": 0.3}, "seed": seed}
+    found = run(config(tmp_path / "run", episodes=64, updates=40, **settings))["evaluation"]["train"]
+    assert found["score"] > 0.6
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_with_the_channel_closed_the_same_run_ends_where_no_talk_gets(tmp_path: Path) -> None:
     """In sampled episodes too, where agents could also do worse than that, and cheats better."""
