@@ -103,25 +103,27 @@ def draw(logp: Tensor, u: Tensor) -> Tensor:
 
 def gather(requests: Sequence[Request], length: int) -> list[tuple[Tensor, Tensor]] | None:
     """Bring the caches of the batch's transcripts into one block of the given length; None if all are new."""
-    blocks = {id(r.transcript.cache[0]): r.transcript.cache[0] for r in requests if r.transcript.cached}
+    blocks: dict[int, Block] = {}
+    rows: dict[int, list[tuple[int, int]]] = {}  # of each block: row of the batch, row of the block
+    for i, request in enumerate(requests):
+        if request.transcript.cached:
+            block, row = request.transcript.cache
+            blocks[id(block)] = block
+            rows.setdefault(id(block), []).append((i, row))
     if not blocks:
         return None
-    sample: Block = next(iter(blocks.values()))
+    sample = next(iter(blocks.values())).layers
+    places = {key: torch.tensor(pairs, device=sample[0][0].device).unbind(1) for key, pairs in rows.items()}
     layers = []
-    for layer, pair in enumerate(sample.layers):
+    for layer, pair in enumerate(sample):
         merged = []
         for side, like in enumerate(pair):
             buffer = like.new_zeros((len(requests), like.shape[1], length, like.shape[3]))
             for key, block in blocks.items():
-                mine = [
-                    (i, r.transcript.cache[1])
-                    for i, r in enumerate(requests)
-                    if r.transcript.cached and id(r.transcript.cache[0]) == key
-                ]
-                to, rows = (torch.tensor(column, device=like.device) for column in zip(*mine, strict=True))
+                to, taken = places[key]
                 old = block.layers[layer][side]
                 upto = min(length, old.shape[2])
-                buffer[to, :, :upto] = old[rows, :, :upto]
+                buffer[to, :, :upto] = old[taken, :, :upto]
             merged.append(buffer)
         layers.append((merged[0], merged[1]))
     return layers
