@@ -47,7 +47,8 @@ class Base(nn.Module):
         self.spell = speller(self.template.encode, self.template.decode)
         width = int(model.get_output_embeddings().weight.shape[0])
         self.forms = Forms(tokenizer, self.template.end, width, source)
-        self.lean = llama.lean(model.base_model)
+        self.sharded = len({str(place) for place in (getattr(model, "hf_device_map", None) or {}).values()}) > 1
+        self.lean = llama.lean(model.base_model) and not self.sharded  # accelerate moves what goes through modules
         self.recompute = False
         self.peft: Any = None
         self.engine: Any = None
@@ -58,7 +59,7 @@ class Base(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Where the weights are; the first of them, if they are spread over several devices."""
         return torch.device(self.model.device)
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -177,8 +178,8 @@ class Base(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the fp32 logits [N, V] of hidden states [N, d], by the weights of the last `touch`; for sampling."""
         head = self.model.get_output_embeddings()
-        if type(head) is not nn.Linear:
-            return cast(Tensor, head(hidden)).float()
+        if self.sharded or type(head) is not nn.Linear:
+            return cast(Tensor, head(hidden)).to(hidden.device).float()
         return self._affine(hidden, [head])[0].float()
 
     def _pack(self, names: tuple[str, ...]) -> Packs:
@@ -261,7 +262,7 @@ class Base(nn.Module):
                 given |= {"past_key_values": cache, "attention_mask": None if visible is None else visible[at]}
             given["position_ids"] = positions if len(positions) == 1 else positions[at]
             with self._lock, self._only(adapter):
-                found: Tensor = self.model.base_model(**given).last_hidden_state
+                found: Tensor = self.model.base_model(**given).last_hidden_state.to(ids.device)
             out = found.new_zeros((len(ids), *found.shape[1:])) if out is None else out
             out = out.index_copy(0, at, found)
         assert out is not None

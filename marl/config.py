@@ -62,6 +62,7 @@ class HfPolicy(BaseModel):
     rows: int = Field(default=64, ge=1, description="replies sampled at once")
     cache: float = Field(default=1.0, ge=0, description="GiB of keys and values kept between turns")
     recompute: bool = Field(default=False, description="gradient checkpointing: less memory, a third more time")
+    shard: bool = Field(default=False, description="spread the layers over all devices that there are")
     vllm: str = Field(default="", description="address of a vLLM server that samples; needs lora")
 
     @model_validator(mode="after")

@@ -197,7 +197,7 @@ class LanguageModel(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Return fp32 logits [N, V] of hidden states [N, d]."""
         logits: Tensor = self.model.get_output_embeddings()(hidden)
-        return logits.float()
+        return logits.to(hidden.device).float()
 
     def states(self, ids: Tensor) -> Tensor:
         """Return the last hidden states [B, T, d] over token ids [B, T], padded on the right, with gradients."""

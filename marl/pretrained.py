@@ -151,15 +151,17 @@ def load_base(source: str, settings: HfPolicy, device: str = "cpu") -> Base:
     place = find(source, settings.dtype)
     compute = getattr(torch, settings.dtype)
     wide = settings.lora is None and settings.dtype != "float32"  # full training keeps its weights in fp32
-    model, tokenizer = _read(place, source, torch.float32 if wide else compute)
-    base = Base(model.to(device), tokenizer, source, compute)
+    model, tokenizer = _read(place, source, torch.float32 if wide else compute, settings.shard)
+    base = Base(model if settings.shard else model.to(device), tokenizer, source, compute)
     base.recompute = settings.recompute
     if settings.recompute and not base.lean:
         base.model.gradient_checkpointing_enable({"use_reentrant": False})
     return base
 
 
-def _read(place: Path | str, source: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _read(
+    place: Path | str, source: str, dtype: torch.dtype, shard: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     local = isinstance(place, Path)
     if local and not (Path(place) / "config.json").is_file():
         raise UserError(f"hf:{source} has no config.json: name the folder of a whole model")
@@ -168,7 +170,7 @@ def _read(place: Path | str, source: str, dtype: torch.dtype) -> tuple[PreTraine
     try:
         with without_bars():
             tokenizer = AutoTokenizer.from_pretrained(place)
-            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype)
+            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map="auto" if shard else None)
     except Exception as error:  # transformers and its hub raise what they like
         first = str(error).strip().partition("\n")[0][:200]
         why = "is not a whole model folder" if local else "could not be had from the hub, nor is it in its cache"

@@ -87,7 +87,8 @@ class Slots(Cache):  # type: ignore[misc]
         """Write the new keys and values [B, heads, q, d] and return all up to the furthest one."""
         if self.table is None:
             rows, length = self.want
-            self.table = keys.new_zeros((2 * self.layers_held, rows, keys.shape[1], length, keys.shape[3]))
+            shape = 2 * self.layers_held, rows, keys.shape[1], length, keys.shape[3]
+            self.table = keys.new_zeros(shape, device=self.positions.device)
         size = len(self.positions)
         found = []
         for side, new in enumerate((keys, values)):
@@ -95,8 +96,8 @@ class Slots(Cache):  # type: ignore[misc]
             at, places = self.rows, self.positions
             if self.chosen is not None:
                 at, places = self.chosen, places[self.chosen]
-            view[at[:, None], :, places] = new.transpose(1, 2)
-            found.append((view if self.chosen is None else view[at])[:, :, : self.upto])
+            view[at[:, None], :, places] = new.transpose(1, 2).to(view.device)
+            found.append((view if self.chosen is None else view[at])[:, :, : self.upto].to(new.device))
         return found[0], found[1]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
