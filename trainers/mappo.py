@@ -1,8 +1,7 @@
 """MAPPO for language-model agents (Yu et al. 2022), one reply = one decision, and every algorithm assembled like it.
 
 What the critic reads, how credit is given, the objective and who shares weights are independent settings
-(trainers/algorithm.py): `critic = "own"` with `credit = "individual"` is IPPO, `critic = "none"` with
-`credit = "group"` MAGRPO.
+(trainers/algorithm.py): critic "own" with credit "individual" is IPPO, critic "none" with credit "group" MAGRPO.
 """
 
 from __future__ import annotations
