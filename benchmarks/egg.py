@@ -1,7 +1,8 @@
 """EGG's two basic games here: wall-clock seconds and games until 95% of greedy evaluation episodes succeed.
 
 `reconstruction`: two attributes of ten values, messages of 2 symbols out of 32, the listener names both values.
-`discrimination`: the same objects, the listener picks the target among five.
+`discrimination`: the same objects, the listener picks the target among five, by its values: EGG's listener gives its
+position.
 
 Figures of EGG (commit 54eb11c, basic_games.play, GRU 128, REINFORCE, batch 512) on two cores of the same kind:
 reconstruction 64% after 60 s and 940,000 games; discrimination 95% after 20 s and 240,000 games. They were measured
@@ -25,7 +26,7 @@ from trainers.run import Progress, Run, RunConfig
 GAMES: dict[str, dict[str, Any]] = {
     "reconstruction": {"name": "reconstruction", "attributes": 2, "values": 10, "length": 2, "alphabet": 32},
     "discrimination": {
-        "name": "reference", "attributes": 2, "values": 10, "distractors": 4, "length": 2, "alphabet": 32
+        "name": "reference", "attributes": 2, "values": 10, "distractors": 4, "length": 2, "alphabet": 32, "shown": False
     },
 }  # fmt: skip
 

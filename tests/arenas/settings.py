@@ -98,6 +98,8 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"attributes": 1, "values": 2, "distractors": 1, "length": 1, "alphabet": 1},
         {"attributes": 12, "values": 10, "distractors": 9, "length": 5, "alphabet": 3},
         {"attributes": 2, "values": 3, "distractors": 8},
+        {"attributes": 2, "values": 10, "length": 2, "alphabet": 32, "shown": False},
+        {"attributes": 2, "values": 5, "length": 1, "alphabet": 4, "shown": False},
     ],
     "relay": [
         {},
