@@ -154,7 +154,7 @@ class Critic(nn.Module):
         for row, ids in zip(table, rows, strict=True):
             row[: len(ids)] = ids
         device = self.head.weight.device
-        columns = torch.tensor(points, dtype=torch.int64, device=device).unbind(1)
+        columns = torch.from_numpy(np.array(points, np.int64)).to(device).unbind(1)
         return Reading(torch.from_numpy(table).to(device), *columns)
 
     def _sequence(
@@ -201,10 +201,12 @@ class Critic(nn.Module):
         # off is valued at the first token, which tells nothing: any other would come after the decision.
         excess = max(len(ids) - self.context, 0)
         within = {
-            slot: range(max(words.start - excess, 0), max(words.stop - excess, 0))
+            slot: range(max(replies[turn.seq].start - excess, 0), max(replies[turn.seq].stop - excess, 0))
             for slot, turn in enumerate(episode.turns)
-            for words in (replies.get(turn.seq, range(0)),)
+            if turn.seq in replies
         }
+        if not excess:
+            return ids, at, within
         return ids[:1] + ids[1 + excess :], [max(place - excess, 0) for place in at], within
 
     def forward(self, reading: Reading) -> Tensor:
@@ -229,7 +231,7 @@ def _everything(episode: Episode, hidden: bool) -> Iterator[tuple[Envelope, Sequ
     """
     for envelope, heard in episode.log.entries:
         if hidden or envelope.kind is not Kind.WORLD:
-            yield envelope, [h for h in heard if h.body != envelope.body or h.sender]
+            yield envelope, [h for h in heard if h.body != envelope.body or h.sender] if heard else ()
 
 
 def _before(seq: int, ends: Sequence[tuple[int, int]], latest: Sequence[int]) -> int:
