@@ -6,7 +6,7 @@ its score by the number of chunks (chance: 0.25), the longest context it had in 
 everything would have been.
 
     python benchmarks/memory.py [--memories overwrite,state,retrieval,window] [--seeds 1,2,3] [--updates 200]
-        [--texts 200]
+        [--texts 200] [SETTING=VALUE ...]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from marl.config import put, read_toml
+from marl.config import override, put, read_toml
 from marl.episode import Episode
 from marl.lm import LanguageModel
 from marl.rollout import Plan, collect
@@ -32,8 +32,8 @@ CHUNKS: Final = (4, 10, 40, 160)
 WRITTEN: Final = ("overwrite", "state")
 
 
-def settings(memory: str, seed: int, updates: int, out: str) -> dict[str, Any]:
-    given = read_toml(EXAMPLE)
+def settings(memory: str, seed: int, updates: int, out: str, more: Sequence[str]) -> dict[str, Any]:
+    given = override(read_toml(EXAMPLE), more)
     if memory not in WRITTEN:
         given["scenario"]["memory"]["reader_0"] = {"type": memory}
     else:
@@ -52,9 +52,9 @@ def context(episodes: Sequence[Episode], lm: LanguageModel) -> int:
     return max(len(part.ids) for episode in episodes for part in traces(episode, ["reader_0"], lm.open))
 
 
-def measure(memory: str, seed: int, updates: int, texts: int) -> dict[str, Any]:
+def measure(memory: str, seed: int, updates: int, texts: int, more: Sequence[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        given = settings(memory, seed, updates, f"{folder}/run")
+        given = settings(memory, seed, updates, f"{folder}/run", more)
         run = Run(RunConfig.model_validate(given))
         began = perf_counter()
         summary = run.train()
@@ -89,10 +89,11 @@ def main() -> None:
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--updates", type=int, default=200)
     parser.add_argument("--texts", type=int, default=200)
-    given = parser.parse_args()
+    parser.add_argument("more", nargs="*", metavar="SETTING=VALUE")
+    given = parser.parse_intermixed_args()
     for memory in given.memories.split(","):
         for seed in given.seeds.split(","):
-            print(json.dumps(measure(memory, int(seed), given.updates, given.texts)), flush=True)
+            print(json.dumps(measure(memory, int(seed), given.updates, given.texts, given.more)), flush=True)
 
 
 if __name__ == "__main__":
