@@ -1,8 +1,8 @@
 """Speaker and listener: the speaker knows which landmark is the goal, the listener walks on a grid of cells.
 
-The speaker sees the goal's colour and says one symbol, once. The listener begins anywhere, sees where the landmarks are
-and takes `horizon` steps; it never learns what was paid. After each step both get minus its distance from the goal, in
-steps. (A text version on a grid of simple_speaker_listener, Lowe et al. 2017, mpe2: there
+The speaker sees the goal's colour and says one symbol, once. The listener begins anywhere, sees where it is, knows
+where the landmarks are and takes `horizon` steps; it never learns what was paid. After each step both get minus its
+distance from the goal, in steps. (A text version on a grid of simple_speaker_listener, Lowe et al. 2017, mpe2: there
 space is continuous, the speaker talks on, and the distance is squared.)
 """
 
@@ -89,7 +89,11 @@ def mean_distance(cost: Grids, horizon: int) -> float:
 
 
 class SpeakerListener(Arena):
-    """A grid of `size` x `size` cells a1, a2, ...; landmarks stand in its corners or, `scattered`, anywhere."""
+    """A grid of `size` x `size` cells: a1, a2 is north of it, b1 east of it.
+
+    Landmarks stand in its corners, in this order: red in a1, green in the one opposite, blue in that north of a1,
+    yellow in the last. `scattered`, they stand anywhere, and the listener is shown where.
+    """
 
     metadata = Arena.metadata | {"name": "speaker_listener_v0"}
     tags = ("cooperative", "communication", "planning")
@@ -134,10 +138,14 @@ class SpeakerListener(Arena):
         return (SPEAKER,) if self.taken < 0 else (LISTENER,)
 
     def view(self, agent: str) -> str:
-        """The speaker sees the goal's colour; the listener the landmarks, once, and where it is."""
+        """The speaker sees the goal's colour; the listener where it is, and once the landmarks if they are scattered.
+
+        Those in the corners are known: words after the message would drown it at first.
+        """
         if agent == SPEAKER:
             return f"goal {COLOURS[self.goal]}"
-        return f"{self._map()} you {self.cells[self.place]}" if self.taken == 0 else f"you {self.cells[self.place]}"
+        here = f"you {self.cells[self.place]}"
+        return f"{self._map()} {here}" if self.scattered and self.taken == 0 else here
 
     def _map(self) -> str:
         return " ".join(f"{colour} {self.cells[cell]}" for colour, cell in zip(COLOURS, self.marks, strict=False))
@@ -178,13 +186,18 @@ class SpeakerListener(Arena):
             ahead = after_moves(cost + least_to_come(cost, left - 1))[:, x, y]
             return memory.spec.words(int(ahead.argmin()))
 
+        corners = [list(self.cells)[i] for i in layouts(self.size, self.landmarks, False)[0]]
+
+        def marks(memory: Memory) -> Words:
+            return memory.views[0][1:-2:2] if self.scattered else tuple(corners)
+
         def silent(memory: Memory) -> Words:
-            return ("m0",) if memory.agent == SPEAKER else step(memory, memory.views[0][1:-2:2])
+            return ("m0",) if memory.agent == SPEAKER else step(memory, marks(memory))
 
         def full(memory: Memory) -> Words:
             if memory.agent == SPEAKER:
                 return (f"m{COLOURS.index(memory.view[1])}",)
             named = int(memory.heard[0][1][0][1:])
-            return step(memory, memory.views[0][1:-2:2][named : named + 1])
+            return step(memory, marks(memory)[named : named + 1])
 
         return {"silent": silent, "full": full}

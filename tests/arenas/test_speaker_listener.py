@@ -24,12 +24,21 @@ def test_an_episode_worked_out_by_hand() -> None:
     assert arena.hidden() == "goal green red a1 green c3 blue a3 you c2"
     assert arena.view("speaker_0") == "goal green"
     assert not arena.advance({"speaker_0": ("m1",)}).rewards
-    assert arena.view("listener_0") == "red a1 green c3 blue a3 you c2"
+    assert arena.view("listener_0") == "you c2"
     assert arena.advance({"listener_0": ("west",)}).rewards == {"speaker_0": -2.0, "listener_0": -2.0}
     assert arena.view("listener_0") == "you b2"
     outcome = arena.advance({"listener_0": ("north",)})
     assert outcome.rewards == {"speaker_0": -1.0, "listener_0": -1.0}
     assert outcome.done
+
+
+def test_scattered_landmarks_are_shown_once() -> None:
+    arena = SpeakerListener(scattered=True)
+    arena.begin(case=arena.cases - 1)
+    arena.advance({"speaker_0": ("m1",)})
+    assert arena.view("listener_0") == "red c3 green c2 blue c1 you c3"
+    arena.advance({"listener_0": ("south",)})
+    assert arena.view("listener_0") == "you c2"
 
 
 def test_scattered_landmarks_stand_on_cells_of_their_own_each_way_once() -> None:

@@ -1,0 +1,26 @@
+"""How benchmarks/tictactoe.py looks at a policy: play whose worth is known beforehand."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+import arenas
+from arenas.scripted import Script, first
+from arenas.tictactoe import perfect
+from benchmarks import tictactoe
+from marl.lm import LanguageModel
+
+
+@pytest.mark.parametrize("seat", ["player_0", "player_1"])
+@pytest.mark.parametrize(("script", "lost"), [(perfect, 0.0), (first, 1.0)])
+def test_perfect_play_loses_to_nobody_and_the_first_free_cell_to_all_who_are_optimal(
+    monkeypatch: pytest.MonkeyPatch, seat: str, script: Script, lost: float
+) -> None:
+    monkeypatch.setattr(tictactoe, "greedy", lambda _, asked: [script(memory) for memory in asked])
+    ends = tictactoe.ends(cast(LanguageModel, None), arenas.make("tictactoe"), seat)
+    assert sum(chance for _, chance in ends) == pytest.approx(1)
+    assert sum(chance for paid, chance in ends if paid < 0) == pytest.approx(lost)
+    assert any(paid < 0 for paid, _ in ends) == (script is first)
+    assert not any(paid > 0 and chance > 0 for paid, chance in ends)  # who is optimal never loses
