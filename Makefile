@@ -51,7 +51,7 @@ bench-peers: $(VENV)/.dev $(PEERS_VENV)/.peers ## training beside CoMLRL and TRL
 bench-llm-peers: $(VENV)/.dev $(PEERS_VENV)/.engines ## a pretrained model beside llama.cpp, openvino-genai, TRL and CoMLRL
 	$(VENV)/bin/python benchmarks/llm_peers.py --peers $(PEERS_VENV)/bin/python $(ARGS)
 
-bench-learning: $(VENV)/.dev ## critic x credit on five tasks, ten seeds: hours on two cores (ARGS="--seeds 3" is shorter)
+bench-learning: $(VENV)/.dev ## critic x credit on six tasks, ten seeds: about an hour on two cores (ARGS="--seeds 3" is shorter)
 	$(VENV)/bin/marl sweep benchmarks/learning.toml out=runs/learning $(ARGS)
 
 bench-slice: $(VENV)/.dev ## two minutes of it: every algorithm on every task, two updates each
