@@ -1,9 +1,9 @@
 """What readers with different memories make of a text far longer than their context.
 
 Each reader is trained as `examples/document.toml` says, on texts of 1 to 4 chunks, with its own kind of memory, until
-it names the code's colour in 99 of 100 texts, or its updates are over. Then it reads longer ones. As JSON lines:
-its score by the number of chunks (chance: 0.25), the longest context it had in tokens, and how long a context that held
-everything would have been.
+it names the code's colour in 99 of 100 texts, or its updates are over; all but `overwrite` begin with texts of one
+chunk (`BEGIN`). Then it reads longer ones. As JSON lines: its score by the number of chunks (chance: 0.25), the longest
+context it had in tokens, and how long a context that held everything would have been.
 
     python benchmarks/memory.py [--memories overwrite,state,retrieval,window] [--seeds 1,2,3] [--updates 200]
         [--texts 200] [SETTING=VALUE ...]
@@ -30,10 +30,15 @@ from trainers.run import Run, RunConfig
 EXAMPLE: Final = Path(__file__).parents[1] / "examples/document.toml"
 CHUNKS: Final = (4, 10, 40, 160)
 WRITTEN: Final = ("overwrite", "state")
+BEGIN: Final[dict[str, Any]] = {
+    "episodes": 256,
+    "curriculum": {"parameter": "chunks", "start": 1, "up": 0.9, "patience": 2},
+}
+"""A state that is all an agent has is learned if what is written matters at once."""
 
 
 def settings(memory: str, seed: int, updates: int, out: str, more: Sequence[str]) -> dict[str, Any]:
-    given = override(read_toml(EXAMPLE), more)
+    given = override({**read_toml(EXAMPLE), **({} if memory == "overwrite" else BEGIN)}, more)
     if memory not in WRITTEN:
         given["scenario"]["memory"]["reader_0"] = {"type": memory}
     else:
