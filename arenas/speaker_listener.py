@@ -186,10 +186,11 @@ class SpeakerListener(Arena):
             ahead = after_moves(cost + least_to_come(cost, left - 1))[:, x, y]
             return memory.spec.words(int(ahead.argmin()))
 
-        corners = [list(self.cells)[i] for i in layouts(self.size, self.landmarks, False)[0]]
+        names = list(self.cells.values())
+        corners = tuple(names[i] for i in layouts(self.size, self.landmarks, False)[0])
 
         def marks(memory: Memory) -> Words:
-            return memory.views[0][1:-2:2] if self.scattered else tuple(corners)
+            return memory.views[0][1:-2:2] if self.scattered else corners
 
         def silent(memory: Memory) -> Words:
             return ("m0",) if memory.agent == SPEAKER else step(memory, marks(memory))
