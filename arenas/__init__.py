@@ -26,6 +26,7 @@ from arenas.matrix import Matrix
 from arenas.naming import Naming
 from arenas.negotiation import Negotiation
 from arenas.overcooked import Overcooked
+from arenas.pointing import Pointing
 from arenas.population import Population
 from arenas.public_goods import PublicGoods
 from arenas.reconstruction import Reconstruction
@@ -56,6 +57,7 @@ ARENAS: dict[str, Callable[..., Arena]] = {
     "naming": Naming,
     "negotiation": Negotiation,
     "overcooked": Overcooked,
+    "pointing": Pointing,
     "population": Population,
     "public_goods": PublicGoods,
     "reconstruction": Reconstruction,

@@ -1,23 +1,20 @@
-"""Reference game: the speaker sees an object, the listener sees it among d others and says which one it is.
+"""Reference game: the speaker sees an object, the listener sees it among d others and says at which position it is.
 
 Objects have `attributes` attributes with one of `values` values each. The candidates are distinct and in random order.
-The listener points one out by its values: it is asked for the attribute in which the candidates differ most, may name
-the values that occur there, and the candidates with the named value are left; and so on until one is left. Both get 1
-if that is the target, else 0. (Lazaridou, Peysakhovich & Baroni 2017; the discrimination game of EGG's `basic_games`,
-Kharitonov et al. 2019, is the one with d = 4, in which the listener gives the candidate's position.)
+Both get 1 if the position is right, else 0. (Lazaridou, Peysakhovich & Baroni 2017; the discrimination game of EGG's
+`basic_games`, Kharitonov et al. 2019, is the one with d = 4.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
 from math import comb
 from typing import ClassVar, Final
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
 from arenas.scripted import Memory, Script, first
-from arenas.spec import ReplySpec, Words, choose, objects, say, symbols
+from arenas.spec import Words, choose, objects, say, symbols
 
 SPEAKER: Final = "speaker_0"
 LISTENER: Final = "listener_0"
@@ -42,11 +39,7 @@ def best_score(objects: int, messages: int, distractors: int) -> float:
 
 
 class Reference(Arena):
-    """One target among `distractors` others; messages of `length` symbols out of `alphabet`. A case is a target.
-
-    `shown`: whether the listener's view lists the candidates that are left. Without, it knows of them only which values
-    it may name: the same game to who understands the message, and easier to learn, as a message alone stands out more.
-    """
+    """One target among `distractors` others; messages of `length` symbols out of `alphabet`. A case is a target."""
 
     metadata = Arena.metadata | {"name": "reference_v0"}
     tags = ("cooperative", "communication")
@@ -59,13 +52,7 @@ class Reference(Arena):
     }
 
     def __init__(
-        self,
-        attributes: int = 2,
-        values: int = 8,
-        distractors: int = 4,
-        length: int = 3,
-        alphabet: int = 12,
-        shown: bool = True,
+        self, attributes: int = 2, values: int = 8, distractors: int = 4, length: int = 3, alphabet: int = 12
     ) -> None:
         self.objects = objects(attributes, values)
         self.cases = values**attributes
@@ -74,81 +61,62 @@ class Reference(Arena):
                 f"reference needs length >= 1, alphabet >= 1 and 1 to {self.cases - 1} distractors, "
                 f"not length={length}, alphabet={alphabet}, distractors={distractors}"
             )
-        self.messages, self.candidates, self.shown = alphabet**length, distractors + 1, shown
+        self.messages = alphabet**length
+        self.positions = symbols("p", distractors + 1)
         super().__init__(
-            {SPEAKER: say(symbols("m", alphabet), length), LISTENER: tuple(map(choose, self.objects.steps))},
-            words=("target", "among"),
-            view_words=3 + length + (distractors + 2) * attributes,
+            {SPEAKER: say(symbols("m", alphabet), length), LISTENER: choose(self.positions)},
+            words=("target", "among", *self.objects.alphabet),
+            view_words=3 + length + (distractors + 1) * (attributes + 1),
         )
 
     def lay(self, case: int) -> None:
         """Show the target, and draw the distractors and the order from the episode's seed."""
-        others = self._rng.choice(self.cases - 1, self.candidates - 1, replace=False)
-        among = [int(other) + (int(other) >= case) for other in others]
-        among.insert(int(self._rng.integers(self.candidates)), case)
-        self.target, self.left = self.objects.words(case), tuple(map(self.objects.words, among))
-        self.order: list[int] = self._rng.permutation(len(self.objects.steps)).tolist()
-        self.among, self.stage = f"among {' '.join(chain(*self.left))}", SPEAKER
+        others = self._rng.choice(self.cases - 1, len(self.positions) - 1, replace=False)
+        candidates = [int(other) + (int(other) >= case) for other in others]
+        place = int(self._rng.integers(len(self.positions)))
+        candidates.insert(place, case)
+        self.target, self.truth = " ".join(self.objects.words(case)), self.positions[place]
+        shown = zip(self.positions, map(self.objects.words, candidates), strict=True)
+        self.candidates = " ".join(word for position, words in shown for word in (position, *words))
+        self.stage = SPEAKER
 
     def acting(self) -> tuple[str, ...]:
         """The speaker, then the listener."""
         return (self.stage,)
 
-    @property
-    def asked(self) -> int:
-        """The attribute in which the candidates that are left differ most; of several, one that was drawn."""
-        several = [len(set(values)) for values in zip(*self.left, strict=True)]
-        return max(self.order, key=several.__getitem__)
-
-    def spec(self, agent: str) -> ReplySpec:
-        """A message, or a value that one of the candidates has."""
-        if agent == SPEAKER:
-            return self.replies[SPEAKER][0]
-        here = {words[self.asked] for words in self.left}
-        return choose(tuple(value for value in self.objects.steps[self.asked] if value in here))
-
     def view(self, agent: str) -> str:
-        """The speaker sees only the target, the listener only the candidates that are left."""
-        if agent == SPEAKER:
-            return f"target {' '.join(self.target)}"
-        return " ".join(["among", *(chain(*self.left) if self.shown else ())])
+        """The speaker sees only the target, the listener only the candidates."""
+        return f"target {self.target}" if agent == SPEAKER else f"among {self.candidates}"
 
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Keep the candidates with the value that was named; pay both when only the target is left."""
+        """Pay both when the position is right."""
         if SPEAKER in replies:
             self.stage = LISTENER
             return Outcome()
-        (value,) = replies[LISTENER]
-        self.left = tuple(words for words in self.left if value in words)
-        if self.target in self.left and len(self.left) > 1:
-            return Outcome()
-        hit = float(self.target in self.left)
+        hit = float(replies[LISTENER] == (self.truth,))
         return Outcome({SPEAKER: hit, LISTENER: hit}, done=True)
 
     def hidden(self) -> str:
-        """The target and the candidates."""
-        return f"target {' '.join(self.target)} {self.among}"
+        """Where the target is, and the candidates."""
+        return f"target {self.truth} among {self.candidates}"
 
     def anchors(self) -> Anchors:
-        """Without a message each candidate is as likely; with one, see `best_score`: a bound if none are `shown`."""
-        blind = 1 / self.candidates
-        return Anchors(blind, blind, full=best_score(self.cases, self.messages, self.candidates - 1))
+        """Without a message each position is as likely; with one, see `best_score`."""
+        blind = 1 / len(self.positions)
+        return Anchors(blind, blind, full=best_score(self.cases, self.messages, len(self.positions) - 1))
 
     def scripts(self) -> Mapping[str, Script]:
-        """The message is the target's number modulo the messages; the listener means the first candidate it fits."""
+        """The message is the target's number modulo the messages; the listener takes the first candidate it fits."""
         messages, objects = self.replies[SPEAKER][0], self.objects
 
         def message(words: Words) -> Words:
             return messages.words(objects.index(words) % messages.size)
 
-        def code(memory: Memory) -> Words:
+        def full(memory: Memory) -> Words:
             if memory.agent == SPEAKER:
                 return message(memory.view[1:])
-            heard = memory.heard[0][1]
-            left = zip(*[iter(memory.view[1:])] * len(objects.steps), strict=True)
-            fits = (words for words in left if message(words) == heard)
-            meant = next(fits) if self.shown else objects.words(messages.index(heard) % self.cases)
-            return next(((value,) for value in meant if value in memory.spec.alphabet), memory.spec.default)
+            size = 1 + len(objects.steps)
+            candidates = [memory.view[i : i + size] for i in range(1, len(memory.view), size)]
+            return (next(place for place, *words in candidates if message(tuple(words)) == memory.heard[0][1]),)
 
-        reached = self.shown or self.messages >= self.cases
-        return {"silent": first, "full" if reached else "best": code}
+        return {"silent": first, "full": full}

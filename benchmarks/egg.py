@@ -26,7 +26,7 @@ from trainers.run import Progress, Run, RunConfig
 GAMES: dict[str, dict[str, Any]] = {
     "reconstruction": {"name": "reconstruction", "attributes": 2, "values": 10, "length": 2, "alphabet": 32},
     "discrimination": {
-        "name": "reference", "attributes": 2, "values": 10, "distractors": 4, "length": 2, "alphabet": 32,
+        "name": "pointing", "attributes": 2, "values": 10, "distractors": 4, "length": 2, "alphabet": 32,
         "shown": False,
     },
 }  # fmt: skip

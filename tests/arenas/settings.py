@@ -92,7 +92,7 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"attributes": 4, "values": 5, "length": 2, "held_out": 0.2},
         {"values": 3, "length": 2, "alphabet": 3, "least": 1},
     ],
-    "reference": [
+    "pointing": [
         {},
         {"attributes": 3, "values": 3, "distractors": 1, "length": 1, "alphabet": 5},
         {"attributes": 1, "values": 2, "distractors": 1, "length": 1, "alphabet": 1},
@@ -100,6 +100,13 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"attributes": 2, "values": 3, "distractors": 8},
         {"attributes": 2, "values": 10, "length": 2, "alphabet": 32, "shown": False},
         {"attributes": 2, "values": 5, "length": 1, "alphabet": 4, "shown": False},
+    ],
+    "reference": [
+        {},
+        {"attributes": 3, "values": 3, "distractors": 1, "length": 1, "alphabet": 5},
+        {"attributes": 1, "values": 2, "distractors": 1, "length": 1, "alphabet": 1},
+        {"attributes": 12, "values": 10, "distractors": 9, "length": 5, "alphabet": 3},
+        {"attributes": 2, "values": 3, "distractors": 8},
     ],
     "relay": [
         {},
@@ -166,6 +173,10 @@ SCRIPTED: Final[dict[str, list[dict[str, Any]]]] = {
         {"values": 4, "length": 2, "alphabet": 3, "partial": False},
         {"attributes": 1, "values": 5, "length": 1, "alphabet": 3},
         {"values": 4, "length": 1, "alphabet": 5, "partial": False, "held_out": 0.5},
+    ],
+    "pointing": [
+        {"distractors": 1, "length": 1, "alphabet": 2},
+        {"attributes": 1, "values": 6, "distractors": 2, "length": 1, "alphabet": 4},
     ],
     "reference": [
         {"distractors": 1, "length": 1, "alphabet": 2},

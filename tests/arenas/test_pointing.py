@@ -1,4 +1,4 @@
-"""The listener of the reference game points a candidate out by its values, and is told nothing by what it is asked."""
+"""The listener of pointing points a candidate out by its values, and is told nothing by what it is asked."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from zlib import crc32
 
 import pytest
 
-from arenas.reference import LISTENER, SPEAKER, Reference
+from arenas.pointing import Pointing
+from arenas.reference import LISTENER, SPEAKER
 from arenas.spec import Words
 
 Listener = Callable[[str, Words], str]
 
 
-def point(arena: Reference, listener: Listener) -> tuple[float, int]:
+def point(arena: Pointing, listener: Listener) -> tuple[float, int]:
     """Play on after a message; return what is paid, and the questions."""
     arena.resolve({SPEAKER: arena.spec(SPEAKER).default})
     for questions in range(1, 100):
@@ -33,7 +34,7 @@ def test_whatever_a_listener_does_without_a_message_is_right_for_one_target(
     attributes: int, values: int, candidates: int
 ) -> None:
     """So the options and further questions tell it nothing, and every blind listener is right once in d+1."""
-    arena = Reference(attributes, values, candidates - 1, 1, 1)
+    arena = Pointing(attributes, values, candidates - 1, 1, 1)
 
     def drawn(salt: int) -> Listener:
         return lambda view, options: options[crc32(f"{salt} {view}".encode()) % len(options)]
@@ -51,7 +52,7 @@ def test_whatever_a_listener_does_without_a_message_is_right_for_one_target(
 
 def test_naming_the_target_is_right_within_as_many_questions_as_there_are_attributes() -> None:
     for attributes, distractors in product((1, 2, 3), (1, 3, 6)):
-        arena = Reference(attributes, 8, distractors)
+        arena = Pointing(attributes, 8, distractors)
         for seed in range(30):
             arena.begin(seed)
             target = arena.target
@@ -61,7 +62,7 @@ def test_naming_the_target_is_right_within_as_many_questions_as_there_are_attrib
 
 
 def test_it_asks_for_what_tells_most_candidates_apart() -> None:
-    arena = Reference(2, 4, 3)
+    arena = Pointing(2, 4, 3)
     arena.begin(1)
     arena.target = ("a1", "b3")
     assert sorted(arena.order) == [0, 1]
