@@ -14,7 +14,7 @@ from typing import NamedTuple
 from arenas.spec import ReplySpec, Words
 from marl.intervention import Close, Inject, Intervention, OnMessages, Said
 from marl.scenario import World
-from protocols.bus import Bus
+from protocols.bus import MemoryBus
 from protocols.channel import PUBLIC, Channel
 from protocols.draws import key
 from protocols.envelope import EVERYONE, Envelope
@@ -44,7 +44,7 @@ class Carrier:
     """
 
     def __init__(
-        self, world: World, bus: Bus, topics: Mapping[str, str], log: Log, do: Sequence[Intervention] = ()
+        self, world: World, bus: MemoryBus, topics: Mapping[str, str], log: Log, do: Sequence[Intervention] = ()
     ) -> None:
         self.told = dict.fromkeys(topics, 0)
         self.prices = dict.fromkeys(topics, 0.0)
@@ -70,16 +70,16 @@ class Carrier:
         """When the next message on its way arrives, in seconds of the episode; None if there is none."""
         return self._due[0][0] if self._due else None
 
-    async def tell(self, agent: str, envelope: Envelope) -> None:
+    def tell(self, agent: str, envelope: Envelope) -> None:
         """Put an envelope into an agent's inbox."""
         self.told[agent] += 1
-        await self._bus.publish(self._topics[agent], envelope)
+        self._bus.deliver(self._topics[agent], envelope)
 
-    async def deliver(self, now: float) -> None:
+    def deliver(self, now: float) -> None:
         """Hand over every message that is due."""
         while self._due and self._due[0][0] <= now + 1e-9:
             _, _, _, listener, as_heard = heappop(self._due)
-            await self.tell(listener, as_heard)
+            self.tell(listener, as_heard)
 
     def send(self, agent: str, spec: ReplySpec, words: Words, seq: int, time: float, round_: int) -> Outgoing:
         """Put words on their channel as message number `seq` of the log, and charge their sender."""

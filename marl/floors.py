@@ -82,11 +82,11 @@ async def _free(referee: Referee, floor: Free, acting: tuple[str, ...]) -> Repli
     asked: dict[int, str] = {}
     until: dict[int, float | None] = {}
     said = 0
-    await referee.deliver()
+    referee.deliver()
     curious: Sequence[str] = acting
     while True:
         for agent in curious:
-            place = await referee.show(agent, questions[agent])
+            place = referee.show(agent, questions[agent])
             asked[place], until[place] = agent, referee.patience()
         if asked:
             came = await referee.instant(asked, until)
@@ -97,11 +97,11 @@ async def _free(referee: Referee, floor: Free, acting: tuple[str, ...]) -> Repli
         places = {agent: place for place, agent in asked.items()}
         for agent in (agent for agent in acting if agent in came):
             del asked[places[agent]], until[places[agent]]
-            words = await referee.accept(agent, questions[agent], came[agent])
+            words = referee.accept(agent, questions[agent], came[agent])
             if words:
                 replies[agent] = _for_arena(referee, agent, words)
                 said += 1
-        await referee.deliver()
+        referee.deliver()
         waiting = set(asked.values())
         curious = [a for a in acting if a not in waiting and referee.news(a)] if said < floor.limit else []
 

@@ -19,7 +19,7 @@ from marl.episode import FINISHES, Episode, Finish, Sample, Stop, Turn
 from marl.intervention import Intervention
 from marl.scenario import World
 from protocols import topics
-from protocols.bus import Bus, Subscription
+from protocols.bus import MemoryBus, Subscription
 from protocols.clock import episode_loop
 from protocols.draws import key
 from protocols.envelope import EVERYONE, KINDS, NO_DATA, NOBODY, REFEREE, Envelope, Kind
@@ -38,7 +38,7 @@ class Referee:
     """One episode of a world, over a bus. `log` comes in with its header and no entries."""
 
     def __init__(
-        self, world: World, arena: Arena, bus: Bus, run: str, log: Log, do: Sequence[Intervention] = ()
+        self, world: World, arena: Arena, bus: MemoryBus, run: str, log: Log, do: Sequence[Intervention] = ()
     ) -> None:
         self.world = world
         self.arena = arena
@@ -71,7 +71,7 @@ class Referee:
             error = str(failure) if stop is Stop.ERROR else ""
         end = self._stamp(Kind.END, EVERYONE, stop.value, why if stop is Stop.OVERFLOW else None)
         for topic in self._to.values():
-            await self._bus.publish(topic, end)
+            self._bus.deliver(topic, end)
         self._rewards += [self._nothing] * (len(self._turns) - len(self._rewards))
         return Episode(
             self.log,
@@ -91,7 +91,7 @@ class Referee:
         self._stamp(Kind.WORLD, NOBODY, hidden)
         while True:
             if self._carrier.injects:
-                await self._interject(self.stage)
+                self._interject(self.stage)
             outcome = arena.advance(await floors.hold(self))
             self._pay(outcome)
             if outcome.done:
@@ -103,23 +103,23 @@ class Referee:
 
     async def ask(self, questions: Mapping[str, Question]) -> dict[str, Words | None]:
         """Ask several agents at once, and take in their replies in this order; None for one that was not legal."""
-        await self.deliver()
-        asked = {await self.show(agent, question): agent for agent, question in questions.items()}
+        self.deliver()
+        asked = {self.show(agent, question): agent for agent, question in questions.items()}
         replies = await self._replies(asked)
-        accepted = {agent: await self.accept(agent, each, replies.get(agent)) for agent, each in questions.items()}
+        accepted = {agent: self.accept(agent, each, replies.get(agent)) for agent, each in questions.items()}
         if self._calls:
             await self._consult()
         return accepted
 
-    async def show(self, agent: str, question: Question) -> int:
+    def show(self, agent: str, question: Question) -> int:
         """Send an agent a view that asks for a reply, and return its place in the log."""
         if self._carrier.injects:
-            await self._interject()
+            self._interject()
         data, deadline = question.data, self.world.scenario.deadline
         if deadline is not None:
             data["deadline"] = deadline
         view = self._stamp(Kind.VIEW, agent, question.view, data)
-        await self._carrier.tell(agent, view)
+        self._carrier.tell(agent, view)
         self._seen[agent] = self._carrier.told[agent]
         return view.seq
 
@@ -144,7 +144,7 @@ class Referee:
         calls, self._calls = self._calls, []
         asked = {call.seq: call.to for call in calls}
         for call in calls:
-            await self._bus.publish(self._tools[call.to], call)
+            self._bus.deliver(self._tools[call.to], call)
         answers: dict[int, Envelope] = {}
         while len(answers) < len(asked):
             envelope = await self._next(None)
@@ -157,11 +157,11 @@ class Referee:
                 self._drift += 1
             else:
                 answers[seq] = envelope
-        await self.deliver()
+        self.deliver()
         for call in calls:
             answer = answers[call.seq]
             result = self._stamp(Kind.RESULT, call.sender, answer.body, sender=call.to, reply=answer)
-            await self._carrier.tell(call.sender, result)
+            self._carrier.tell(call.sender, result)
 
     async def instant(self, asked: Mapping[int, str], until: Mapping[int, float | None]) -> dict[str, Envelope | None]:
         """Wait for the next replies: all that come at one instant, so that their order among each other is no matter.
@@ -189,7 +189,7 @@ class Referee:
             async with asyncio.timeout_at(self._began + wake + 1e-6):
                 return await self._inbox.get()
         except TimeoutError:
-            await self.deliver()
+            self.deliver()
             return None
 
     def _take(self, envelope: Envelope, asked: Mapping[int, str], replies: dict[str, Envelope]) -> None:
@@ -213,13 +213,13 @@ class Referee:
         if due is None:
             return False
         await asyncio.sleep(max(due - self.now(), 0.0))
-        await self.deliver()
+        self.deliver()
         return True
 
-    async def accept(self, agent: str, question: Question, reply: Envelope | None) -> Words | None:
+    def accept(self, agent: str, question: Question, reply: Envelope | None) -> Words | None:
         """Stamp a reply, carry it if it was said, and record the turn; None if it was not a legal reply."""
         if self._carrier.injects:
-            await self._interject()
+            self._interject()
         spec = question.spec
         data: dict[str, Any] = {"missing": True, "seen": self._seen[agent]}
         if reply is None:
@@ -250,7 +250,7 @@ class Referee:
             data["price"] = fee
             self._carrier.prices[agent] += fee
         if kind is Kind.SAY and words is not None and (words or not question.free) and spec.route(words)[0]:
-            entry = await self._say(agent, spec, sample.text, words, data, reply)
+            entry = self._say(agent, spec, sample.text, words, data, reply)
         else:
             # The arena shows moves, not the bus; and where silence is a choice nobody hears it.
             entry = self._stamp(kind, tool or NOBODY, sample.text, data, agent, reply)
@@ -262,7 +262,7 @@ class Referee:
         self._turns.append(Turn(agent, entry.seq, self.stage, spec, effect, words is not None, sample))
         return words
 
-    async def _say(
+    def _say(
         self, agent: str, spec: ReplySpec, text: str, words: Words, data: dict[str, Any], reply: Envelope | None
     ) -> Envelope:
         """Put a message on its channel: price it, stamp it with what each listener will hear, and send it off."""
@@ -273,22 +273,22 @@ class Referee:
         body = " ".join(out.words) if len(spec.channels) > 1 else text  # what is said does not hold where
         entry = self._stamp(Kind.SAY, out.to, body, data, agent, reply)
         entries[entry.seq] = Entry(entry, carrier.carry(entry, out, self.arena.audience(agent)))
-        await self.deliver()
+        self.deliver()
         return entry
 
-    async def _interject(self, round_: int | None = None) -> None:
+    def _interject(self, round_: int | None = None) -> None:
         """Let be heard what nobody said, where an intervention puts it: here, or as a round begins."""
         entries = self.log.entries
         for injection in self._carrier.injections(len(entries), round_):
             to = EVERYONE if injection.channel == PUBLIC else injection.channel
             entry = self._stamp(Kind.SAY, to, injection.body)
             entries[entry.seq] = Entry(entry, self._carrier.inject(entry, injection, self.stage))
-            await self.deliver()
+            self.deliver()
 
-    async def deliver(self) -> None:
+    def deliver(self) -> None:
         """Hand over every message that is due."""
         if self._carrier.next_due is not None:
-            await self._carrier.deliver(self.now())
+            self._carrier.deliver(self.now())
 
     def now(self) -> float:
         """Return the time since the episode began, in seconds."""

@@ -22,7 +22,7 @@ from marl.referee import Referee
 from marl.scenario import World
 from marl.tools.box import Member
 from protocols import topics
-from protocols.bus import CAPACITY, Bus, MemoryBus
+from protocols.bus import CAPACITY, MemoryBus
 from protocols.clock import ClockName, run
 from protocols.envelope import EVERYONE, NO_DATA, NOBODY, Envelope, Kind
 from protocols.log import REPLIES, Log
@@ -63,8 +63,8 @@ def header(world: World, plan: Plan) -> Log:
     )
 
 
-async def play(world: World, bus: Bus, plan: Plan, run: str = RUN, log: Log | None = None) -> Episode:
-    """Play one episode: an agent task for each seat, and the referee. `run` keeps forks of one log apart on one bus.
+async def play(world: World, bus: MemoryBus, plan: Plan, run: str = RUN, log: Log | None = None) -> Episode:
+    """Play one episode: an agent for each seat, and the referee. `run` keeps forks of one log apart on one bus.
 
     Who wants to read along gives the `log`, as `header` makes it.
     """
@@ -77,6 +77,7 @@ async def play(world: World, bus: Bus, plan: Plan, run: str = RUN, log: Log | No
     inbox = await bus.subscribe(pattern, room)
     referee = Referee(world, arena, bus, run, log, plan.do)
     loop = asyncio.get_running_loop()
+    agents = []
     tasks = []
     inboxes = {}
     for seat, policy in plan.seats.items():
@@ -86,7 +87,8 @@ async def play(world: World, bus: Bus, plan: Plan, run: str = RUN, log: Log | No
         agent = Agent(
             seat, policy, bus, run, plan.episode, plan.seed, world.scenario.latency, plan.greedy, plan.salt, memory
         )
-        tasks.append(loop.create_task(agent.act(inboxes[topic]), name=f"{plan.episode}/{seat}"))
+        agents.append(agent)
+        agent.attend(inboxes[topic])
     for tool in world.box.configs:
         topic = topics.to(run, plan.episode, tool)
         inboxes[topic] = await bus.subscribe(topic, room)
@@ -94,8 +96,9 @@ async def play(world: World, bus: Bus, plan: Plan, run: str = RUN, log: Log | No
         tasks.append(loop.create_task(member.serve(inboxes[topic]), name=f"{plan.episode}/{tool}"))
     try:
         episode = await referee.play(inbox)
-        await asyncio.sleep(0)  # whoever waits for the end hears it; whoever still thinks is stopped below
     finally:
+        for agent in agents:
+            agent.leave()  # whoever still thinks
         for task in tasks:
             if not task.done():
                 task.cancel()
@@ -122,7 +125,7 @@ async def play_all(
     queue = iter(enumerate(plans))
     episodes: dict[int, Episode] = {}
 
-    async def worker(bus: Bus) -> None:
+    async def worker(bus: MemoryBus) -> None:
         for i, plan in queue:
             log = header(world, plan)
             if begun is not None:

@@ -44,6 +44,11 @@ class Latency(BaseModel):
     per_token: float = Field(default=0.0, ge=0)
     jitter: float = Field(default=0.0, ge=0, description="up to this much more, drawn for each reply")
 
+    @property
+    def none(self) -> bool:
+        """Whether thinking takes no time."""
+        return not (self.constant or self.per_token or self.jitter)
+
     def seconds(self, tokens: int, draw: float) -> float:
         """Return the time for a reply of so many tokens; `draw` is uniform in [0, 1)."""
         return self.constant + self.per_token * tokens + self.jitter * draw

@@ -6,7 +6,7 @@ sampled together: batches are as large as they can be and no time window is gues
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import dataclass
 
 from arenas.spec import ReplySpec
 from marl.chat_model import ChatModel
@@ -14,11 +14,25 @@ from marl.decode import Request, generate
 from marl.engine import Engine
 from marl.episode import Sample
 from marl.lm import LanguageModel
+from marl.policy import Answered, Asked, Batched
 from marl.transcript import Transcript
 from protocols.clock import EpisodeLoop, episode_loop
 
 
-class PolicyServer:
+@dataclass(slots=True)
+class Question:
+    """A request, and who is told of the reply while it is wanted."""
+
+    request: Request
+    done: Answered
+    wanted: bool = True
+
+    def cancel(self) -> None:
+        """Want no reply any more."""
+        self.wanted = False
+
+
+class PolicyServer(Batched):
     """The policy of any number of seats that share one model. `version` counts the updates of its weights."""
 
     def __init__(self, lm: LanguageModel, name: str, max_batch: int = 1024) -> None:
@@ -29,23 +43,23 @@ class PolicyServer:
         self.sampled = 0
         """Tokens sampled so far."""
         self.batches = 0
-        self._waiting: list[tuple[Request, asyncio.Future[Sample]]] = []
+        self._waiting: list[Question] = []
         self._loop: EpisodeLoop | None = None
 
     def open(self) -> Transcript:
         """Return a transcript in this model's tokens."""
         return self.lm.open()
 
-    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
-        """Wait for the next batch; the sampled tokens stand in the transcript when this returns."""
+    def ask(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool, done: Answered) -> Asked:
+        """Put a question into the next batch."""
         loop = episode_loop()
         if loop is not self._loop:
             self._loop = loop
             self._waiting = []
             loop.on_idle(self._answer)
-        future: asyncio.Future[Sample] = loop.create_future()
-        self._waiting.append((Request(transcript, spec, seed, greedy), future))
-        return await future
+        question = Question(Request(transcript, spec, seed, greedy), done)
+        self._waiting.append(question)
+        return question
 
     def close(self, transcript: Transcript) -> None:
         """Give up the transcript's row of the cache."""
@@ -59,16 +73,16 @@ class PolicyServer:
 
     def _answer(self) -> bool:
         """Sample all that waits, at most `max_batch` rows at a time; say whether anything did."""
-        waiting = [(request, future) for request, future in self._waiting if not future.done()]
+        waiting = [question for question in self._waiting if question.wanted]
         self._waiting = []
         for first in range(0, len(waiting), self.max_batch):
             batch = waiting[first : first + self.max_batch]
             self.lm.eval()
-            samples = generate(self.lm, [request for request, _ in batch], self.version)
+            samples = generate(self.lm, [question.request for question in batch], self.version)
             self.batches += 1
-            for (_, future), sample in zip(batch, samples, strict=True):
+            for question, sample in zip(batch, samples, strict=True):
                 self.sampled += len(sample.tokens)
-                future.set_result(sample)
+                question.done(sample)
         return bool(waiting)
 
 
@@ -84,23 +98,19 @@ class ChatServer(PolicyServer):
             lm.base.engine = Engine(lm.base, settings.rows, int(settings.cache * (1 << 30)))
         self.engine: Engine = lm.base.engine
 
-    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
-        """Wait until it is sampled; raises ContextFullError where the transcript leaves no room for a reply."""
-        loop = episode_loop()
-        self.engine.attend(loop)
-        future: asyncio.Future[Sample] = loop.create_future()
+    def ask(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool, done: Answered) -> Asked:
+        """Queue a question; the answer is ContextFullError where the transcript leaves no room for a reply."""
+        self.engine.attend(episode_loop())
+        question = Question(Request(transcript, spec, seed, greedy), done)
 
-        def done(found: Sample | Exception) -> None:
-            if future.done():
-                return
-            if isinstance(found, Exception):
-                future.set_exception(found)
-            else:
-                self.sampled += len(found.tokens)
-                future.set_result(found)
+        def answered(found: Sample | Exception) -> None:
+            if question.wanted:
+                if isinstance(found, Sample):
+                    self.sampled += len(found.tokens)
+                done(found)
 
-        self.engine.ask(self.lm, transcript, spec, seed, greedy, self.version, done)
-        return await future
+        self.engine.ask(self.lm, transcript, spec, seed, greedy, self.version, answered)
+        return question
 
     def close(self, transcript: Transcript) -> None:
         """Give up what is kept of the transcript."""

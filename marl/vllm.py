@@ -27,6 +27,7 @@ from marl.errors import ContextFullError, UserError
 from marl.grammar import Grammar
 from marl.lm import LanguageModel
 from marl.outside import outside, real_loop
+from marl.policy import Answered, Asked
 from marl.server import PolicyServer
 from marl.transcript import Transcript
 
@@ -62,8 +63,19 @@ class VllmServer(PolicyServer):
         self._mark = uuid4().hex[:8]  # other runs may be served too
         self._texts: dict[Grammar, str] = {}
 
-    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
-        """Wait until it is sampled; raises ContextFullError where the transcript leaves no room for a reply."""
+    def ask(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool, done: Answered) -> Asked:
+        """Send a question off; the answer is ContextFullError where the transcript leaves no room for a reply."""
+
+        def answered(task: asyncio.Task[Sample]) -> None:
+            if not task.cancelled():
+                error = task.exception()
+                done(error if isinstance(error, Exception) else task.result())
+
+        task = asyncio.get_running_loop().create_task(self._sample(transcript, spec, seed, greedy))
+        task.add_done_callback(answered)
+        return task
+
+    async def _sample(self, transcript: Transcript, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
         grammar = self.lm.automaton(spec)
         need = len(transcript.ids) + grammar.longest
         if need > self.lm.context:

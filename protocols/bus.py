@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, Self
 
@@ -23,9 +23,12 @@ _REMEMBERED: Final = 4096  # identities an inbox keeps for de-duplication
 
 
 class Subscription:
-    """An inbox with one reader. `async for` or `get()` take envelopes out; `put` is the bus's side."""
+    """An inbox with one reader. `async for` or `get()` take envelopes out; `put` is the bus's side.
 
-    __slots__ = ("_closed", "_queue", "_seen", "_waiter", "capacity", "dropped", "duplicates")
+    A reader without a task of its own is called whenever something came (`call`), and takes it out with `take()`.
+    """
+
+    __slots__ = ("_call", "_closed", "_queue", "_seen", "_waiter", "capacity", "dropped", "duplicates")
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         if capacity < 1:
@@ -36,6 +39,7 @@ class Subscription:
         self._queue: deque[Envelope] = deque()
         self._seen: dict[tuple[str, str, int], None] = {}
         self._waiter: asyncio.Future[None] | None = None
+        self._call: Callable[[], object] | None = None
         self._closed = False
 
     def put(self, envelope: Envelope, identity: tuple[str, str, int]) -> None:
@@ -51,8 +55,20 @@ class Subscription:
         if len(seen) > _REMEMBERED:
             del seen[next(iter(seen))]
         self._queue.append(envelope)
-        if self._waiter is not None and not self._waiter.done():
+        if self._call is not None:
+            self._call()
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def call(self, reader: Callable[[], object] | None) -> None:
+        """Call the reader whenever an envelope has come in, and now if one is there; None calls nobody any more."""
+        self._call = reader
+        if reader is not None and self._queue:
+            reader()
+
+    def take(self) -> Envelope:
+        """Take out the oldest envelope; raises IndexError where there is none."""
+        return self._queue.popleft()
 
     async def get(self) -> Envelope:
         """Take the oldest envelope, waiting for one; raises StopAsyncIteration once closed and empty."""

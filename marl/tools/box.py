@@ -10,7 +10,7 @@ from typing import Any, Final
 from arenas.spec import ReplySpec
 from marl.tools import ToolConfig, make
 from protocols import topics
-from protocols.bus import Bus, Subscription
+from protocols.bus import MemoryBus, Subscription
 from protocols.envelope import Envelope, Kind
 from protocols.errors import ProtocolError
 
@@ -98,7 +98,9 @@ def _described(schema: Mapping[str, Any]) -> str:
 class Member:
     """One tool as a member of the bus in one episode: it answers each call, the recorded ones as they were answered."""
 
-    def __init__(self, box: Toolbox, name: str, bus: Bus, run: str, episode: str, recorded: Mapping[int, str]) -> None:
+    def __init__(
+        self, box: Toolbox, name: str, bus: MemoryBus, run: str, episode: str, recorded: Mapping[int, str]
+    ) -> None:
         self._box, self._name, self._bus = box, name, bus
         self._episode, self._recorded = episode, recorded
         self._topic = topics.sent_by(run, episode, name)
@@ -119,4 +121,4 @@ class Member:
             text = await self._box.tools[self._name].answer(said, self._box.configs[self._name].timeout)
         number, self._answered = self._answered, self._answered + 1
         answer = Envelope(self._episode, self._name, number, Kind.RESULT, call.sender, body=text, reply_to=call.seq)
-        await self._bus.publish(self._topic, answer)
+        self._bus.deliver(self._topic, answer)

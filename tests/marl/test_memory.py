@@ -15,7 +15,7 @@ from marl.batch import collate
 from marl.environment import ParallelEnvironment
 from marl.episode import Sample
 from marl.memory import MemoryConfig, Remembered
-from marl.policy import Scripted, TextPolicy
+from marl.policy import Asked, Scripted, TextPolicy
 from marl.rollout import Plan, replay
 from marl.scenario import World
 from marl.server import PolicyServer, serve
@@ -49,9 +49,9 @@ class Spy(PolicyServer):
         super().__init__(lm_for(here), "spy")
         self.contexts: list[list[int]] = []
 
-    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+    def ask(self, transcript: Transcript, **asked: Any) -> Asked:
         self.contexts.append(list(transcript.ids))
-        return await super().reply(transcript, spec=spec, seed=seed, greedy=greedy)
+        return super().ask(transcript, **asked)
 
 
 @pytest.mark.parametrize("memory", MEMORIES, ids=str)

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from arenas.spec import ReplySpec
-from marl.episode import Episode, Finish, Sample
+from marl.episode import Episode, Finish
 from marl.lm import LanguageModel
-from marl.policy import Policy
+from marl.policy import Asked, Policy
 from marl.rollout import fork
 from marl.server import PolicyServer
 from marl.transcript import PROMPT, Transcript, trace
@@ -31,9 +30,9 @@ class Spy(PolicyServer):
         self.opened.append(super().open())
         return self.opened[-1]
 
-    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+    def ask(self, transcript: Transcript, **asked: Any) -> Asked:
         self.asked.append((transcript, tuple(transcript.ids)))
-        return await super().reply(transcript, spec=spec, seed=seed, greedy=greedy)
+        return super().ask(transcript, **asked)
 
 
 def watched(settings: dict[str, Any], episodes: int = 3) -> tuple[Spy, list[Episode]]:
