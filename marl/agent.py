@@ -165,7 +165,7 @@ class Agent:
             "tokens": sample.tokens,
             "logprobs": sample.logprobs,
             "version": sample.version,
-            "finish": sample.finish.value,
+            "finish": sample.finish,
         }
         if sample.usage:
             data["usage"] = dict(sample.usage)

@@ -52,18 +52,22 @@ class Carrier:
         self._bus = bus
         self._topics = topics
         self._log = log
-        closed = [Close(channel=name) for name in world.scenario.closed]
-        acting = {"closed": closed, "scenario": world.scenario.interventions, "do": do}
-        self._changing = [
-            (each, key(log.seed, log.episode, "intervention", whose, place))
-            for whose, group in acting.items()
-            for place, each in enumerate(group)
-            if isinstance(each, OnMessages)
-        ]
-        self._injections = [each for group in acting.values() for each in group if isinstance(each, Inject)]
+        self._changing: list[tuple[OnMessages, int]] = []
+        self._injections: list[Inject] = []
+        self._intervene("closed", [Close(channel=name) for name in world.scenario.closed])
+        self._intervene("scenario", world.scenario.interventions)
+        self._intervene("do", do)
         self._said: Counter[tuple[str, str]] = Counter()  # (channel, sender) -> messages
         self._due: list[tuple[float, int, int, str, Envelope]] = []  # (time, seq, copy, listener, as heard)
         self._used: dict[tuple[str, str], tuple[int, Usage, Usage]] = {}  # (channel, sender): round, its use, all use
+
+    def _intervene(self, whose: str, group: Sequence[Intervention]) -> None:
+        for place, each in enumerate(group):
+            if isinstance(each, OnMessages):
+                seed = key(self._log.seed, self._log.episode, "intervention", whose, place)
+                self._changing.append((each, seed))
+            elif isinstance(each, Inject):
+                self._injections.append(each)
 
     @property
     def next_due(self) -> float | None:

@@ -39,9 +39,18 @@ async def hold(referee: Referee) -> Replies:
 
 async def _round(referee: Referee, group: Sequence[str]) -> Replies:
     """Ask a group at once."""
-    views = await asides.hold(referee, group)
-    replies = await referee.ask({agent: asides.last(_spec(referee, agent), view) for agent, view in views.items()})
-    return {agent: _for_arena(referee, agent, words) for agent, words in replies.items()}
+    world, arena = referee.world, referee.arena
+    if world.notes or world.box.configs:
+        views = await asides.hold(referee, group)
+    else:
+        views = {agent: arena.view(agent) for agent in group}
+    asked = {agent: arena.spec(agent) for agent in group}
+    specs = {agent: world.reply_spec(agent, spec) for agent, spec in asked.items()}
+    replies = await referee.ask({agent: asides.last(specs[agent], view) for agent, view in views.items()})
+    return {
+        agent: words if words is None or specs[agent] is spec else specs[agent].route(words)[1]
+        for (agent, words), spec in zip(replies.items(), asked.values(), strict=True)
+    }
 
 
 def _spec(referee: Referee, agent: str) -> ReplySpec:

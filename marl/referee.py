@@ -50,6 +50,7 @@ class Referee:
         self._calls: list[Envelope] = []  # that no tool was told of yet
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()  # the log counts from here, so it does not depend on when the episode is played
+        self._moment, self._now = self._began, 0.0
         self._carrier = Carrier(world, bus, self._to, log, do)
         self._seen = dict.fromkeys(world.agents, 0)  # envelopes an agent had been sent when it was last asked
         self.stage = 0
@@ -292,7 +293,10 @@ class Referee:
 
     def now(self) -> float:
         """Return the time since the episode began, in seconds."""
-        return round(self._loop.time() - self._began, 9)
+        moment = self._loop.time()
+        if moment != self._moment:
+            self._moment, self._now = moment, round(moment - self._began, 9)
+        return self._now
 
     def _pay(self, outcome: Outcome) -> None:
         """Book what the stage paid, less what its messages cost, on the stage's last turn."""

@@ -74,7 +74,7 @@ async def play(world: World, bus: MemoryBus, plan: Plan, run: str = RUN, log: Lo
     arena = world.borrow()
     pattern = topics.sent_by(run, plan.episode)
     room = max(CAPACITY, 4 * len(plan.seats))  # all may speak in one instant, and some channels double messages
-    inbox = await bus.subscribe(pattern, room)
+    inbox = bus.open(pattern, room)
     referee = Referee(world, arena, bus, run, log, plan.do)
     loop = asyncio.get_running_loop()
     agents = []
@@ -82,7 +82,7 @@ async def play(world: World, bus: MemoryBus, plan: Plan, run: str = RUN, log: Lo
     inboxes = {}
     for seat, policy in plan.seats.items():
         topic = topics.to(run, plan.episode, seat)
-        inboxes[topic] = await bus.subscribe(topic, room)
+        inboxes[topic] = bus.open(topic, room)
         memory = world.scenario.memory.get(seat)
         agent = Agent(
             seat, policy, bus, run, plan.episode, plan.seed, world.scenario.latency, plan.greedy, plan.salt, memory
@@ -91,7 +91,7 @@ async def play(world: World, bus: MemoryBus, plan: Plan, run: str = RUN, log: Lo
         agent.attend(inboxes[topic])
     for tool in world.box.configs:
         topic = topics.to(run, plan.episode, tool)
-        inboxes[topic] = await bus.subscribe(topic, room)
+        inboxes[topic] = bus.open(topic, room)
         member = Member(world.box, tool, bus, run, plan.episode, plan.answers)
         tasks.append(loop.create_task(member.serve(inboxes[topic]), name=f"{plan.episode}/{tool}"))
     try:
@@ -102,9 +102,9 @@ async def play(world: World, bus: MemoryBus, plan: Plan, run: str = RUN, log: Lo
         for task in tasks:
             if not task.done():
                 task.cancel()
-        await bus.unsubscribe(pattern, inbox)
+        bus.shut(pattern, inbox)
         for topic, subscription in inboxes.items():
-            await bus.unsubscribe(topic, subscription)
+            bus.shut(topic, subscription)
         world.give_back(arena)
     lost = sum(subscription.dropped + subscription.duplicates for subscription in inboxes.values())
     return replace(episode, drift=episode.drift + lost) if lost else episode

@@ -159,10 +159,11 @@ class MemoryBus(Bus):
 
     def deliver(self, topic: str, envelope: Envelope) -> None:
         """Put an envelope into every inbox whose pattern matches the topic."""
-        identity = envelope[:3]
-        for pattern in (topics.concrete(topic), topic.rpartition("/")[0] + "/+"):
-            for inbox in self._inboxes.get(pattern, ()):
-                inbox.put(envelope, identity)
+        identity, inboxes = envelope[:3], self._inboxes
+        for inbox in inboxes.get(topics.concrete(topic), ()):
+            inbox.put(envelope, identity)
+        for inbox in inboxes.get(topic[: topic.rfind("/") + 1] + "+", ()):
+            inbox.put(envelope, identity)
         if self._others:
             for inbox in self._match(topic):
                 inbox.put(envelope, identity)
@@ -184,6 +185,14 @@ class MemoryBus(Bus):
 
     async def subscribe(self, pattern: str, capacity: int = CAPACITY) -> Subscription:
         """Open an inbox; raises ProtocolError for a wildcard that is out of place."""
+        return self.open(pattern, capacity)
+
+    async def unsubscribe(self, pattern: str, subscription: Subscription) -> None:
+        """Close an inbox and forget the levels that nothing else uses."""
+        self.shut(pattern, subscription)
+
+    def open(self, pattern: str, capacity: int = CAPACITY) -> Subscription:
+        """Open an inbox at once."""
         inbox = Subscription(capacity)
         if _simple(pattern):
             self._inboxes.setdefault(pattern, []).append(inbox)
@@ -195,8 +204,8 @@ class MemoryBus(Bus):
         self._others += 1
         return inbox
 
-    async def unsubscribe(self, pattern: str, subscription: Subscription) -> None:
-        """Close an inbox and forget the levels that nothing else uses."""
+    def shut(self, pattern: str, subscription: Subscription) -> None:
+        """Close an inbox at once."""
         inboxes = self._inboxes.get(pattern)
         if inboxes is not None and subscription in inboxes:
             subscription.close()
