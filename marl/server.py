@@ -1,7 +1,7 @@
 """PolicyServer: answers everything that waits, over all episodes and agents, as one batch.
 
-Requests gather while tasks run. When the loop is idle, that is when every task waits for something, they are all
-sampled together: batches are as large as they can be and no time window is guessed.
+Questions gather while tasks run. When the loop is idle, that is when every task waits for something, they are all
+answered together: batches are as large as they can be and no time window is guessed.
 """
 
 from __future__ import annotations

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from marl.episode import Episode
+from arenas.spec import ReplySpec
+from marl.episode import Episode, Sample
+from marl.errors import UserError
+from marl.policy import TextPolicy
 from marl.server import PolicyServer
+from marl.transcript import Transcript
 from tests.marl.worlds import lm_for, played, raw, world
 
 
@@ -64,3 +70,32 @@ def test_a_closed_transcript_holds_no_keys_and_values() -> None:
     server.close(kept)
     assert kept.cache is None
     assert kept.cached == 0
+
+
+class Waits:
+    """The same policy without a way to be answered by a call."""
+
+    def __init__(self, server: PolicyServer) -> None:
+        self.name, self.open, self.close, self.reply = server.name, server.open, server.close, server.reply
+
+
+@pytest.mark.parametrize("settings", [{}, {"latency": {"constant": 0.2, "jitter": 1.0}, "deadline": 0.9}])
+def test_who_waits_for_the_server_plays_as_who_is_called_by_it(settings: dict[str, Any]) -> None:
+    here = world(**settings)
+    lm = lm_for(here)
+    called = played(here, dict.fromkeys(here.agents, PolicyServer(lm, "lm")), 4)
+    waited = played(here, dict.fromkeys(here.agents, Waits(PolicyServer(lm, "lm"))), 4)
+    assert raw(called) == raw(waited)
+    assert not any(episode.error for episode in called)
+
+
+def test_nothing_is_sampled_for_an_episode_that_is_over() -> None:
+    class Fails(TextPolicy):
+        async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+            raise UserError("no answer")
+
+    here = world()
+    server = PolicyServer(lm_for(here), "lm")
+    (episode,) = played(here, dict.fromkeys(here.agents, server) | {"c_0": Fails()}, 1)
+    assert (episode.error, episode.turns) == ("c_0: no answer", ())
+    assert server.batches == 0

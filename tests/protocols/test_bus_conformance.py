@@ -77,6 +77,28 @@ class TestEveryBus:
 
         backend.play(scenario)
 
+    def test_a_reader_is_called_for_what_was_there_and_for_what_comes(self, backend: Backend) -> None:
+        async def scenario(bus: Bus) -> None:
+            inbox = await bus.subscribe(TOPIC)
+            other = await bus.subscribe(TOPIC)
+            await bus.publish(TOPIC, envelope(0))
+            assert (await other.get()).n == 0
+            heard: list[int] = []
+            inbox.call(lambda: heard.append(inbox.take().n))
+            for n in (1, 1, 2):
+                await bus.publish(TOPIC, envelope(n))
+            assert await take(other, 2) == [1, 2]
+            await bus.publish(TOPIC, envelope(3))
+            assert (await other.get()).n == 3
+            assert heard == [0, 1, 2, 3]
+            assert inbox.duplicates == 1
+            inbox.call(None)
+            await bus.publish(TOPIC, envelope(4))
+            assert (await other.get()).n == 4
+            assert [(await inbox.get()).n, heard] == [4, [0, 1, 2, 3]]
+
+        backend.play(scenario)
+
     def test_large_bodies(self, backend: Backend) -> None:
         async def scenario(bus: Bus) -> None:
             inbox = await bus.subscribe(TOPIC)
