@@ -3,8 +3,10 @@
 The game of `reference`, whose listener gives a position, for listeners who need only know what messages mean. Objects
 have `attributes` attributes with one of `values` values each. The candidates are distinct and in random order. The
 listener is asked for the attribute in which they differ most, may name the values that occur there, and the candidates
-with the named value are left; and so on until one is left. Both get 1 if that is the target, else 0. (Lazaridou,
-Peysakhovich & Baroni 2017, and EGG's `basic_games`, Kharitonov et al. 2019, have the game with positions.)
+with the named value are left; and so on until one is left. Both get 1 if that is the target, else 0. Or it names values
+of all attributes at `once`, and a candidate that has most of them is chosen: of n that have as many, each with chance
+1/n, which is what both get if the target is among them. (Lazaridou, Peysakhovich & Baroni 2017, and the `basic_games`
+of EGG, Kharitonov et al. 2019, have the game with positions.)
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
 from arenas.reference import LISTENER, SPEAKER, best_score
 from arenas.scripted import Memory, Script, first
-from arenas.spec import ReplySpec, Words, choose, objects, say, symbols
+from arenas.spec import ReplySpec, Words, choose, fill, objects, say, symbols
 
 
 class Pointing(Arena):
@@ -25,6 +27,7 @@ class Pointing(Arena):
 
     `shown`: whether the listener's view lists the candidates that are left. Without, it knows of them only which values
     it may name: the same game to who understands the message, and easier to learn, as a message alone stands out more.
+    `once`: one reply, with a value of each attribute.
     """
 
     metadata = Arena.metadata | {"name": "pointing_v0"}
@@ -45,6 +48,7 @@ class Pointing(Arena):
         length: int = 3,
         alphabet: int = 12,
         shown: bool = True,
+        once: bool = False,
     ) -> None:
         self.objects = objects(attributes, values)
         self.cases = values**attributes
@@ -53,9 +57,10 @@ class Pointing(Arena):
                 f"pointing needs length >= 1, alphabet >= 1 and 1 to {self.cases - 1} distractors, "
                 f"not length={length}, alphabet={alphabet}, distractors={distractors}"
             )
-        self.messages, self.candidates, self.shown = alphabet**length, distractors + 1, shown
+        self.messages, self.candidates, self.shown, self.once = alphabet**length, distractors + 1, shown, once
+        naming = self.objects if once else tuple(map(choose, self.objects.steps))
         super().__init__(
-            {SPEAKER: say(symbols("m", alphabet), length), LISTENER: tuple(map(choose, self.objects.steps))},
+            {SPEAKER: say(symbols("m", alphabet), length), LISTENER: naming},
             words=("target", "among"),
             view_words=3 + length + (distractors + 2) * attributes,
         )
@@ -80,11 +85,12 @@ class Pointing(Arena):
         return max(self.order, key=several.__getitem__)
 
     def spec(self, agent: str) -> ReplySpec:
-        """A message, or a value that one of the candidates has."""
+        """A message, or values that candidates have."""
         if agent == SPEAKER:
             return self.replies[SPEAKER][0]
-        here = {words[self.asked] for words in self.left}
-        return choose(tuple(value for value in self.objects.steps[self.asked] if value in here))
+        here = set(chain(*self.left))
+        asked = self.objects.steps if self.once else (self.objects.steps[self.asked],)
+        return fill(*(tuple(value for value in step if value in here) for step in asked))
 
     def view(self, agent: str) -> str:
         """The speaker sees only the target, the listener only the candidates that are left."""
@@ -93,15 +99,15 @@ class Pointing(Arena):
         return " ".join(["among", *(chain(*self.left) if self.shown else ())])
 
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Keep the candidates with the value that was named; pay both when only the target is left."""
+        """Keep the candidates with most of what was named; pay at `once`, or if only the target is left, or not it."""
         if SPEAKER in replies:
             self.stage = LISTENER
             return Outcome()
-        (value,) = replies[LISTENER]
-        self.left = tuple(words for words in self.left if value in words)
-        if self.target in self.left and len(self.left) > 1:
+        named = [len({*words}.intersection(replies[LISTENER])) for words in self.left]
+        self.left = tuple(words for words, count in zip(self.left, named, strict=True) if count == max(named))
+        if self.target in self.left and len(self.left) > 1 and not self.once:
             return Outcome()
-        hit = float(self.target in self.left)
+        hit = (self.target in self.left) / len(self.left)
         return Outcome({SPEAKER: hit, LISTENER: hit}, done=True)
 
     def hidden(self) -> str:
@@ -127,7 +133,7 @@ class Pointing(Arena):
             left = zip(*[iter(memory.view[1:])] * len(objects.steps), strict=True)
             fits = (words for words in left if message(words) == heard)
             meant = next(fits) if self.shown else objects.words(messages.index(heard) % self.cases)
-            return next(((value,) for value in meant if value in memory.spec.alphabet), memory.spec.default)
+            return tuple(next((value for value in meant if value in step), step[0]) for step in memory.spec.steps)
 
         reached = self.shown or self.messages >= self.cases
         return {"silent": first, "full" if reached else "best": code}

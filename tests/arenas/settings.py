@@ -100,6 +100,8 @@ SETTINGS: Final[dict[str, list[dict[str, Any]]]] = {
         {"attributes": 2, "values": 3, "distractors": 8},
         {"attributes": 2, "values": 10, "length": 2, "alphabet": 32, "shown": False},
         {"attributes": 2, "values": 5, "length": 1, "alphabet": 4, "shown": False},
+        {"attributes": 2, "values": 10, "length": 2, "alphabet": 32, "shown": False, "once": True},
+        {"attributes": 3, "values": 2, "distractors": 3, "length": 1, "alphabet": 5, "once": True},
     ],
     "reference": [
         {},

@@ -10,7 +10,7 @@ import pytest
 
 from arenas.pointing import Pointing
 from arenas.reference import LISTENER, SPEAKER
-from arenas.spec import Words
+from arenas.spec import Words, objects
 
 Listener = Callable[[str, Words], str]
 
@@ -40,14 +40,50 @@ def test_whatever_a_listener_does_without_a_message_is_right_for_one_target(
         return lambda view, options: options[crc32(f"{salt} {view}".encode()) % len(options)]
 
     listeners: list[Listener] = [lambda _, options: options[0], lambda _, options: options[-1], *map(drawn, range(5))]
-    for objects in islice(combinations(map(arena.objects.words, range(arena.cases)), candidates), 40):
+    for among in islice(combinations(map(arena.objects.words, range(arena.cases)), candidates), 40):
         for order, listener in product(permutations(range(attributes)), listeners):
             paid = 0.0
-            for target in objects:
+            for target in among:
                 arena.begin(1)
-                arena.order, arena.target, arena.left = list(order), target, objects
+                arena.order, arena.target, arena.left = list(order), target, among
                 paid += point(arena, listener)[0]
             assert paid == 1.0
+
+
+@pytest.mark.parametrize(("attributes", "values", "candidates"), SIZES)
+@pytest.mark.parametrize("shown", [True, False])
+def test_what_is_named_at_once_without_a_message_is_right_for_one_target(
+    attributes: int, values: int, candidates: int, shown: bool
+) -> None:
+    """Whatever is named, what is paid for it adds up to 1 over the targets, so chance stays 1/(d+1)."""
+    naming = objects(attributes, values)
+    for among in islice(combinations(map(naming.words, range(naming.size)), candidates), 40):
+        paid: dict[Words, float] = {}
+        for target in among:
+            arena = Pointing(attributes, values, candidates - 1, 1, 1, shown, once=True)
+            arena.begin(1)
+            arena.target, arena.left = target, among
+            arena.resolve({SPEAKER: arena.spec(SPEAKER).default})
+            spec = arena.spec(LISTENER)
+            assert [set(step) for step in spec.steps] == [set(step) for step in zip(*among, strict=True)]
+            for named in map(spec.words, range(spec.size)):
+                outcome = arena.copy().resolve({LISTENER: named})
+                assert outcome.done
+                assert outcome.rewards[SPEAKER] == outcome.rewards[LISTENER]
+                assert outcome.rewards[LISTENER] == 1.0 or named != target
+                paid[named] = paid.get(named, 0.0) + outcome.rewards[LISTENER]
+        assert list(paid.values()) == pytest.approx([1.0] * len(paid))
+
+
+def test_what_has_most_of_what_is_named_at_once_is_chosen() -> None:
+    rewards = {("a1", "b3"): 1.0, ("a0", "b3"): 0.5, ("a2", "b3"): 1 / 3, ("a1", "b2"): 0.0, ("a0", "b0"): 0.0}
+    for named, paid in rewards.items():
+        arena = Pointing(2, 4, 4, once=True)
+        arena.begin(1)
+        arena.target, arena.left = ("a1", "b3"), (("a1", "b2"), ("a0", "b0"), ("a1", "b3"), ("a2", "b1"), ("a2", "b0"))
+        arena.resolve({SPEAKER: arena.spec(SPEAKER).default})
+        outcome = arena.resolve({LISTENER: named})
+        assert (outcome.rewards, outcome.done) == ({SPEAKER: paid, LISTENER: paid}, True), named
 
 
 def test_naming_the_target_is_right_within_as_many_questions_as_there_are_attributes() -> None:
