@@ -52,6 +52,17 @@ class Reading(NamedTuple):
     slot: Tensor  # [P]
     part: Tensor  # [P]
 
+    def of(self, chosen: Tensor) -> Reading:
+        """Return what was read of some episodes [E'], numbered by their place among them."""
+        count = int(self.episode.max()) + 1
+        place = torch.full((max(count, int(chosen.max()) + 1),), -1, device=self.ids.device)
+        place[chosen] = torch.arange(len(chosen), device=self.ids.device)
+        keep = place[self.episode] >= 0
+        rows, row = torch.unique(self.row[keep], return_inverse=True)
+        column = self.column[keep]
+        ids = self.ids[rows, : int(column.max()) + 1]
+        return Reading(ids, row, column, self.agent[keep], place[self.episode[keep]], self.slot[keep], self.part[keep])
+
 
 class Critic(nn.Module):
     """A tiny causal transformer over log tokens with one value head per agent; `inside`: also within replies."""

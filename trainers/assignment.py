@@ -26,7 +26,7 @@ from trainers.trainer import finite
 
 
 class Assigned(NamedTuple):
-    """Advantages [E, K] or [E, K, J] and targets [E, K, N]; the critic's forward pass, if it can be reused."""
+    """Advantages [E, K] or [E, K, J] and targets [E, K, N]; the critic's forward pass, for its first step."""
 
     credit: Credit
     forward: values.Forward | None = None
@@ -68,11 +68,9 @@ class Assignment:
             given = credit.CREDITS[cfg.credit](book, table, cfg.lam)
             if cfg.credit_per == "token" and forward is not None:
                 given = replace(given, advantage=values.by_token(forward, given, book, episodes, self.scale))
-            # With several minibatches the critic has moved before all of its forward pass is used.
-            return Assigned(given, forward if cfg.minibatches == 1 else None)
+            return Assigned(given, forward)
         scored = credit.sequential(book, table, cfg.lam)
         advantage = self._counterfactual(episodes, book, update)
-        forward = forward if cfg.minibatches == 1 else None
         return Assigned(Credit(np.where(np.isnan(scored.advantage), np.nan, advantage), scored.target), forward)
 
     def values(self, episodes: Sequence[Episode], book: Ledger, update: int) -> tuple[Array, values.Forward | None]:

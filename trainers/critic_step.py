@@ -34,21 +34,38 @@ class CriticStep:
     ) -> None:
         self.config, self.critic, self._step, self.assignment = config, critic, step, assignment
 
-    def __call__(self, episodes: Sequence[Episode], part: Tensor, assigned: Assigned) -> Metrics:
-        """Take `critic_steps` steps on the episodes `part` of an update; what is measured is from before the first."""
-        chosen, target = [episodes[i] for i in part.tolist()], assigned.credit.target[part.numpy()]
+    def each(self, episodes: Sequence[Episode], parts: Sequence[Tensor], assigned: Assigned) -> Metrics:
+        """Take steps on each of these sets of episodes; return what the last one measured."""
+        reading, output = assigned.forward or (self.critic.read(episodes), None)
+        metrics: Metrics = {}
+        for part in parts:
+            chosen, target = [episodes[i] for i in part.tolist()], assigned.credit.target[part.numpy()]
+            if self.config.minibatches == 1:
+                metrics = self(chosen, target, reading, output)
+            else:
+                metrics = self(chosen, target, reading.of(part.to(reading.ids.device)))
+            output = None  # it belonged to the weights before this step
+        return metrics
+
+    def __call__(
+        self, episodes: Sequence[Episode], target: NDArray[np.float64], reading: Reading, output: Tensor | None = None
+    ) -> Metrics:
+        """Take `critic_steps` steps towards targets [E, K, N]; what is measured is from before the first.
+
+        `output` has the critic's values where they are known already, with gradients.
+        """
         scale = self.assignment.scale
         # Of COMA it must know what joint moves are worth too.
-        joint = self._joint(chosen, target) if self.config.credit == "counterfactual" else None
+        joint = self._joint(episodes, target) if self.config.credit == "counterfactual" else None
         metrics: Metrics = {}
         for i in range(self.config.critic_steps):
-            forward = (None if i else assigned.forward) or self.critic.predict(chosen)
-            output, goal = values.points(forward, target)
-            health = values.health(output, goal, scale)
+            found = self.critic(reading) if i or output is None else output
+            there, goal = values.points((reading, found), target)
+            health = values.health(there, goal, scale)
             if i == 0:
                 scale.observe(goal)
                 health["dead"] = float(self.assignment.alarm.hear(health["explained_variance"]))
-            loss = values.loss(output, goal, scale)
+            loss = values.loss(there, goal, scale)
             health["loss"] = float(loss.detach())
             if joint is not None:
                 loss = loss + values.loss(*values.points((joint[0], self.critic(joint[0])), joint[1]), scale)

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
-
 from marl import credit
 from marl.batch import collate
 from marl.critic import Critic
@@ -85,16 +83,12 @@ class Mappo(Trainer):
         if cfg.order == "one_by_one":
             metrics |= self.policy_step.one_by_one(batches, book, key(self.seed, "order", self.version))
             batches = {}
-        for part in self.parts(len(episodes), cfg.epochs, cfg.minibatches):
-            steps = [
-                partial(self.policy_step, name, batch.rows(torch.isin(batch.episode, part.to(batch.episode.device))))
-                for name, batch in batches.items()
-            ]
-            if self.critic_step is not None:
-                steps.append(partial(self.critic_step, episodes, part, assigned))
-                assigned = assigned._replace(forward=None)  # it belonged to the weights before this step
-            for measured in side_by_side(steps):
-                metrics |= measured
+        parts = list(self.parts(len(episodes), cfg.epochs, cfg.minibatches))
+        chains = [partial(self.policy_step.each, name, batch, parts) for name, batch in batches.items()]
+        if self.critic_step is not None:
+            chains.append(partial(self.critic_step.each, episodes, parts, assigned))
+        for measured in side_by_side(chains):
+            metrics |= measured
         self.version += 1
         return metrics
 

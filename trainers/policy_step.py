@@ -42,6 +42,13 @@ class PolicyStep:
         self.update = 0  # its number, from 0
         self.steered = dict.fromkeys(policies, 0.0)  # log of the factor that holds the entropy at its target
 
+    def each(self, name: str, batch: Batch, parts: Sequence[Tensor]) -> Metrics:
+        """Take a step on each of these sets of episodes; return what the last one measured."""
+        metrics: Metrics = {}
+        for part in parts:
+            metrics = self(name, batch.rows(torch.isin(batch.episode, part.to(batch.episode.device))))
+        return metrics
+
     def __call__(self, name: str, batch: Batch) -> Metrics:
         """Take one step; the rows go through in micro-batches with one common denominator."""
         cfg, lm = self.config, self.policies[name]

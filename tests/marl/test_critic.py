@@ -170,6 +170,20 @@ def test_a_batch_gives_what_each_alone_gives_and_padding_adds_nothing(scope: str
 
 
 @scopes
+def test_a_part_of_what_was_read_is_what_is_read_of_a_part(scope: str) -> None:
+    here, episodes = sample("chat, all effects", 7)
+    critic = critic_for(here, scope)
+    chosen = [5, 0, 3]
+    some = [episodes[i] for i in chosen]
+    shape = (len(some), max(len(episode.turns) for episode in episodes) + 1, len(here.agents))
+    reading = critic.read(episodes).of(torch.tensor(chosen))
+    apart = critic.predict(some)
+    assert np.allclose(table(reading, critic(reading), *shape), table(*apart, *shape), atol=1e-5)
+    assert np.abs(table(*apart, *shape)).sum() > 0
+    assert reading.ids.shape == apart[0].ids.shape
+
+
+@scopes
 def test_one_pass_gives_every_value_of_every_episode(scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
     here, episodes = sample("chat with a deadline", 3)
     critic = critic_for(here, scope)
