@@ -93,6 +93,8 @@ async def run(code: str, limits: Limits) -> Done:
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # its namespaces go with it, and all processes in them
+        while await process.stdout.read(1 << 14):  # asyncio's `wait` waits for the end of what was printed
+            pass
         await process.wait()
     walls = output.startswith(READY)
     text = output[walls : MOST_OUTPUT + 1].decode("utf-8", "replace")

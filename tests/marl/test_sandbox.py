@@ -93,9 +93,10 @@ def test_time_bombs_are_stopped() -> None:
 
 
 def test_a_flood_of_output_is_cut() -> None:
-    done = go("while True: print('x' * 1000)")
-    assert done.error == f"it printed more than {MOST_OUTPUT} bytes"
-    assert len(done.output) <= MOST_OUTPUT + 1
+    for _ in range(20):  # its end must be found wherever in the flood the reader stopped
+        done = go("while True: print('x' * 1000)")
+        assert done.error == f"it printed more than {MOST_OUTPUT} bytes"
+        assert len(done.output) <= MOST_OUTPUT + 1
 
 
 def test_no_file_outside_can_be_read_or_written(tmp_path: Path) -> None:
