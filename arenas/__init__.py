@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from inspect import signature
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from arenas import bridges, files
 from arenas.arithmetic import Arithmetic
@@ -112,12 +113,35 @@ def load(path: Path | str) -> str:
 def make(name: str, **options: Any) -> Arena:
     """Build an arena; raises ArenaError for an unknown name or options it does not take."""
     maker = find(name)
+    _check(name, maker, options)
     try:
         return maker(**options)
     except TypeError as error:
         problem = str(error).partition("__init__() ")[2] or error
         known = ", ".join(signature(maker).parameters) or "no parameters"
         raise ArenaError(f"arena {name}: {problem}; it takes {known}") from error
+
+
+_PLAIN: Final[Mapping[str, tuple[str, type]]] = {
+    "bool": ("true or false", bool),
+    "int": ("a whole number", Integral),
+    "float": ("a number", Real),
+    "str": ("a text", str),
+}
+"""Annotation of a parameter -> what it takes."""
+
+
+def _check(name: str, maker: Callable[..., Arena], options: Mapping[str, Any]) -> None:
+    """Raise ArenaError for an option that is not of the plain kind its parameter declares."""
+    for key, parameter in signature(maker).parameters.items():
+        declared = parameter.annotation
+        kind, _, other = (declared.__name__ if isinstance(declared, type) else str(declared)).partition(" | ")
+        if key not in options or kind not in _PLAIN or other not in ("", "None"):
+            continue
+        value, (wanted, plain) = options[key], _PLAIN[kind]
+        fits = isinstance(value, plain) and isinstance(value, bool) is (kind == "bool")
+        if not fits and not (other and value is None):
+            raise ArenaError(f"arena {name}: {key} is {wanted}, not {value!r}")
 
 
 __all__ = ["ARENAS", "Anchors", "Arena", "ArenaError", "Outcome", "ReplySpec", "find", "load", "make", "names"]
