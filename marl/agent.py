@@ -26,7 +26,7 @@ GRACE: Final = 5e-7
 class Agent:
     """One seat of one episode. `salt` tells apart the futures of forks that share their past.
 
-    What comes into its inbox wakes it, and it reads on until it is asked. It needs a task only to wait: for a policy
+    It is handed what comes into its inbox, and hears on until it is asked. It needs a task only to wait: for a policy
     that answers no calls, for a latency or a deadline.
     """
 
@@ -58,31 +58,31 @@ class Agent:
     def attend(self, inbox: Subscription) -> None:
         """Take part until the end of the episode; a failure is reported to the referee, not raised."""
         self._inbox = inbox
-        inbox.call(self._read)
+        inbox.call(self._hear)
 
     def leave(self) -> None:
         """Take no part any more, whatever the agent is thinking of."""
         if not self._over:
             self._over = True
-            self._inbox.call(None)
             if self._thought is not None:
                 self._thought.cancel()
             self.policy.close(self._transcript)
 
-    def _read(self) -> None:
-        """Hear what has come, up to a question; what comes while the agent thinks waits."""
+    def _hear(self, envelope: Envelope) -> bool:
+        """Hear an envelope, and think if it asks; False from one who is thinking: then it waits."""
+        if self._thought is not None or self._over:
+            return False
         try:
-            while self._thought is None and not self._over and len(self._inbox):
-                envelope = self._inbox.take()
-                self._transcript.hear(envelope)
-                if envelope.kind is Kind.END:
-                    self.leave()
-                    return
+            self._transcript.hear(envelope)
+            if envelope.kind is Kind.END:
+                self.leave()
+            else:
                 self._seen += 1
                 if envelope.kind is Kind.VIEW:
                     self._think(envelope)
         except Exception as error:
             self._fail(error)
+        return True
 
     def _think(self, view: Envelope) -> None:
         """Ask the policy."""
@@ -112,7 +112,7 @@ class Agent:
             self._transcript.take_back(length)
             self._thought = None
             self._turn += 1
-            self._read()
+            self._inbox.offer()
         else:
             self._answer(found)
 
@@ -125,8 +125,7 @@ class Agent:
         else:
             self.bus.deliver(self._topic, self._reply(found))
             self._sent += 1
-            if len(self._inbox):
-                self._read()
+            self._inbox.offer()
 
     def _fail(self, error: Exception) -> None:
         if not isinstance(error, UserError):  # that is a sentence for the user, not an error of ours

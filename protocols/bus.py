@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, Self
@@ -25,10 +24,10 @@ _REMEMBERED: Final = 4096  # identities an inbox keeps for de-duplication
 class Subscription:
     """An inbox with one reader. `async for` or `get()` take envelopes out; `put` is the bus's side.
 
-    A reader without a task of its own is called whenever something came (`call`), and takes it out with `take()`.
+    A reader without a task of its own is handed each envelope as it comes (`call`).
     """
 
-    __slots__ = ("_call", "_closed", "_queue", "_seen", "_waiter", "capacity", "dropped", "duplicates")
+    __slots__ = ("_closed", "_queue", "_reader", "_seen", "_waiter", "capacity", "dropped", "duplicates")
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         if capacity < 1:
@@ -36,10 +35,10 @@ class Subscription:
         self.capacity = capacity
         self.dropped = 0
         self.duplicates = 0
-        self._queue: deque[Envelope] = deque()
+        self._queue: list[Envelope] = []  # short as a rule, and thousands are opened: a deque takes half a kilobyte
         self._seen: dict[tuple[str, str, int], None] = {}
         self._waiter: asyncio.Future[None] | None = None
-        self._call: Callable[[], object] | None = None
+        self._reader: Callable[[Envelope], bool] | None = None
         self._closed = False
 
     def put(self, envelope: Envelope, identity: tuple[str, str, int]) -> None:
@@ -48,27 +47,32 @@ class Subscription:
         if identity in seen:
             self.duplicates += 1
             return
-        if len(self._queue) >= self.capacity or self._closed:
+        queue = self._queue
+        if len(queue) >= self.capacity or self._closed:
             self.dropped += 1
             return
         seen[identity] = None
         if len(seen) > _REMEMBERED:
             del seen[next(iter(seen))]
-        self._queue.append(envelope)
-        if self._call is not None:
-            self._call()
-        elif self._waiter is not None and not self._waiter.done():
+        if self._reader is not None and not queue and self._reader(envelope):
+            return
+        queue.append(envelope)
+        if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def call(self, reader: Callable[[], object] | None) -> None:
-        """Call the reader whenever an envelope has come in, and now if one is there; None calls nobody any more."""
-        self._call = reader
-        if reader is not None and self._queue:
-            reader()
+    def call(self, reader: Callable[[Envelope], bool] | None) -> None:
+        """Hand the reader what is there and each envelope as it comes; None calls nobody any more.
 
-    def take(self) -> Envelope:
-        """Take out the oldest envelope; raises IndexError where there is none."""
-        return self._queue.popleft()
+        The reader says whether it took it. What it did not take waits, and all that comes after, until `offer`.
+        """
+        self._reader = reader
+        self.offer()
+
+    def offer(self) -> None:
+        """Hand the reader what waits, until it takes no more."""
+        queue = self._queue
+        while queue and self._reader is not None and self._reader(queue[0]):
+            del queue[0]
 
     async def get(self) -> Envelope:
         """Take the oldest envelope, waiting for one; raises StopAsyncIteration once closed and empty."""
@@ -79,7 +83,7 @@ class Subscription:
                 raise ProtocolError("an inbox has one reader, and it waits already: subscribe once for each reader")
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        return self._queue.popleft()
+        return self._queue.pop(0)
 
     @property
     def closed(self) -> bool:
@@ -89,6 +93,7 @@ class Subscription:
     def close(self) -> None:
         """Refuse newcomers and wake a waiting reader."""
         self._closed = True
+        self._reader = None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -135,10 +140,7 @@ class _Node:
         self.inboxes: list[Subscription] = []
 
 
-def _simple(pattern: str) -> bool:
-    """Whether a pattern has no wildcard, or just a `+` as its last level."""
-    stem = pattern.removesuffix("/+")
-    return bool(stem) and "+" not in stem and "#" not in stem
+_Inboxes = dict[str, tuple[Subscription, ...]]
 
 
 class MemoryBus(Bus):
@@ -149,9 +151,20 @@ class MemoryBus(Bus):
     """
 
     def __init__(self) -> None:
-        self._inboxes: dict[str, list[Subscription]] = {}
+        self._inboxes: _Inboxes = {}  # under a topic
+        self._below: _Inboxes = {}  # under all topics one level below
         self._root = _Node()
         self._others = 0  # subscriptions in the trie
+
+    def _place(self, pattern: str) -> tuple[_Inboxes, str] | None:
+        """Return in which table and where in it the inboxes of a pattern are; None if they are in the trie."""
+        if pattern and "#" not in pattern:
+            if "+" not in pattern:
+                return self._inboxes, pattern
+            stem, _, last = pattern.rpartition("/")
+            if last == "+" and stem and "+" not in stem:
+                return self._below, stem
+        return None
 
     async def publish(self, topic: str, envelope: Envelope) -> None:
         """Deliver at once; readers run when the publisher next awaits."""
@@ -159,10 +172,14 @@ class MemoryBus(Bus):
 
     def deliver(self, topic: str, envelope: Envelope) -> None:
         """Put an envelope into every inbox whose pattern matches the topic."""
-        identity, inboxes = envelope[:3], self._inboxes
-        for inbox in inboxes.get(topics.concrete(topic), ()):
-            inbox.put(envelope, identity)
-        for inbox in inboxes.get(topic[: topic.rfind("/") + 1] + "+", ()):
+        identity = envelope[:3]
+        found = self._inboxes.get(topic)
+        if found is None:
+            topics.concrete(topic)
+        else:
+            for inbox in found:
+                inbox.put(envelope, identity)
+        for inbox in self._below.get(topic.rpartition("/")[0], ()):
             inbox.put(envelope, identity)
         if self._others:
             for inbox in self._match(topic):
@@ -194,8 +211,9 @@ class MemoryBus(Bus):
     def open(self, pattern: str, capacity: int = CAPACITY) -> Subscription:
         """Open an inbox at once."""
         inbox = Subscription(capacity)
-        if _simple(pattern):
-            self._inboxes.setdefault(pattern, []).append(inbox)
+        if (place := self._place(pattern)) is not None:
+            table, at = place
+            table[at] = (*table.get(at, ()), inbox)
             return inbox
         node = self._root
         for part in topics.pattern(pattern).split("/"):
@@ -206,12 +224,12 @@ class MemoryBus(Bus):
 
     def shut(self, pattern: str, subscription: Subscription) -> None:
         """Close an inbox at once."""
-        inboxes = self._inboxes.get(pattern)
-        if inboxes is not None and subscription in inboxes:
+        if (place := self._place(pattern)) is not None and subscription in (old := place[0].get(place[1], ())):
             subscription.close()
-            inboxes.remove(subscription)
-            if not inboxes:
-                del self._inboxes[pattern]
+            table, at = place
+            table[at] = tuple([inbox for inbox in old if inbox is not subscription])
+            if not table[at]:
+                del table[at]
             return
         path: list[tuple[_Node, str]] = []
         node = self._root
@@ -240,10 +258,11 @@ class MemoryBus(Bus):
             nodes.extend(node.children.values())
             for inbox in node.inboxes:
                 inbox.close()
-        for inboxes in self._inboxes.values():
-            for inbox in inboxes:
-                inbox.close()
-        self._inboxes.clear()
+        for table in (self._inboxes, self._below):
+            for inboxes in table.values():
+                for inbox in inboxes:
+                    inbox.close()
+            table.clear()
         self._root = _Node()
         self._others = 0
 

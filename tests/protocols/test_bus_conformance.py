@@ -77,25 +77,55 @@ class TestEveryBus:
 
         backend.play(scenario)
 
-    def test_a_reader_is_called_for_what_was_there_and_for_what_comes(self, backend: Backend) -> None:
+    def test_a_reader_is_handed_what_was_there_and_what_comes(self, backend: Backend) -> None:
         async def scenario(bus: Bus) -> None:
             inbox = await bus.subscribe(TOPIC)
             other = await bus.subscribe(TOPIC)
             await bus.publish(TOPIC, envelope(0))
             assert (await other.get()).n == 0
             heard: list[int] = []
-            inbox.call(lambda: heard.append(inbox.take().n))
+            inbox.call(lambda each: heard.append(each.n) is None)
             for n in (1, 1, 2):
                 await bus.publish(TOPIC, envelope(n))
             assert await take(other, 2) == [1, 2]
             await bus.publish(TOPIC, envelope(3))
             assert (await other.get()).n == 3
             assert heard == [0, 1, 2, 3]
-            assert inbox.duplicates == 1
+            assert (inbox.duplicates, len(inbox)) == (1, 0)
             inbox.call(None)
             await bus.publish(TOPIC, envelope(4))
             assert (await other.get()).n == 4
             assert [(await inbox.get()).n, heard] == [4, [0, 1, 2, 3]]
+
+        backend.play(scenario)
+
+    def test_what_a_reader_does_not_take_waits_in_order(self, backend: Backend) -> None:
+        async def scenario(bus: Bus) -> None:
+            inbox = await bus.subscribe(TOPIC)
+            other = await bus.subscribe(TOPIC)
+            heard: list[int] = []
+            room = 1
+
+            def reader(each: Envelope) -> bool:
+                if len(heard) < room:
+                    heard.append(each.n)
+                    return True
+                return False
+
+            inbox.call(reader)
+            for n in range(4):
+                await bus.publish(TOPIC, envelope(n))
+            assert await take(other, 4) == [0, 1, 2, 3]
+            assert (heard, len(inbox)) == ([0], 3)
+            room = 3
+            inbox.offer()
+            assert (heard, len(inbox)) == ([0, 1, 2], 1)
+            room = 9
+            await bus.publish(TOPIC, envelope(4))  # it may not overtake the one that waits
+            assert (await other.get()).n == 4
+            assert heard == [0, 1, 2]
+            inbox.offer()
+            assert (heard, len(inbox)) == ([0, 1, 2, 3, 4], 0)
 
         backend.play(scenario)
 

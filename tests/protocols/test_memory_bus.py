@@ -98,6 +98,7 @@ def test_unsubscribing_frees_inbox_and_levels() -> None:
             assert {gone() for gone in undelivered} == {None}
             assert not bus._root.children
             assert not bus._inboxes
+            assert not bus._below
 
     run(main())
 
