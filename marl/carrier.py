@@ -6,7 +6,6 @@ envelopes to whoever hears them, in the order in which they fall due.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -53,11 +52,12 @@ class Carrier:
         self._topics = topics
         self._log = log
         self._changing: list[tuple[OnMessages, int]] = []
-        self._injections: list[Inject] = []
+        self.injecting: list[Inject] = []
+        """What is still to be heard that nobody said."""
         self._intervene("closed", [Close(channel=name) for name in world.scenario.closed])
         self._intervene("scenario", world.scenario.interventions)
         self._intervene("do", do)
-        self._said: Counter[tuple[str, str]] = Counter()  # (channel, sender) -> messages
+        self._said: dict[tuple[str, str], int] = {}  # (channel, sender) -> messages
         self._due: list[tuple[float, int, int, str, Envelope]] = []  # (time, seq, copy, listener, as heard)
         self._used: dict[tuple[str, str], tuple[int, Usage, Usage]] = {}  # (channel, sender): round, its use, all use
 
@@ -67,7 +67,7 @@ class Carrier:
                 seed = key(self._log.seed, self._log.episode, "intervention", whose, place)
                 self._changing.append((each, seed))
             elif isinstance(each, Inject):
-                self._injections.append(each)
+                self.injecting.append(each)
 
     @property
     def next_due(self) -> float | None:
@@ -122,29 +122,23 @@ class Carrier:
 
     def _changed(self, heard: list[Heard], entry: Envelope, out: Outgoing) -> list[Heard]:
         """Apply the interventions that are for this message."""
-        place = self._said[out.channel.name, entry.sender]
-        self._said[out.channel.name, entry.sender] += 1
-        said = Said(entry.seq, entry.sender, out.channel.name, out.round, place, out.message.alphabet)
+        name, sender = out.channel.name, entry.sender
+        place = self._said.get((name, sender), 0)
+        self._said[name, sender] = place + 1
+        said = Said(entry.seq, sender, name, out.round, place, out.message.alphabet)
         for intervention, seed in self._changing:
             if intervention.concerns(said):
                 heard = [intervention.instead(each, said, seed) for each in heard]
         return heard
 
-    @property
-    def injects(self) -> bool:
-        """Whether something is still to be heard that nobody said."""
-        return bool(self._injections)
-
     def injections(self, seq: int, round_: int | None = None) -> list[Inject]:
         """Return, once, what is to be heard as entry `seq` of the log, or as a round begins."""
-        if not self._injections:
-            return []
         now: list[Inject] = []
         later: list[Inject] = []
-        for each in self._injections:
+        for each in self.injecting:
             due = each.round == round_ if each.seq is None else each.seq <= seq
             (now if due else later).append(each)
-        self._injections = later
+        self.injecting = later
         return now
 
     def inject(self, entry: Envelope, injection: Inject, round_: int) -> tuple[Heard, ...]:

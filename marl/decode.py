@@ -143,14 +143,12 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
             request.transcript.cached = 0  # keys and values of older weights
     device = lm.device
     size = len(requests)
-    grammars = [lm.grammar(r.spec) for r in requests]
-    places = max(map(len, grammars)) - 1
+    rows = mask_rows(lm, requests)
+    places = rows.shape[1] - 1
     kept, hidden = prefill(lm, requests, places)
     prompt = np.array([len(r.transcript.ids) for r in requests])
-    rows = torch.tensor([g + (g[-1],) * (places + 1 - len(g)) for g in grammars], device=device)
     seeds = np.array([r.seed for r in requests], np.uint64)
-    greedy = torch.tensor([r.greedy for r in requests], device=device)
-    any_greedy = any(r.greedy for r in requests)
+    greedy = torch.tensor([r.greedy for r in requests], device=device) if any(r.greedy for r in requests) else None
 
     tokens_out = np.full((size, places + 1), lm.eos, np.int64)
     logp_out = np.zeros((size, places + 1), np.float32)
@@ -159,7 +157,7 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
         logp = lm.logits(hidden).masked_fill(~lm.masks[rows[:, place]], -torch.inf).log_softmax(-1)
         u = torch.from_numpy(uniforms(seeds, place)).to(device)
         tokens = draw(logp, u)
-        if any_greedy:
+        if greedy is not None:
             tokens = torch.where(greedy, logp.argmax(-1), tokens)
         chosen = logp.gather(-1, tokens[:, None]).squeeze(-1)
         tokens_out[live, place] = tokens.cpu().numpy()[live]
@@ -169,6 +167,16 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
             break
         hidden = _forward(lm, kept, tokens[:, None], prompt + place)
     return _finish(lm, requests, tokens_out, logp_out, Block(kept.buffers, version), prompt)
+
+
+def mask_rows(lm: LanguageModel, requests: Sequence[Request]) -> Tensor:
+    """Return the rows of `masks` that hold at each place of a reply and at its end: [B, places + 1]."""
+    number: dict[ReplySpec, int] = {}
+    asked = [number.setdefault(request.spec, len(number)) for request in requests]
+    grammars = list(map(lm.grammar, number))
+    length = max(map(len, grammars))
+    table = np.array([grammar + (grammar[-1],) * (length - len(grammar)) for grammar in grammars])
+    return torch.from_numpy(table[asked]).to(lm.device)
 
 
 def prefill(lm: LanguageModel, requests: Sequence[Request], places: int) -> tuple[RowCache, Tensor]:
@@ -254,14 +262,13 @@ def _finish(
     """Cut each row at its end, append it to its transcript, and leave it its row of the cache."""
     samples = []
     ends = (tokens == lm.eos).argmax(1) + 1
-    for row, (request, end, drawn, logprobs) in enumerate(
-        zip(requests, ends.tolist(), tokens.tolist(), logp.tolist(), strict=True)
-    ):
+    # Not fed back, so not in the cache: the last token drawn, and an end that needed no pass.
+    cached = prompt + ends - np.where(ends < tokens.shape[1], 1, 2)
+    columns = (each.tolist() for each in (tokens, logp, ends, cached))
+    for row, (request, drawn, logprobs, end, upto) in enumerate(zip(requests, *columns, strict=True)):
         sampled = tuple(drawn[:end])
         transcript = request.transcript
         transcript.replied(sampled)
-        transcript.cache = (block, row)
-        # Not fed back, so not in the cache: the last token drawn, and an end that needed no pass.
-        transcript.cached = int(prompt[row]) + end - (1 if end < tokens.shape[1] else 2)
+        transcript.cache, transcript.cached = (block, row), upto
         samples.append(Sample(lm.text(sampled), sampled, tuple(logprobs[:end]), block.version))
     return samples

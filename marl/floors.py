@@ -40,17 +40,18 @@ async def hold(referee: Referee) -> Replies:
 async def _round(referee: Referee, group: Sequence[str]) -> Replies:
     """Ask a group at once."""
     world, arena = referee.world, referee.arena
+    own = {agent: arena.spec(agent) for agent in group}
     if world.notes or world.box.configs:
         views = await asides.hold(referee, group)
+        questions = {agent: asides.last(world.reply_spec(agent, own[agent]), view) for agent, view in views.items()}
     else:
-        views = {agent: arena.view(agent) for agent in group}
-    asked = {agent: arena.spec(agent) for agent in group}
-    specs = {agent: world.reply_spec(agent, spec) for agent, spec in asked.items()}
-    replies = await referee.ask({agent: asides.last(specs[agent], view) for agent, view in views.items()})
-    return {
-        agent: words if words is None or specs[agent] is spec else specs[agent].route(words)[1]
-        for (agent, words), spec in zip(replies.items(), asked.values(), strict=True)
-    }
+        questions = {agent: Question(world.reply_spec(agent, spec), arena.view(agent)) for agent, spec in own.items()}
+    replies = await referee.ask(questions)
+    for agent, question in questions.items():
+        words = replies[agent]
+        if words is not None and question.spec is not own[agent]:  # the arena does not hear on which channel
+            replies[agent] = question.spec.route(words)[1]
+    return replies
 
 
 def _spec(referee: Referee, agent: str) -> ReplySpec:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from arenas.core import Arena, Outcome
@@ -50,7 +51,7 @@ class Referee:
         self._calls: list[Envelope] = []  # that no tool was told of yet
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()  # the log counts from here, so it does not depend on when the episode is played
-        self._moment, self._now = self._began, 0.0
+        self.now = 0.0  # seconds of the episode: what happens between two waits happens at one instant
         self._carrier = Carrier(world, bus, self._to, log, do)
         self._seen = dict.fromkeys(world.agents, 0)  # envelopes an agent had been sent when it was last asked
         self.stage = 0
@@ -91,7 +92,7 @@ class Referee:
         hidden = arena.hidden()
         self._stamp(Kind.WORLD, NOBODY, hidden)
         while True:
-            if self._carrier.injects:
+            if self._carrier.injecting:
                 self._interject(self.stage)
             outcome = arena.advance(await floors.hold(self))
             self._pay(outcome)
@@ -114,7 +115,7 @@ class Referee:
 
     def show(self, agent: str, question: Question) -> int:
         """Send an agent a view that asks for a reply, and return its place in the log."""
-        if self._carrier.injects:
+        if self._carrier.injecting:
             self._interject()
         data, deadline = question.data, self.world.scenario.deadline
         if deadline is not None:
@@ -136,7 +137,7 @@ class Referee:
             envelope = await self._next(until)
             if envelope is not None:
                 self._take(envelope, asked, replies)
-            elif until is not None and self.now() >= until:
+            elif until is not None and self.now >= until:
                 break
         return replies
 
@@ -172,26 +173,29 @@ class Referee:
         replies: dict[str, Envelope] = {}
         envelope = await self._next(min((u for u in until.values() if u is not None), default=None))
         if envelope is None:
-            return {asked[seq]: None for seq, u in until.items() if u is not None and self.now() >= u}
+            return {asked[seq]: None for seq, u in until.items() if u is not None and self.now >= u}
         self._take(envelope, asked, replies)
         await episode_loop().settled()
+        self._woken()
         while len(self._inbox):
             self._take(await self._inbox.get(), asked, replies)
         return {**replies}
 
     async def _next(self, until: float | None) -> Envelope | None:
         """Wait for an envelope; None if messages fell due first, which are then delivered, or the time was up."""
-        due = self._carrier.next_due
+        due, envelope = self._carrier.next_due, None
         if until is None and due is None:
-            return await self._inbox.get()
-        wake = min(t for t in (until, due) if t is not None)
-        try:
-            # A reply at the very instant of the deadline still counts.
-            async with asyncio.timeout_at(self._began + wake + 1e-6):
-                return await self._inbox.get()
-        except TimeoutError:
+            envelope = await self._inbox.get()
+        else:
+            wake = min(t for t in (until, due) if t is not None)
+            with suppress(TimeoutError):
+                # A reply at the very instant of the deadline still counts.
+                async with asyncio.timeout_at(self._began + wake + 1e-6):
+                    envelope = await self._inbox.get()
+        self._woken()
+        if envelope is None:
             self.deliver()
-            return None
+        return envelope
 
     def _take(self, envelope: Envelope, asked: Mapping[int, str], replies: dict[str, Envelope]) -> None:
         agent = asked.get(-1 if envelope.reply_to is None else envelope.reply_to)
@@ -206,20 +210,21 @@ class Referee:
     def patience(self) -> float | None:
         """Return until when who is asked now may reply; None where there is no deadline."""
         deadline = self.world.scenario.deadline
-        return None if deadline is None else round(self.now() + deadline, 9)
+        return None if deadline is None else round(self.now + deadline, 9)
 
     async def wait(self) -> bool:
         """Wait until messages on their way have arrived; False if there are none."""
         due = self._carrier.next_due
         if due is None:
             return False
-        await asyncio.sleep(max(due - self.now(), 0.0))
+        await asyncio.sleep(max(due - self.now, 0.0))
+        self._woken()
         self.deliver()
         return True
 
     def accept(self, agent: str, question: Question, reply: Envelope | None) -> Words | None:
         """Stamp a reply, carry it if it was said, and record the turn; None if it was not a legal reply."""
-        if self._carrier.injects:
+        if self._carrier.injecting:
             self._interject()
         spec = question.spec
         data: dict[str, Any] = {"missing": True, "seen": self._seen[agent]}
@@ -268,7 +273,7 @@ class Referee:
     ) -> Envelope:
         """Put a message on its channel: price it, stamp it with what each listener will hear, and send it off."""
         carrier, entries = self._carrier, self.log.entries
-        out = carrier.send(agent, spec, words, len(entries), self.now(), self.stage)
+        out = carrier.send(agent, spec, words, len(entries), self.now, self.stage)
         if out.message.price:
             data["price"] = data.get("price", 0.0) + out.message.price
         body = " ".join(out.words) if len(spec.channels) > 1 else text  # what is said does not hold where
@@ -289,14 +294,11 @@ class Referee:
     def deliver(self) -> None:
         """Hand over every message that is due."""
         if self._carrier.next_due is not None:
-            self._carrier.deliver(self.now())
+            self._carrier.deliver(self.now)
 
-    def now(self) -> float:
-        """Return the time since the episode began, in seconds."""
-        moment = self._loop.time()
-        if moment != self._moment:
-            self._moment, self._now = moment, round(moment - self._began, 9)
-        return self._now
+    def _woken(self) -> None:
+        """Look at the clock, after each wait."""
+        self.now = round(self._loop.time() - self._began, 9)
 
     def _pay(self, outcome: Outcome) -> None:
         """Book what the stage paid, less what its messages cost, on the stage's last turn."""
@@ -326,7 +328,7 @@ class Referee:
             n = reply.n if reply is not None else 0
         answered = None if reply is None else reply.reply_to
         envelope = Envelope(
-            self.log.episode, sender, n, kind, to, len(entries), self.now(), body, data or NO_DATA, answered
+            self.log.episode, sender, n, kind, to, len(entries), self.now, body, data or NO_DATA, answered
         )
         entries.append(Entry(envelope))
         return envelope
