@@ -69,7 +69,7 @@ class Anchors:
 def _pcg64(seed: int) -> dict[str, Any]:
     """Return a generator state that depends on a seed alone; ten times quicker than making a generator."""
     digest = blake2b(str(seed).encode(), digest_size=32).digest()
-    state, increment = (int.from_bytes(half, "little") for half in (digest[:16], digest[16:]))
+    state, increment = int.from_bytes(digest[:16], "little"), int.from_bytes(digest[16:], "little")
     return {
         "bit_generator": "PCG64",
         "state": {"state": state, "inc": increment | 1},

@@ -7,6 +7,7 @@ length need no left padding. Every draw has its own coordinates, so tokens do no
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -27,7 +28,8 @@ WORTH_A_PASS: Final = 256
 """A beginning that new transcripts share is read by itself when that saves at least so many tokens."""
 
 
-class Request(NamedTuple):
+@dataclass(slots=True)
+class Request:
     """A transcript that waits for a reply. `seed` has the coordinates of the decision."""
 
     transcript: Transcript
@@ -73,7 +75,7 @@ class RowCache(Cache):  # type: ignore[misc]
     def pick(self, rows: Sequence[int]) -> None:
         """Go on with these rows; one may be taken several times."""
         at = torch.tensor(rows, device=self.buffers[0][0].device)
-        self.buffers = [(keys[at], values[at]) for keys, values in self.buffers]
+        self.buffers = [(keys.index_select(0, at), values.index_select(0, at)) for keys, values in self.buffers]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return how many tokens came before the new ones, if that is the same for all rows."""
@@ -98,7 +100,8 @@ def draw(logp: Tensor, u: Tensor) -> Tensor:
     """Invert the cumulative distribution at u: [B, V] log-probabilities and [B] uniforms to [B] tokens."""
     cdf = logp.exp().cumsum(-1, dtype=torch.float64)
     tokens = torch.searchsorted(cdf, (u * cdf[:, -1])[:, None], right=True).squeeze(-1)
-    return torch.where(tokens < logp.shape[-1], tokens, logp.argmax(-1))  # u so near 1 that rounding passed the end
+    past = tokens == logp.shape[-1]
+    return torch.where(past, logp.argmax(-1), tokens) if past.any() else tokens  # u so near 1 that rounding passed it
 
 
 def gather(requests: Sequence[Request], length: int) -> list[tuple[Tensor, Tensor]] | None:
@@ -215,7 +218,7 @@ def prefill(lm: LanguageModel, requests: Sequence[Request], places: int) -> tupl
     hidden = _forward(lm, kept, torch.from_numpy(ids).to(lm.device), past, torch.from_numpy(count - 1).to(lm.device))
     if len(different) < len(requests):
         kept.pick(index)
-        hidden = hidden[torch.tensor(index, device=lm.device)]
+        hidden = hidden.index_select(0, torch.tensor(index, device=lm.device))
     return kept, hidden
 
 

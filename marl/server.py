@@ -6,6 +6,7 @@ answered together: batches are as large as they can be and no time window is gue
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from arenas.spec import ReplySpec
@@ -19,11 +20,10 @@ from marl.transcript import Transcript
 from protocols.clock import EpisodeLoop, episode_loop
 
 
-@dataclass(slots=True)
-class Question:
+@dataclass(slots=True, kw_only=True)
+class Question(Request):
     """A request, and who is told of the reply while it is wanted."""
 
-    request: Request
     done: Answered
     wanted: bool = True
 
@@ -52,12 +52,11 @@ class PolicyServer(Batched):
 
     def ask(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool, done: Answered) -> Asked:
         """Put a question into the next batch."""
-        loop = episode_loop()
-        if loop is not self._loop:
-            self._loop = loop
+        if asyncio.get_running_loop() is not self._loop:
+            self._loop = episode_loop()
             self._waiting = []
-            loop.on_idle(self._answer)
-        question = Question(Request(transcript, spec, seed, greedy), done)
+            self._loop.on_idle(self._answer)
+        question = Question(transcript, spec, seed, greedy, done=done)
         self._waiting.append(question)
         return question
 
@@ -78,7 +77,7 @@ class PolicyServer(Batched):
         for first in range(0, len(waiting), self.max_batch):
             batch = waiting[first : first + self.max_batch]
             self.lm.eval()
-            samples = generate(self.lm, [question.request for question in batch], self.version)
+            samples = generate(self.lm, batch, self.version)
             self.batches += 1
             for question, sample in zip(batch, samples, strict=True):
                 self.sampled += len(sample.tokens)
@@ -101,7 +100,7 @@ class ChatServer(PolicyServer):
     def ask(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool, done: Answered) -> Asked:
         """Queue a question; the answer is ContextFullError where the transcript leaves no room for a reply."""
         self.engine.attend(episode_loop())
-        question = Question(Request(transcript, spec, seed, greedy), done)
+        question = Question(transcript, spec, seed, greedy, done=done)
 
         def answered(found: Sample | Exception) -> None:
             if question.wanted:
