@@ -111,9 +111,15 @@ class ReplySpec:
         return f"{channel} {body}".strip() if len(self.channels) > 1 else body
 
     @cached_property
+    def _blocks(self) -> tuple[tuple[int, tuple[Words, ...]], ...]:
+        """For each length, shortest first: how many replies have it, and the options of its places, last place first."""
+        lengths = range(self.least, len(self.steps) + 1)
+        return tuple((prod(map(len, self.steps[:n])), self.steps[:n][::-1]) for n in lengths)
+
+    @cached_property
     def size(self) -> int:
         """The number of different replies."""
-        return sum(prod(len(step) for step in self.steps[:n]) for n in range(self.least, len(self.steps) + 1))
+        return sum(block for block, _ in self._blocks)
 
     @cached_property
     def default(self) -> Words:
@@ -122,14 +128,13 @@ class ReplySpec:
 
     def words(self, index: int) -> Words:
         """Return reply number `index`: shorter replies first, the last place counting fastest."""
-        for n in range(self.least, len(self.steps) + 1):
-            block = prod(len(step) for step in self.steps[:n])
+        for block, steps in self._blocks:
             if 0 <= index < block:
                 reply = []
-                for step in reversed(self.steps[:n]):
+                for step in steps:
                     index, digit = divmod(index, len(step))
                     reply.append(step[digit])
-                return tuple(reversed(reply))
+                return tuple(reply[::-1])
             index -= block
         raise ArenaError(f"there are {self.size} replies, so none has the number asked for")
 

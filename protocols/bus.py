@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,7 +18,7 @@ from protocols.envelope import Envelope
 from protocols.errors import ProtocolError
 
 CAPACITY: Final = 1024
-_REMEMBERED: Final = 4096  # identities an inbox keeps for de-duplication
+_REMEMBERED: Final = 4096  # the last so many identities, and at most as many more, are kept for de-duplication
 
 
 class Subscription:
@@ -27,7 +27,7 @@ class Subscription:
     A reader without a task of its own is handed each envelope as it comes (`call`).
     """
 
-    __slots__ = ("_closed", "_queue", "_reader", "_seen", "_waiter", "capacity", "dropped", "duplicates")
+    __slots__ = ("_before", "_closed", "_queue", "_reader", "_seen", "_waiter", "capacity", "dropped", "duplicates")
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         if capacity < 1:
@@ -36,7 +36,8 @@ class Subscription:
         self.dropped = 0
         self.duplicates = 0
         self._queue: list[Envelope] = []  # short as a rule, and thousands are opened: a deque takes half a kilobyte
-        self._seen: dict[tuple[str, str, int], None] = {}
+        self._seen: set[tuple[str, str, int]] = set()
+        self._before: Collection[tuple[str, str, int]] = ()  # those seen before these
         self._waiter: asyncio.Future[None] | None = None
         self._reader: Callable[[Envelope], bool] | None = None
         self._closed = False
@@ -44,16 +45,16 @@ class Subscription:
     def put(self, envelope: Envelope, identity: tuple[str, str, int]) -> None:
         """Take in an envelope, or count why not."""
         seen = self._seen
-        if identity in seen:
+        if identity in seen or identity in self._before:
             self.duplicates += 1
             return
         queue = self._queue
         if len(queue) >= self.capacity or self._closed:
             self.dropped += 1
             return
-        seen[identity] = None
-        if len(seen) > _REMEMBERED:
-            del seen[next(iter(seen))]
+        seen.add(identity)
+        if len(seen) >= _REMEMBERED:
+            self._before, self._seen = seen, set()
         if self._reader is not None and not queue and self._reader(envelope):
             return
         queue.append(envelope)
