@@ -112,7 +112,7 @@ class ReplySpec:
 
     @cached_property
     def _blocks(self) -> tuple[tuple[int, tuple[Words, ...]], ...]:
-        """For each length, shortest first: how many replies have it, and the options of its places, last place first."""
+        """For each length, shortest first: how many replies have it, and the options of its places, last first."""
         lengths = range(self.least, len(self.steps) + 1)
         return tuple((prod(map(len, self.steps[:n])), self.steps[:n][::-1]) for n in lengths)
 

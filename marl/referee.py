@@ -45,14 +45,14 @@ class Referee:
         self.arena = arena
         self.log = log
         self._bus = bus
-        self._to = {agent: topics.to(run, log.episode, agent) for agent in world.agents}
-        self._tools = {tool: topics.to(run, log.episode, tool) for tool in world.box.configs}
+        self.to = {agent: topics.to(run, log.episode, agent) for agent in world.agents}
+        self.tools = {tool: topics.to(run, log.episode, tool) for tool in world.box.configs}
         self.spoke: set[str] = set()  # who has replied to the arena
         self._calls: list[Envelope] = []  # that no tool was told of yet
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()  # the log counts from here, so it does not depend on when the episode is played
         self.now = 0.0  # seconds of the episode: what happens between two waits happens at one instant
-        self._carrier = Carrier(world, bus, self._to, log, do)
+        self._carrier = Carrier(world, bus, self.to, log, do)
         self._seen = dict.fromkeys(world.agents, 0)  # envelopes an agent had been sent when it was last asked
         self.stage = 0
         self._inbox: Subscription
@@ -72,7 +72,7 @@ class Referee:
             stop, why = failure.stop, {"reason": str(failure)}
             error = str(failure) if stop is Stop.ERROR else ""
         end = self._stamp(Kind.END, EVERYONE, stop.value, why if stop is Stop.OVERFLOW else None)
-        for topic in self._to.values():
+        for topic in self.to.values():
             self._bus.deliver(topic, end)
         self._rewards += [self._nothing] * (len(self._turns) - len(self._rewards))
         return Episode(
@@ -146,7 +146,7 @@ class Referee:
         calls, self._calls = self._calls, []
         asked = {call.seq: call.to for call in calls}
         for call in calls:
-            self._bus.deliver(self._tools[call.to], call)
+            self._bus.deliver(self.tools[call.to], call)
         answers: dict[int, Envelope] = {}
         while len(answers) < len(asked):
             envelope = await self._next(None)
@@ -227,11 +227,12 @@ class Referee:
         if self._carrier.injecting:
             self._interject()
         spec = question.spec
-        data: dict[str, Any] = {"missing": True, "seen": self._seen[agent]}
+        data: dict[str, Any]
         if reply is None:
+            data = {"missing": True, "seen": self._seen[agent]}
             words, sample = None, Sample("", finish=Finish.MISSING)
         else:
-            data = dict(reply.data)
+            data = {**reply.data}
             words = question.legal(spec.parse(reply.body))
             sample = Sample(
                 reply.body,
@@ -251,7 +252,8 @@ class Referee:
         kind = question.aside or KINDS[spec.kind]
         tool = words[0] if kind is Kind.CALL and words else ""
         fee = question.speaking if words else question.silence
-        fee += self.world.scenario.think_price * sample.thinking
+        if sample.thinking:
+            fee += self.world.scenario.think_price * sample.thinking
         if fee := fee + (self.world.box.configs[tool].price if tool else 0.0):
             data["price"] = fee
             self._carrier.prices[agent] += fee
@@ -305,7 +307,8 @@ class Referee:
         agents, prices, paid = self.world.agents, self._carrier.prices, self._nothing
         if outcome.rewards or any(prices.values()):
             paid = tuple([outcome.rewards.get(a, 0.0) - prices[a] for a in agents])
-            prices.update(dict.fromkeys(agents, 0.0))
+            for agent in agents:
+                prices[agent] = 0.0
         self._rewards += [self._nothing] * (len(self._turns) - 1 - len(self._rewards)) + [paid]
         if paid != self._nothing:
             self._stamp(Kind.REWARD, NOBODY, "", dict(zip(agents, paid, strict=True)))

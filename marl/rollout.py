@@ -76,24 +76,21 @@ async def play(world: World, bus: MemoryBus, plan: Plan, run: str = RUN, log: Lo
     room = max(CAPACITY, 4 * len(plan.seats))  # all may speak in one instant, and some channels double messages
     inbox = bus.open(pattern, room)
     referee = Referee(world, arena, bus, run, log, plan.do)
-    loop = asyncio.get_running_loop()
+    inboxes = {topic: bus.open(topic, room) for topic in (*referee.to.values(), *referee.tools.values())}
     agents = []
     tasks = []
-    inboxes = {}
     for seat, policy in plan.seats.items():
-        topic = topics.to(run, plan.episode, seat)
-        inboxes[topic] = bus.open(topic, room)
         memory = world.scenario.memory.get(seat)
         agent = Agent(
             seat, policy, bus, run, plan.episode, plan.seed, world.scenario.latency, plan.greedy, plan.salt, memory
         )
         agents.append(agent)
-        agent.attend(inboxes[topic])
-    for tool in world.box.configs:
-        topic = topics.to(run, plan.episode, tool)
-        inboxes[topic] = bus.open(topic, room)
+        agent.attend(inboxes[referee.to[seat]])
+    for tool, topic in referee.tools.items():
         member = Member(world.box, tool, bus, run, plan.episode, plan.answers)
-        tasks.append(loop.create_task(member.serve(inboxes[topic]), name=f"{plan.episode}/{tool}"))
+        serving = member.serve(inboxes[topic])
+        tasks.append(asyncio.get_running_loop().create_task(serving, name=f"{plan.episode}/{tool}"))
+    lost = 0
     try:
         episode = await referee.play(inbox)
     finally:
@@ -103,10 +100,10 @@ async def play(world: World, bus: MemoryBus, plan: Plan, run: str = RUN, log: Lo
             if not task.done():
                 task.cancel()
         bus.shut(pattern, inbox)
-        for topic, subscription in inboxes.items():
-            bus.shut(topic, subscription)
+        for topic, each in inboxes.items():
+            bus.shut(topic, each)
+            lost += each.dropped + each.duplicates
         world.give_back(arena)
-    lost = sum(subscription.dropped + subscription.duplicates for subscription in inboxes.values())
     return replace(episode, drift=episode.drift + lost) if lost else episode
 
 
