@@ -58,7 +58,8 @@ class Carrier:
         self._intervene("scenario", world.scenario.interventions)
         self._intervene("do", do)
         self._said: dict[tuple[str, str], int] = {}  # (channel, sender) -> messages
-        self._due: list[tuple[float, int, int, str, Envelope]] = []  # (time, seq, copy, listener, as heard)
+        self.due: list[tuple[float, int, int, str, Envelope]] = []
+        """What is on its way, the next to arrive first: (time, seq, copy, listener, as heard)."""
         self._used: dict[tuple[str, str], tuple[int, Usage, Usage]] = {}  # (channel, sender): round, its use, all use
 
     def _intervene(self, whose: str, group: Sequence[Intervention]) -> None:
@@ -72,7 +73,7 @@ class Carrier:
     @property
     def next_due(self) -> float | None:
         """When the next message on its way arrives, in seconds of the episode; None if there is none."""
-        return self._due[0][0] if self._due else None
+        return self.due[0][0] if self.due else None
 
     def tell(self, agent: str, envelope: Envelope) -> None:
         """Put an envelope into an agent's inbox."""
@@ -81,8 +82,8 @@ class Carrier:
 
     def deliver(self, now: float) -> None:
         """Hand over every message that is due."""
-        while self._due and self._due[0][0] <= now + 1e-9:
-            _, _, _, listener, as_heard = heappop(self._due)
+        while self.due and self.due[0][0] <= now + 1e-9:
+            _, _, _, listener, as_heard = heappop(self.due)
             self.tell(listener, as_heard)
 
     def send(self, agent: str, spec: ReplySpec, words: Words, seq: int, time: float, round_: int) -> Outgoing:
@@ -112,7 +113,7 @@ class Carrier:
             said = " ".join(out.words)
             as_heard = entry.as_heard(said, sender=mask)
             for listener in audience:
-                heappush(self._due, (entry.time, entry.seq, 0, listener, as_heard))
+                heappush(self.due, (entry.time, entry.seq, 0, listener, as_heard))
             return tuple([Heard(listener, entry.time, said, mask) for listener in audience])
         arriving = [(seat, each) for seat in audience for each in channel.carry(out.message, out.seed, seat)]
         for seat in channel.eavesdroppers(speaker, audience):
@@ -153,7 +154,7 @@ class Carrier:
         for listener, time, body, sender in heard:
             if body is not None:
                 copy = copies[listener] = copies.get(listener, -1) + 1
-                heappush(self._due, (time, entry.seq, copy, listener, entry.as_heard(body, copy, sender)))
+                heappush(self.due, (time, entry.seq, copy, listener, entry.as_heard(body, copy, sender)))
         return tuple(heard)
 
     def _heard(self, entry: Envelope, listener: str, symbols: Words | None, delay: float) -> Heard:

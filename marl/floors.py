@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
 from arenas.spec import ReplySpec, Words, choose
 from marl import asides
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Replies = dict[str, Words | None]
 
 
-async def hold(referee: Referee) -> Replies:
+def hold(referee: Referee) -> Coroutine[Any, Any, Replies]:
     """Ask everyone who acts in this stage as the floor has it, and return a reply of each; None if it gave none."""
     floor = referee.world.scenario.floor
     acting = referee.arena.acting()
@@ -25,12 +25,17 @@ async def hold(referee: Referee) -> Replies:
     elif any(referee.arena.spec(agent).kind != "say" for agent in acting):
         groups = Floor.SIMULTANEOUS.turns(acting)
     elif isinstance(floor, Free):
-        return await (_auctions(referee, floor, acting) if floor.bids else _free(referee, floor, acting))
+        return _auctions(referee, floor, acting) if floor.bids else _free(referee, floor, acting)
     elif floor.seat:
-        return await _moderated(referee, floor, acting)
+        return _moderated(referee, floor, acting)
     else:
         drawn = floor.order(acting, referee.log.seed, referee.log.episode, referee.stage)
         groups = tuple((agent,) for agent in drawn)
+    return _round(referee, groups[0]) if len(groups) == 1 else _rounds(referee, groups)
+
+
+async def _rounds(referee: Referee, groups: Sequence[Sequence[str]]) -> Replies:
+    """Ask one group after another."""
     replies: Replies = {}
     for group in groups:
         replies |= await _round(referee, group)

@@ -104,10 +104,21 @@ class Referee:
             self.stage += 1
 
     async def ask(self, questions: Mapping[str, Question]) -> dict[str, Words | None]:
-        """Ask several agents at once, and take in their replies in this order; None for one that was not legal."""
-        self.deliver()
+        """Ask several agents at once, and take in their replies in this order; None for one that was not legal.
+
+        Messages that fall due meanwhile are carried.
+        """
+        if self._carrier.due:
+            self.deliver()
         asked = {self.show(agent, question): agent for agent, question in questions.items()}
-        replies = await self._replies(asked)
+        replies: dict[str, Envelope] = {}
+        until = self.patience()
+        while len(replies) < len(asked):
+            envelope = await self._next(until)
+            if envelope is not None:
+                self._take(envelope, asked, replies)
+            elif until is not None and self.now >= until:
+                break
         accepted = {agent: self.accept(agent, each, replies.get(agent)) for agent, each in questions.items()}
         if self._calls:
             await self._consult()
@@ -128,18 +139,6 @@ class Referee:
     def news(self, agent: str) -> bool:
         """Say whether an agent was sent anything since it was last asked."""
         return self._carrier.told[agent] > self._seen[agent]
-
-    async def _replies(self, asked: Mapping[int, str]) -> dict[str, Envelope]:
-        """Wait for one reply of each agent asked, carrying messages that fall due meanwhile."""
-        replies: dict[str, Envelope] = {}
-        until = self.patience()
-        while len(replies) < len(asked):
-            envelope = await self._next(until)
-            if envelope is not None:
-                self._take(envelope, asked, replies)
-            elif until is not None and self.now >= until:
-                break
-        return replies
 
     async def _consult(self) -> None:
         """Hand the calls to their tools, wait for all answers, and pass them on in the order of the calls."""
@@ -183,11 +182,11 @@ class Referee:
 
     async def _next(self, until: float | None) -> Envelope | None:
         """Wait for an envelope; None if messages fell due first, which are then delivered, or the time was up."""
-        due, envelope = self._carrier.next_due, None
-        if until is None and due is None:
+        envelope = None
+        if until is None and not self._carrier.due:
             envelope = await self._inbox.get()
         else:
-            wake = min(t for t in (until, due) if t is not None)
+            wake = min(t for t in (until, self._carrier.next_due) if t is not None)
             with suppress(TimeoutError):
                 # A reply at the very instant of the deadline still counts.
                 async with asyncio.timeout_at(self._began + wake + 1e-6):
@@ -295,7 +294,7 @@ class Referee:
 
     def deliver(self) -> None:
         """Hand over every message that is due."""
-        if self._carrier.next_due is not None:
+        if self._carrier.due:
             self._carrier.deliver(self.now)
 
     def _woken(self) -> None:
