@@ -107,7 +107,9 @@ def hidden_states(
             k, v = cache.update(k, v, index)
         if wanted is not None and index == last:
             at = positions.expand(size, -1).gather(1, wanted)
-            visible = torch.arange(k.shape[2], device=ids.device) <= at[:, None, :, None]
+            # Attention has a quicker path where nothing needs to be hidden.
+            all_last = wanted.shape[1] == 1 and bool((at == k.shape[2] - 1).all())
+            visible = None if all_last else torch.arange(k.shape[2], device=ids.device) <= at[:, None, :, None]
         causal = visible is None and x.shape[1] > 1
         out = scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=causal)
         x = _finish(x, out.transpose(1, 2).reshape(x.shape), block)
