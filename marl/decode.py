@@ -174,9 +174,10 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
 
 def mask_rows(lm: LanguageModel, requests: Sequence[Request]) -> Tensor:
     """Return the rows of `masks` that hold at each place of a reply and at its end: [B, places + 1]."""
-    number: dict[ReplySpec, int] = {}
-    asked = [number.setdefault(request.spec, len(number)) for request in requests]
-    grammars = list(map(lm.grammar, number))
+    specs = {id(request.spec): request.spec for request in requests}
+    number = {known: i for i, known in enumerate(specs)}
+    asked = [number[id(request.spec)] for request in requests]
+    grammars = list(map(lm.grammar, specs.values()))
     length = max(map(len, grammars))
     table = np.array([grammar + (grammar[-1],) * (length - len(grammar)) for grammar in grammars])
     return torch.from_numpy(table[asked]).to(lm.device)
