@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from arenas.spec import ReplySpec, Words
-from marl.intervention import Close, Inject, Intervention, OnMessages, Said
+from marl.intervention import Inject, Intervention, OnMessages, Said
 from marl.scenario import World
 from protocols.bus import MemoryBus
 from protocols.channel import PUBLIC, Channel
@@ -54,21 +54,17 @@ class Carrier:
         self._changing: list[tuple[OnMessages, int]] = []
         self.injecting: list[Inject] = []
         """What is still to be heard that nobody said."""
-        self._intervene("closed", [Close(channel=name) for name in world.scenario.closed])
-        self._intervene("scenario", world.scenario.interventions)
-        self._intervene("do", do)
+        for whose, group in (*world.standing.items(), ("do", do)):
+            for place, each in enumerate(group):
+                if isinstance(each, OnMessages):
+                    seed = key(log.seed, log.episode, "intervention", whose, place)
+                    self._changing.append((each, seed))
+                elif isinstance(each, Inject):
+                    self.injecting.append(each)
         self._said: dict[tuple[str, str], int] = {}  # (channel, sender) -> messages
         self.due: list[tuple[float, int, int, str, Envelope]] = []
         """What is on its way, the next to arrive first: (time, seq, copy, listener, as heard)."""
         self._used: dict[tuple[str, str], tuple[int, Usage, Usage]] = {}  # (channel, sender): round, its use, all use
-
-    def _intervene(self, whose: str, group: Sequence[Intervention]) -> None:
-        for place, each in enumerate(group):
-            if isinstance(each, OnMessages):
-                seed = key(self._log.seed, self._log.episode, "intervention", whose, place)
-                self._changing.append((each, seed))
-            elif isinstance(each, Inject):
-                self.injecting.append(each)
 
     @property
     def next_due(self) -> float | None:

@@ -75,7 +75,7 @@ class Turn(NamedTuple):
     sample: Sample
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Episode:
     """One played episode."""
 

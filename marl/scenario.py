@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 import arenas
 from arenas.spec import UNKNOWN, ReplySpec, on
 from marl import asides
-from marl.intervention import InterventionConfig
+from marl.intervention import Close, Intervention, InterventionConfig
 from marl.memory import MemoryConfig, Overwrite, note_spec
 from marl.tools import ToolConfig
 from marl.tools.box import Toolbox
@@ -110,6 +111,11 @@ class World:
         self._symbols: dict[str | None, tuple[str, ...]] = {}
         for intervention in scenario.interventions:
             intervention.check(self)
+        self.standing: Mapping[str, Sequence[Intervention]] = {
+            "closed": [Close(channel=name) for name in scenario.closed],
+            "scenario": scenario.interventions,
+        }
+        """What is changed in every episode, by where it is said."""
 
     @property
     def channel(self) -> Channel:

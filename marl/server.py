@@ -79,8 +79,8 @@ class PolicyServer(Batched):
             self.lm.eval()
             samples = generate(self.lm, batch, self.version)
             self.batches += 1
+            self.sampled += sum(len(sample.tokens) for sample in samples)
             for question, sample in zip(batch, samples, strict=True):
-                self.sampled += len(sample.tokens)
                 question.done(sample)
         return bool(waiting)
 
