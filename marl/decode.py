@@ -72,9 +72,11 @@ class RowCache(Cache):  # type: ignore[misc]
         k, v = self.buffers[layer_idx]
         return k[:, :, : self.upto], v[:, :, : self.upto]
 
-    def pick(self, rows: Sequence[int]) -> None:
+    def pick(self, rows: NDArray[np.int64]) -> None:
         """Go on with these rows; one may be taken several times."""
-        at = torch.tensor(rows, device=self.buffers[0][0].device)
+        if _all_in_order(rows, len(self.buffers[0][0])):
+            return
+        at = torch.from_numpy(rows).to(self.buffers[0][0].device)
         self.buffers = [(keys.index_select(0, at), values.index_select(0, at)) for keys, values in self.buffers]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -84,6 +86,10 @@ class RowCache(Cache):  # type: ignore[misc]
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
         """Return the number of keys and the position of the first."""
         return self.upto, 0
+
+
+def _all_in_order(rows: NDArray[np.int64], count: int) -> bool:
+    return len(rows) == count and bool((rows == np.arange(count)).all())
 
 
 def uniforms(seeds: NDArray[np.uint64], index: int) -> NDArray[np.float64]:
@@ -137,8 +143,8 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
     """Sample a reply for every request at once, append it to its transcript and keep the caches.
 
     The forward pass over a transcript covers only what the cache does not hold yet, and what several new transcripts
-    have in common is computed once. The end of a reply that has used all its places is certain (log-probability 0), so
-    it costs no pass.
+    have in common is computed once, also while they go on alike. The end of a reply that has used all its places is
+    certain (log-probability 0), so it costs no pass.
     """
     for request in requests:
         cache = request.transcript.cache
@@ -148,7 +154,7 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
     size = len(requests)
     rows = mask_rows(lm, requests)
     places = rows.shape[1] - 1
-    kept, hidden = prefill(lm, requests, places)
+    kept, hidden, row = prefill(lm, requests, places)
     prompt = np.array([len(r.transcript.ids) for r in requests])
     seeds = np.array([r.seed for r in requests], np.uint64)
     greedy = torch.tensor([r.greedy for r in requests], device=device) if any(r.greedy for r in requests) else None
@@ -157,19 +163,26 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
     logp_out = np.zeros((size, places + 1), np.float32)
     live = np.ones(size, bool)
     for place in range(places):
-        logp = lm.logits(hidden).masked_fill(~lm.masks[rows[:, place]], -torch.inf).log_softmax(-1)
+        logits = lm.logits(hidden)
+        if not _all_in_order(row, len(logits)):
+            logits = logits.index_select(0, torch.from_numpy(row).to(device))
+        logp = logits.masked_fill(~lm.masks[rows[:, place]], -torch.inf).log_softmax(-1)
         u = torch.from_numpy(uniforms(seeds, place)).to(device)
         tokens = draw(logp, u)
         if greedy is not None:
             tokens = torch.where(greedy, logp.argmax(-1), tokens)
         chosen = logp.gather(-1, tokens[:, None]).squeeze(-1)
-        tokens_out[live, place] = tokens.cpu().numpy()[live]
+        drawn = tokens.cpu().numpy()
+        tokens_out[live, place] = drawn[live]
         logp_out[live, place] = chosen.cpu().numpy()[live]
-        live &= tokens_out[:, place] != lm.eos
+        live &= drawn != lm.eos
         if place == places - 1 or not live.any():
             break
-        hidden = _forward(lm, kept, tokens[:, None], prompt + place)
-    return _finish(lm, requests, tokens_out, logp_out, Block(kept.buffers, version), prompt)
+        _, first, alike = np.unique(row * logp.shape[1] + drawn, return_index=True, return_inverse=True)
+        kept.pick(row[first])
+        row = alike
+        hidden = _forward(lm, kept, torch.from_numpy(drawn[first, None]).to(device), prompt[first] + place)
+    return _finish(lm, requests, tokens_out, logp_out, Block(kept.buffers, version), row, prompt)
 
 
 def mask_rows(lm: LanguageModel, requests: Sequence[Request]) -> Tensor:
@@ -183,10 +196,11 @@ def mask_rows(lm: LanguageModel, requests: Sequence[Request]) -> Tensor:
     return torch.from_numpy(table[asked]).to(lm.device)
 
 
-def prefill(lm: LanguageModel, requests: Sequence[Request], places: int) -> tuple[RowCache, Tensor]:
-    """Read what the caches do not hold yet; return a cache with `places` further columns, and last states [B, d].
+def prefill(lm: LanguageModel, requests: Sequence[Request], places: int) -> tuple[RowCache, Tensor, NDArray[np.int64]]:
+    """Read what the caches do not hold yet; return a cache with `places` further columns, and last states [D, d].
 
-    Equal new transcripts are read once, and so is the beginning that all new transcripts share.
+    Equal new transcripts are read once, so there may be fewer rows than requests, and [B] says which row is whose. The
+    beginning that all new transcripts share is read once too.
     """
     known: dict[tuple[int, ...] | int, int] = {}
     different: list[Request] = []
@@ -211,16 +225,13 @@ def prefill(lm: LanguageModel, requests: Sequence[Request], places: int) -> tupl
     common = 0 if past.any() else _common(new)
     if common * (len(new) - 1) >= WORTH_A_PASS:
         _forward(lm, kept, torch.tensor([new[0][:common]], device=lm.device), np.zeros(1, np.int64))
-        kept.pick([0] * len(new))
+        kept.pick(np.zeros(len(new), np.int64))
         past, count, new = past + common, count - common, [ids[common:] for ids in new]
     ids = np.zeros((len(new), count.max()), np.int64)
     for row, fresh in zip(ids, new, strict=True):
         row[: len(fresh)] = fresh
     hidden = _forward(lm, kept, torch.from_numpy(ids).to(lm.device), past, torch.from_numpy(count - 1).to(lm.device))
-    if len(different) < len(requests):
-        kept.pick(index)
-        hidden = hidden.index_select(0, torch.tensor(index, device=lm.device))
-    return kept, hidden
+    return kept, hidden, np.array(index)
 
 
 def _common(rows: Sequence[list[int]]) -> int:
@@ -261,15 +272,16 @@ def _finish(
     tokens: NDArray[np.int64],
     logp: NDArray[np.float32],
     block: Block,
+    rows: NDArray[np.int64],
     prompt: NDArray[np.int64],
 ) -> list[Sample]:
-    """Cut each row at its end, append it to its transcript, and leave it its row of the cache."""
+    """Cut each reply at its end, append it to its transcript, and leave it its row of the cache."""
     samples = []
     ends = (tokens == lm.eos).argmax(1) + 1
     # Not fed back, so not in the cache: the last token drawn, and an end that needed no pass.
     cached = prompt + ends - np.where(ends < tokens.shape[1], 1, 2)
-    columns = (each.tolist() for each in (tokens, logp, ends, cached))
-    for row, (request, drawn, logprobs, end, upto) in enumerate(zip(requests, *columns, strict=True)):
+    columns = (each.tolist() for each in (tokens, logp, ends, cached, rows))
+    for request, drawn, logprobs, end, upto, row in zip(requests, *columns, strict=True):
         sampled = tuple(drawn[:end])
         transcript = request.transcript
         transcript.replied(sampled)
