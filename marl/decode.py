@@ -92,10 +92,10 @@ def _all_in_order(rows: NDArray[np.int64], count: int) -> bool:
     return len(rows) == count and bool((rows == np.arange(count)).all())
 
 
-def uniforms(seeds: NDArray[np.uint64], index: int) -> NDArray[np.float64]:
-    """Return draw `index` of each seed, equal to `protocols.draws.uniform`, vectorised."""
+def uniforms(seeds: NDArray[np.uint64], count: int) -> NDArray[np.float64]:
+    """Return the first draws of each seed [B, count], equal to `protocols.draws.uniform`, vectorised."""
     with np.errstate(over="ignore"):
-        x = seeds + np.uint64(((index + 1) * GAMMA) & 0xFFFFFFFFFFFFFFFF)
+        x = seeds[:, None] + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(GAMMA)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         x = x ^ (x >> np.uint64(31))
@@ -156,8 +156,9 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
     places = rows.shape[1] - 1
     kept, hidden, row = prefill(lm, requests, places)
     prompt = np.array([len(r.transcript.ids) for r in requests])
-    seeds = np.array([r.seed for r in requests], np.uint64)
-    greedy = torch.tensor([r.greedy for r in requests], device=device) if any(r.greedy for r in requests) else None
+    draws = torch.from_numpy(uniforms(np.array([r.seed for r in requests], np.uint64), places)).to(device)
+    most = [r.greedy for r in requests]
+    greedy = torch.tensor(most, device=device) if any(most) else None
 
     tokens_out = np.full((size, places + 1), lm.eos, np.int64)
     logp_out = np.zeros((size, places + 1), np.float32)
@@ -167,8 +168,7 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
         if not _all_in_order(row, len(logits)):
             logits = logits.index_select(0, torch.from_numpy(row).to(device))
         logp = logits.masked_fill(~lm.masks[rows[:, place]], -torch.inf).log_softmax(-1)
-        u = torch.from_numpy(uniforms(seeds, place)).to(device)
-        tokens = draw(logp, u)
+        tokens = draw(logp, draws[:, place])
         if greedy is not None:
             tokens = torch.where(greedy, logp.argmax(-1), tokens)
         chosen = logp.gather(-1, tokens[:, None]).squeeze(-1)
@@ -245,14 +245,18 @@ def _forward(
     lm: LanguageModel, cache: RowCache, inputs: Tensor, starts: NDArray[np.int64], last: Tensor | None = None
 ) -> Tensor:
     """Run [B, q] new tokens that begin at each row's `starts`; return the states [B, d] at `last` (default: 0)."""
-    width = inputs.shape[1]
-    cache.upto = int(starts.max()) + width
-    uniform = bool((starts == starts[0]).all())
-    cache.start = int(starts[0]) if uniform else None
-    first = torch.from_numpy(starts[:1] if uniform else starts).to(inputs.device)
-    positions = first[:, None] + torch.arange(width, device=inputs.device)
-    cache.positions = positions.clamp(max=cache.length - 1)  # padding of shorter rows; overwritten or never attended
-    cache.upto = min(cache.upto, cache.length)
+    width, first, last_start = inputs.shape[1], int(starts.min()), int(starts.max())
+    uniform = first == last_start
+    cache.start = first if uniform else None
+    cache.upto = min(last_start + width, cache.length)
+    if uniform:
+        cache.positions = positions = torch.arange(first, first + width, device=inputs.device)[None]
+    else:
+        begin = torch.from_numpy(starts).to(inputs.device)
+        positions = begin[:, None] + torch.arange(width, device=inputs.device)
+        cache.positions = positions.clamp(
+            max=cache.length - 1
+        )  # padding of shorter rows; overwritten or never attended
     # Rows of one length that are new, or get one token more, need no mask: attention then takes its quick path.
     quick = uniform and (width == 1 or cache.start == 0)
     visible = None if quick else torch.arange(cache.upto, device=inputs.device) <= positions[:, None, :, None]

@@ -15,9 +15,10 @@ NEVER = -torch.inf
 LAST = 1 - 2.0**-53  # the largest number `uniform` can return
 
 
-@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=5), st.integers(0, 2**32))
-def test_the_vectorised_numbers_are_those_of_the_coordinates(seeds: list[int], index: int) -> None:
-    assert uniforms(np.array(seeds, np.uint64), index).tolist() == [uniform(seed, index) for seed in seeds]
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=5), st.integers(1, 99))
+def test_the_vectorised_numbers_are_those_of_the_coordinates(seeds: list[int], count: int) -> None:
+    expected = [[uniform(seed, index) for index in range(count)] for seed in seeds]
+    assert uniforms(np.array(seeds, np.uint64), count).tolist() == expected
 
 
 def drawn(probabilities: list[float], u: float) -> int:
