@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from functools import lru_cache
@@ -91,8 +91,6 @@ class LanguageModel(nn.Module):
             raise UserError("the tokenizer has no end-of-sequence token, so replies could not end: set its eos_token")
         self.eos = int(tokenizer.eos_token_id)
         self.encode: Encode = lru_cache(maxsize=1 << 16)(self._encode)
-        self.text: Callable[[tuple[int, ...]], str] = lru_cache(maxsize=1 << 14)(self._text)
-        """Sampled reply tokens as words, without the end of the reply."""
         marks = [*map(re.escape, tokenizer.all_special_tokens), rf"(?<!\S){PROMPT}(?!\S)"]
         self._marks = re.compile("|".join(marks))
         self.plain = plain(model.base_model)
@@ -188,7 +186,8 @@ class LanguageModel(nn.Module):
             self._grammars, self._rows = {}, {}
         return full
 
-    def _text(self, tokens: tuple[int, ...]) -> str:
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return sampled reply tokens as words, without the end of the reply."""
         eos, words = self.eos, self._words
         return " ".join([words[token] for token in tokens if token != eos])
 
