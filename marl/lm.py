@@ -188,8 +188,7 @@ class LanguageModel(nn.Module):
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return sampled reply tokens as words, without the end of the reply."""
-        eos, words = self.eos, self._words
-        return " ".join([words[token] for token in tokens if token != eos])
+        return " ".join([self._words[token] for token in tokens if token != self.eos])
 
     def autocast(self) -> AbstractContextManager[object]:
         """Compute in another dtype than the weights are kept in; from scratch it is theirs."""
