@@ -84,7 +84,12 @@ class TestEveryBus:
             await bus.publish(TOPIC, envelope(0))
             assert (await other.get()).n == 0
             heard: list[int] = []
-            inbox.call(lambda each: heard.append(each.n) is None)
+
+            def reader(each: Envelope) -> bool:
+                heard.append(each.n)
+                return True
+
+            inbox.call(reader)
             for n in (1, 1, 2):
                 await bus.publish(TOPIC, envelope(n))
             assert await take(other, 2) == [1, 2]
