@@ -158,8 +158,8 @@ def generate(lm: LanguageModel, requests: Sequence[Request], version: int = 0) -
     kept, hidden, row = prefill(lm, requests, places)
     prompt = np.array([len(r.transcript.ids) for r in requests])
     draws = torch.from_numpy(uniforms(np.array([r.seed for r in requests], np.uint64), places)).to(device)
-    most = [r.greedy for r in requests]
-    greedy = torch.tensor(most, device=device) if any(most) else None
+    likeliest = [r.greedy for r in requests]
+    greedy = torch.tensor(likeliest, device=device) if any(likeliest) else None
 
     tokens_out = np.full((size, places + 1), lm.eos, np.int64)
     logp_out = np.zeros((size, places + 1), np.float32)
@@ -255,9 +255,8 @@ def _forward(
     else:
         begin = torch.from_numpy(starts).to(inputs.device)
         positions = begin[:, None] + torch.arange(width, device=inputs.device)
-        cache.positions = positions.clamp(
-            max=cache.length - 1
-        )  # padding of shorter rows; overwritten or never attended
+        # Padding of shorter rows may lie beyond the end: what it writes is overwritten, or never attended to.
+        cache.positions = positions.clamp(max=cache.length - 1)
     # Rows of one length that are new, or get one token more, need no mask: attention then takes its quick path.
     quick = uniform and (width == 1 or cache.start == 0)
     visible = None if quick else torch.arange(cache.upto, device=inputs.device) <= positions[:, None, :, None]

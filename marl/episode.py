@@ -75,7 +75,7 @@ class Turn(NamedTuple):
     sample: Sample
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Episode:
     """One played episode."""
 

@@ -108,8 +108,7 @@ class Referee:
 
         Messages that fall due meanwhile are carried.
         """
-        if self._carrier.due:
-            self.deliver()
+        self.deliver()
         asked = {self.show(agent, question): agent for agent, question in questions.items()}
         replies: dict[str, Envelope] = {}
         until = self.patience()

@@ -32,7 +32,7 @@ YOUNG: Final = 100_000
 """New objects between two collections of garbage while episodes are played; Python's own number is 700."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Plan:
     """One episode to be played: what its log's header will say, and who sits where.
 
