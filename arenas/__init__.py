@@ -10,37 +10,38 @@ from pathlib import Path
 from typing import Any, Final
 
 from arenas import bridges, files
-from arenas.arithmetic import Arithmetic
-from arenas.commons import Commons
 from arenas.core import Anchors, Arena, Outcome
-from arenas.document import Document
 from arenas.errors import ArenaError
-from arenas.gridworld import Gridworld
-from arenas.guess_who import GuessWho
-from arenas.hanabi import Hanabi
-from arenas.hidden_profile import HiddenProfile
-from arenas.kuhn import Kuhn
-from arenas.leduc import Leduc
-from arenas.lewis import Lewis
-from arenas.liars_dice import LiarsDice
-from arenas.matrix import Matrix
-from arenas.naming import Naming
-from arenas.negotiation import Negotiation
-from arenas.overcooked import Overcooked
-from arenas.pointing import Pointing
-from arenas.population import Population
-from arenas.public_goods import PublicGoods
-from arenas.reconstruction import Reconstruction
-from arenas.reference import Reference
-from arenas.relay import Relay
-from arenas.speaker_listener import SpeakerListener
+from arenas.games.cards.hanabi import Hanabi
+from arenas.games.cards.kuhn import Kuhn
+from arenas.games.cards.leduc import Leduc
+from arenas.games.cards.liars_dice import LiarsDice
+from arenas.games.cards.tiny_hanabi import TinyHanabi
+from arenas.games.grid.gridworld import Gridworld
+from arenas.games.grid.overcooked import Overcooked
+from arenas.games.puzzles.guess_who import GuessWho
+from arenas.games.puzzles.relay import Relay
+from arenas.games.puzzles.switch_riddle import SwitchRiddle
+from arenas.games.puzzles.tictactoe import TicTacToe
+from arenas.games.signalling.lewis import Lewis
+from arenas.games.signalling.naming import Naming
+from arenas.games.signalling.pointing import Pointing
+from arenas.games.signalling.population import Population
+from arenas.games.signalling.reconstruction import Reconstruction
+from arenas.games.signalling.reference import Reference
+from arenas.games.signalling.speaker_listener import SpeakerListener
+from arenas.games.social.commons import Commons
+from arenas.games.social.hidden_profile import HiddenProfile
+from arenas.games.social.matrix import Matrix
+from arenas.games.social.negotiation import Negotiation
+from arenas.games.social.public_goods import PublicGoods
+from arenas.games.social.trade_comm import TradeComm
+from arenas.games.social.undercover import Undercover
+from arenas.games.text.arithmetic import Arithmetic
+from arenas.games.text.document import Document
+from arenas.games.text.writing import Writing
+from arenas.moved import still_found
 from arenas.spec import ReplySpec
-from arenas.switch_riddle import SwitchRiddle
-from arenas.tictactoe import TicTacToe
-from arenas.tiny_hanabi import TinyHanabi
-from arenas.trade_comm import TradeComm
-from arenas.undercover import Undercover
-from arenas.writing import Writing
 
 ARENAS: dict[str, Callable[..., Arena]] = {
     "arithmetic": Arithmetic,
@@ -73,6 +74,24 @@ ARENAS: dict[str, Callable[..., Arena]] = {
     "writing": Writing,
 }
 """Name -> class. Add your own: `arenas.ARENAS["mine"] = Mine`, or `arenas.load("mine.py")`."""
+
+
+_KINDS: Final = {
+    "signalling": "lewis naming pointing reference reconstruction population speaker_listener",
+    "cards": "kuhn leduc liars_dice tiny_hanabi hanabi hanabi_play",
+    "grid": "gridworld gridplay overcooked kitchen",
+    "social": "commons public_goods matrix negotiation trade_comm hidden_profile undercover",
+    "text": "arithmetic document writing",
+    "puzzles": "guess_who relay switch_riddle tictactoe",
+}
+"""Folder in `arenas.games` -> the games in it, which lay in `arenas` itself up to version 0.1."""
+
+still_found(
+    {
+        **{f"arenas.{game}": f"arenas.games.{kind}.{game}" for kind, games in _KINDS.items() for game in games.split()},
+        **{f"arenas.{name}": f"arenas.solvers.{name}" for name in ("exact", "measure", "solve", "tree")},
+    }
+)
 
 
 def names() -> list[str]:

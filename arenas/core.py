@@ -79,7 +79,7 @@ def _pcg64(seed: int) -> dict[str, Any]:
 
 
 class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
-    """Base of all arenas. See `arenas/lewis.py` for a whole one.
+    """Base of all arenas. See `arenas/games/signalling/lewis.py` for a whole one.
 
     Args:
         replies: for each seat, in seat order, the reply spec or specs it may be asked for.

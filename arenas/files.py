@@ -11,9 +11,9 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Final
 
-from arenas.complaint import lacking
 from arenas.core import Arena
 from arenas.errors import ArenaError
+from arenas.testing.complaint import lacking
 
 SUFFIX: Final = ".py"
 """By which a file is told from an arena's name."""

@@ -25,10 +25,10 @@ from typing import Any, Final
 import numpy as np
 
 from marl.episode import Episode
+from marl.metrics.information import codes, joint, mutual_information, mutual_information_corrected, permutation_null
 from marl.policy import Random, Seats
 from marl.rollout import Plan, collect
 from marl.scenario import World
-from marl.study.information import codes, joint, mutual_information, mutual_information_corrected, permutation_null
 from protocols.envelope import Kind
 from trainers.run import Run, RunConfig
 

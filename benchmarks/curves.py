@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from statistics import fmean
 
-from marl.figures import curves
+from marl.charts.svg import curves
 from marl.rundir import RunDir
 
 ENDS = 3

@@ -27,7 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from marl.config import check
+from marl.settings import check
 from trainers.run import Progress, Run, RunConfig
 
 GAMES: dict[str, dict[str, Any]] = {

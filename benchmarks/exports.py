@@ -23,8 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from marl.config import check
-from marl.study import exports, morphemes, source
+from marl.metrics import morphemes
+from marl.settings import check
+from marl.study.data import exports, source
 from trainers.run import Run, RunConfig
 
 MARL_EVAL = """

@@ -37,7 +37,7 @@ from marl.policy import Random
 from marl.rollout import Plan, collect
 from marl.scenario import Scenario, World
 from protocols import log
-from protocols.broker import Broker, free_port, local
+from protocols.mqtt.broker import Broker, free_port, local
 
 ARENA: Final = "matrix"
 ROUNDS: Final = 60

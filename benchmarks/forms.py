@@ -16,8 +16,8 @@ import time
 import numpy as np
 
 from arenas.spec import ReplySpec, matching, structured
-from marl.chat_model import ChatModel
-from marl.pretrained import seat
+from marl.models.chat_model import ChatModel
+from marl.models.pretrained import seat
 
 OFFER = {
     "type": "object",

@@ -31,10 +31,10 @@ import numpy as np
 
 from arenas import Anchors, Arena, Outcome
 from arenas.spec import Words, say, symbols
+from marl.evaluation import traffic
 from marl.policy import Scripted
 from marl.rollout import Plan, collect
 from marl.scenario import ArenaConfig, Scenario, World
-from marl.study import traffic
 from protocols.topology import build
 
 AGENTS: Final = (2, 8, 64, 512, 1000)

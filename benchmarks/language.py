@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import PermutationMethod, mannwhitneyu
 
+from marl.charts.svg import FAINT, LINES, STYLE
 from marl.errors import UserError
-from marl.figures import FAINT, LINES, STYLE
-from marl.study import corpus
+from marl.metrics.statistics import Estimate, holm, iqm
+from marl.study.data import corpus
 from marl.study.history import similarity, synchronisation, usual
-from marl.study.statistics import Estimate, holm, iqm
 from marl.sweep import plan
 from protocols.log import load
 

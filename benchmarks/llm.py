@@ -21,12 +21,12 @@ from typing import Any
 import torch
 
 from arenas.spec import say
-from marl.chat_model import ChatModel
-from marl.config import HfPolicy, LoraSettings
-from marl.engine import Engine
+from marl.context.transcript import Transcript
 from marl.episode import Sample
-from marl.pretrained import load_base
-from marl.transcript import Transcript
+from marl.inference.engine import Engine
+from marl.models.chat_model import ChatModel
+from marl.models.pretrained import load_base
+from marl.policy.config import HfPolicy, LoraSettings
 
 ORDINARY = 1000
 """Random tokens are drawn from here on: all below are special or rare."""

@@ -57,13 +57,13 @@ def sabir_rows(given: Mapping[str, Any], folder: Path, threads: int) -> Rollout:
     """Sample by `collect`; the transcripts begin with the prompts, and hear nothing."""
     import torch
 
-    from marl.chat_model import ChatModel
-    from marl.config import HfPolicy, LoraSettings
-    from marl.pretrained import load_base
+    from marl.context.transcript import Transcript
+    from marl.inference.server import ChatServer
+    from marl.models.chat_model import ChatModel
+    from marl.models.pretrained import load_base
+    from marl.policy.config import HfPolicy, LoraSettings
     from marl.rollout import Plan, collect
     from marl.scenario import Scenario, World
-    from marl.server import ChatServer
-    from marl.transcript import Transcript
     from protocols.envelope import Envelope
 
     class Given(Transcript):
@@ -93,7 +93,7 @@ def sabir_rows(given: Mapping[str, Any], folder: Path, threads: int) -> Rollout:
 
 def sabir_step(race: str, given: Mapping[str, Any], folder: Path, threads: int, pace: Pace) -> None:
     """Train by a `Run`."""
-    from marl.transcript import traces
+    from marl.context.traces import traces
     from trainers.run import Run, RunConfig
 
     essays()

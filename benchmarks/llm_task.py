@@ -26,8 +26,8 @@ def essays() -> Any:
     """Register an arena whose agents are shown some words each, and write what they like."""
     import arenas
     from arenas import Anchors, Arena, Outcome
+    from arenas.games.text.writing import PLAIN
     from arenas.spec import Words, say
-    from arenas.writing import PLAIN
 
     shown = tuple(sorted(PLAIN))
 
@@ -81,7 +81,7 @@ def prepare(model: str, rounds: int, folder: Path) -> None:
     """Write where the weights are, the prompts, and the weights for llama.cpp."""
     from transformers import AutoTokenizer
 
-    from marl.pretrained import find, shipped
+    from marl.models.pretrained import find, shipped
 
     place, files = find(model), shipped(model)
     tokenizer = AutoTokenizer.from_pretrained(place)
@@ -97,10 +97,11 @@ def prepare(model: str, rounds: int, folder: Path) -> None:
 
 def asked(race: str, model: str, tokenizer: Any, rounds: int, folder: Path) -> list[list[dict[str, Any]]]:
     """Return what the agents of a run will be asked in each round, as it is dealt whoever plays."""
-    from marl.chat import ChatTranscript, Template
-    from marl.config import HfPolicy
+    from marl.context.chat import ChatTranscript
+    from marl.context.chat_template import Template
+    from marl.models.pretrained import system_prompt
     from marl.policy import Random
-    from marl.pretrained import system_prompt
+    from marl.policy.config import HfPolicy
     from marl.rollout import Plan, collect
     from marl.scenario import Scenario, World
 

@@ -19,12 +19,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from marl.config import override, put, read_toml
+from marl.context.traces import traces
 from marl.episode import Episode
-from marl.lm import LanguageModel
+from marl.models.language_model import LanguageModel
 from marl.rollout import Plan, collect
 from marl.scenario import Scenario, World
-from marl.transcript import traces
+from marl.settings import override, put, read_toml
 from trainers.run import Run, RunConfig
 
 EXAMPLE: Final = Path(__file__).parents[1] / "examples/document.toml"

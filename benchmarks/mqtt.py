@@ -37,16 +37,16 @@ import aiomqtt
 import arenas
 from arenas import Anchors, Arena, Outcome
 from arenas.spec import ReplySpec, Words, choose, say, symbols
-from marl.host import Host
 from marl.policy import Random
+from marl.remote.host import Host
 from marl.rollout import Plan, collect
 from marl.scenario import Scenario, World
 from protocols import topics
-from protocols.broker import Mosquitto
 from protocols.bus import Subscription
 from protocols.clock import run
 from protocols.envelope import Envelope, Kind
-from protocols.mqtt import WINDOW, MqttBus
+from protocols.mqtt.broker import Mosquitto
+from protocols.mqtt.bus import WINDOW, MqttBus
 
 AGENTS: Final = 8
 PUBLISHES: Final = {"one reader": 400, "everyone": 60}  # of each agent

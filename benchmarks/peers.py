@@ -103,7 +103,7 @@ def ours(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
     import arenas
     from arenas import Anchors, Arena, Outcome
     from arenas.spec import Words, say
-    from marl.lm import tiny
+    from marl.models.tiny import tiny
     from protocols.draws import key
     from trainers.run import Run, RunConfig
 

@@ -23,12 +23,13 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
+from marl.context.traces import trace
 from marl.episode import Episode
-from marl.lm import LanguageModel, tiny
+from marl.inference.server import PolicyServer
+from marl.models.language_model import LanguageModel
+from marl.models.tiny import tiny
 from marl.rollout import Plan, collect, rare_collections
 from marl.scenario import ArenaConfig, Scenario, World
-from marl.server import PolicyServer
-from marl.transcript import trace
 
 
 @torch.inference_mode()

@@ -16,9 +16,9 @@ import time
 import torch
 
 from arenas.spec import say, symbols
-from marl.decode import Request, generate
-from marl.lm import tiny
-from marl.transcript import Transcript
+from marl.context.transcript import Transcript
+from marl.inference.sampler import Request, generate
+from marl.models.tiny import tiny
 
 
 def main() -> None:

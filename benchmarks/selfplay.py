@@ -19,9 +19,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from marl.evaluation import exploitability as exploit
 from marl.policy import Policy, Random, Script
 from marl.rollout import Plan, collect
-from marl.study import exploit
 from trainers.run import Run, RunConfig
 
 LEAGUE: Final = {"every": 5, "size": 128, "share": 0.2, "opponents": 1, "matchmaking": "latest"}

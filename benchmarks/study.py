@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from marl.study import language
-from marl.study.corpus import Sample
-from marl.study.information import permutation_null
-from marl.study.structure import Topography
+from marl.metrics.compositionality import Topography
+from marl.metrics.information import permutation_null
+from marl.study.data.corpus import Sample
+from marl.study.language import summary as language
 
 Words = tuple[str, ...]
 

@@ -22,14 +22,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arenas import Arena
-from arenas.scripted import Memory, Seen, ask, perceive
+from arenas.games.puzzles.tictactoe import free, place, value
+from arenas.scripted import Memory, Seen
+from arenas.solvers.play import ask, perceive
 from arenas.spec import Words
-from arenas.tictactoe import free, place, value
-from marl.config import check, override, read_toml
-from marl.lm import LanguageModel
+from marl.evaluation.exploitability import context
+from marl.models.language_model import LanguageModel
 from marl.policy import Script
 from marl.rollout import Plan, collect
-from marl.study.exploit import context
+from marl.settings import check, override, read_toml
 from trainers.run import Progress, Run, RunConfig
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "tictactoe.toml"

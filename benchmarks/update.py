@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from marl.batch import collate
-from marl.config import TinyPolicy
+from marl.policy.config import TinyPolicy
 from marl.rollout import Plan, collect
 from marl.scenario import ArenaConfig, Scenario
 from trainers.algorithm import AlgorithmConfig
-from trainers.mappo import Mappo
+from trainers.algorithms.mappo import Mappo
+from trainers.batch import collate
 from trainers.run import Run, RunConfig
 
 

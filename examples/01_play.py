@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from arenas import ReplySpec
-from marl import conversation
+from marl.evaluation import log_lines as conversation
 from marl.intervention import Replace
 from marl.policy import Scripted
 from marl.rollout import Plan, collect, fork, replay

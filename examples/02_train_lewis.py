@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from marl.rundir import RunDir
-from marl.study import lexicon
+from marl.study.data import lexicon
 from protocols.log import load
 from trainers.run import Progress, RunConfig, run
 

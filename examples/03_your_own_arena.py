@@ -8,7 +8,7 @@ from pathlib import Path
 import arenas
 from arenas import Anchors, Arena, Outcome
 from arenas.spec import Words, choose, say, symbols
-from arenas.testing import check_arena
+from arenas.testing.suite import check_arena
 from marl.rundir import RunDir
 from trainers.run import RunConfig, run
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from marl import build
-from marl.conversation import score
+from marl.evaluation.log_lines import score
 from marl.intervention import Replace
 from marl.rollout import collect, fork, replay
-from marl.study import causal, lexicon
+from marl.rundir.load import trained
+from marl.study.data import lexicon
+from marl.study.experiments import causal
 from protocols.log import load
 
 
 def main(folder: Path = Path("runs/quickstart")) -> None:
-    run = build.trained(folder)  # the world of its scenario, and the policies of its newest checkpoint
+    run = trained(folder)  # the world of its scenario, and the policies of its newest checkpoint
     logs = list(load(run.dir.eval_log))  # the last evaluation: greedy, every deal once
 
     print("update   score  success")

@@ -1,5 +1,5 @@
 """`python -m marl` is `marl`."""
 
-from marl.cli import main
+from marl.cli.app import main
 
 main()

@@ -266,15 +266,3 @@ class MemoryBus(Bus):
             table.clear()
         self._root = _Node()
         self._others = 0
-
-
-def connect(url: str) -> Bus:
-    """Return the bus a URL names; raises ProtocolError for a scheme there is no bus for."""
-    scheme = url.partition(":")[0]
-    if scheme == "memory":
-        return MemoryBus()
-    if scheme in ("mqtt", "mqtts"):
-        from protocols.mqtt import MqttBus
-
-        return MqttBus(url)
-    raise ProtocolError(f"no bus for {url!r}: use memory://, mqtt:// or mqtts://")

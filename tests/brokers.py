@@ -6,7 +6,7 @@ import atexit
 from functools import cache
 from typing import Final
 
-from protocols.broker import Amqtt, Broker, Mosquitto, mosquitto
+from protocols.mqtt.broker import Amqtt, Broker, Mosquitto, mosquitto
 
 BROKERS: Final = ("amqtt", "mosquitto")
 

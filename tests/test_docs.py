@@ -11,21 +11,22 @@ from pydantic import BaseModel, TypeAdapter
 from typer.main import get_command
 
 import arenas
-from arenas.measure import best
-from arenas.testing import check_arena
-from marl.cli import app
-from marl.endpoint import EndpointSettings
-from marl.intervention import InterventionConfig
-from marl.league import LeagueConfig
-from marl.policy import Scripted
-from marl.rollout import Plan, collect
-from marl.scenario import Scenario, World
+from arenas.solvers.measure import best
+from arenas.testing.suite import check_arena
+from marl.cli.app import app
+from marl.intervention.config import InterventionConfig
+from marl.policy.openai_client import EndpointSettings
+from marl.policy.scripted import Scripted
+from marl.rollout.collect import collect
+from marl.rollout.plan import Plan
+from marl.scenario.config import Scenario
+from marl.scenario.world import World
 from marl.tools import TOOLS, ToolConfig
 from protocols import log
-from trainers.algorithm import AlgorithmConfig
+from trainers.algorithm import AlgorithmConfig, ShapingConfig
 from trainers.entropy import EntropyConfig
-from trainers.run import RunConfig
-from trainers.shaping import ShapingConfig
+from trainers.population.league import LeagueConfig
+from trainers.run_config import RunConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -252,7 +253,7 @@ def test_the_table_of_anchors_is_in_step_with_the_arenas() -> None:
 
 
 def test_every_setting_of_a_pretrained_policy_is_described() -> None:
-    from marl.config import HfPolicy, LoraSettings
+    from marl.policy.config import HfPolicy, LoraSettings
 
     page = (ROOT / "docs/models.md").read_text()
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import arenas
-from marl.scenario import World
-from trainers.run import RunConfig
+from marl.scenario.world import World
+from trainers.run_config import RunConfig
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))

@@ -8,12 +8,13 @@ from typing import cast
 import pytest
 
 import arenas
+from arenas.games.puzzles.tictactoe import perfect
 from arenas.scripted import Script, first
-from arenas.tictactoe import perfect
 from benchmarks import tictactoe
-from marl.config import check, override, read_toml
-from marl.lm import LanguageModel
-from trainers.run import Run, RunConfig
+from marl.models.language_model import LanguageModel
+from marl.settings import check, override, read_toml
+from trainers.run import Run
+from trainers.run_config import RunConfig
 
 
 @pytest.mark.parametrize("seat", ["player_0", "player_1"])

@@ -1,9 +1,13 @@
-"""What moves weights: one small file per algorithm, and `run`, the composition of everything."""
+"""Training: algorithms, credit, populations, cultural transmission, and `run`, which composes them."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
+
+from arenas.moved import still_found
+
+still_found({f"trainers.{name}": f"trainers.transmission.{name}" for name in ("drift", "generations", "teaching")})
 
 
 def __getattr__(name: str) -> Any:

@@ -10,9 +10,31 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from marl.credit import Unit
+from marl.credit.arrays import Unit
 from trainers.entropy import EntropyConfig
-from trainers.shaping import ShapingConfig
+
+
+class ShapingConfig(BaseModel):
+    """Weights of the terms; zeros leave them out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    influence: float = Field(default=0.0, description="reward for what a message changed in its listeners' replies")
+    speaking: float = Field(default=0.0, description="reward for bringing listeners nearer to the hidden truth")
+    listening: float = Field(default=0.0, ge=0, description="weight of the loss that predicts the hidden truth")
+    others: int = Field(default=4, ge=1, description="messages that might have been said instead, drawn for each one")
+
+    @property
+    def terms(self) -> bool:
+        """Whether any term counts."""
+        return bool(self.influence or self.speaking or self.listening)
+
+    @model_validator(mode="after")
+    def _beliefs_are_learned(self) -> ShapingConfig:
+        if self.speaking and not self.listening:
+            raise ValueError("shaping.speaking pays for beliefs, which listening teaches: set listening above 0")
+        return self
+
 
 CriticScope = Literal["central", "joint", "graph", "own", "none"]
 CreditName = Literal[

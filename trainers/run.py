@@ -11,88 +11,33 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch.utils.tensorboard import SummaryWriter
 
-from marl import evaluate
-from marl.config import HfPolicy, PolicyConfig, Sharing, TinyPolicy, write_toml
 from marl.errors import UserError
-from marl.league import LeagueConfig
-from marl.policy import Policy
-from marl.rollout import Plan, collect, rare_collections
-from marl.rundir import RunDir
-from marl.scenario import Scenario, World
-from marl.study import calls, exploit, traffic
-from trainers.actors import Actors, HostConfig
-from trainers.algorithm import BY_FORK, AlgorithmConfig, small_parts
-from trainers.curriculum import Curriculum, CurriculumConfig
-from trainers.make import make_policy, make_server, make_trainer
-from trainers.newcomers import Newcomers, NewcomersConfig
-from trainers.selfplay import SelfPlay, distance
-from trainers.trainer import all_played
+from marl.evaluation import evaluate, traffic
+from marl.evaluation import exploitability as exploit
+from marl.evaluation import tool_calls as calls
+from marl.policy.base import Policy
+from marl.policy.config import TinyPolicy
+from marl.rollout.collect import collect, rare_collections
+from marl.rollout.plan import Plan
+from marl.rundir.folder import RunDir
+from marl.scenario.world import World
+from marl.settings import write_toml
+from trainers.checks import all_played
+from trainers.factory import make_policy, make_server, make_trainer
+from trainers.population.curriculum import Curriculum
+from trainers.population.newcomers import Newcomers
+from trainers.population.selfplay import SelfPlay, distance
+from trainers.remote_actors import Actors
+from trainers.run_config import RunConfig
 
 EXAMINED: Final = 128  # episodes of an update in which the critic is examined
-
-
-class RunConfig(BaseModel):
-    """Everything a run depends on: the same configuration gives the same bytes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    scenario: Scenario
-    seed: int = 1
-    out: Path = Path("runs/quickstart")
-    updates: int = Field(default=300, ge=1)
-    episodes: int = Field(default=512, ge=1, description="episodes per update")
-    evaluate_every: int = Field(default=10, ge=1, description="updates between evaluations")
-    checkpoint_every: int = Field(default=50, ge=1, description="updates between checkpoints")
-    stop_at: float | None = Field(default=None, description="stop once this share of evaluation episodes succeeds")
-    stop_score: float | None = Field(default=None, description="stop once the evaluation's mean score is this high")
-    log_episodes: int = Field(default=32, ge=0, description="training episodes of each update that are logged")
-    policy: PolicyConfig = TinyPolicy()
-    sharing: Sharing = Field(default="separate", description="which seats share a policy")
-    algorithm: AlgorithmConfig = AlgorithmConfig()
-    threads: int = Field(
-        default=1, ge=0, description="torch threads; 1 is best for tiny models, 0 leaves torch's own choice"
-    )
-    device: str = "cpu"
-    curriculum: CurriculumConfig | None = Field(default=None, description="a parameter that grows with success")
-    league: LeagueConfig | None = Field(default=None, description="frozen versions of the policies as opponents")
-    newcomers: NewcomersConfig | None = Field(default=None, description="policies that forget all, in turn")
-    host: HostConfig | None = Field(default=None, description="actors in other processes")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _parts(cls, given: Any) -> Any:
-        return small_parts(given) if isinstance(given, dict) else given
-
-    @model_validator(mode="after")
-    def _whole_groups(self) -> RunConfig:
-        if self.episodes % self.algorithm.group:
-            raise ValueError(f"episodes = {self.episodes} is no multiple of algorithm.group = {self.algorithm.group}")
-        if self.host and isinstance(self.policy, HfPolicy):
-            raise ValueError("policies on pretrained models are trained at home: leave out host, or policy.hf")
-        if self.league and self.algorithm.credit in BY_FORK:
-            raise ValueError(
-                f'futures know no frozen opponents: leave out league, or credit = "{self.algorithm.credit}"'
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _memory_is_here(self) -> RunConfig:
-        if self.scenario.memory and self.host:
-            raise ValueError("seats in other processes see everything: leave out scenario.memory, or host")
-        if self.scenario.memory and (self.algorithm.credit == "counterfactual" or self.algorithm.shaping.terms):
-            raise ValueError(
-                'credit = "counterfactual" and shaping read one context for a whole episode: leave out scenario.memory'
-            )
-        return self
 
 
 class Progress(NamedTuple):
@@ -345,3 +290,6 @@ class _CallableModule(ModuleType):
 
 
 sys.modules[__name__].__class__ = _CallableModule
+
+
+__all__ = ["Progress", "Run", "RunConfig", "run"]

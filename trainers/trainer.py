@@ -3,69 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from marl.critic import Critic
-from marl.episode import Episode, Stop
+from marl.critic.critic import Critic
+from marl.episode import Episode
 from marl.errors import UserError
-from marl.lm import LanguageModel
+from marl.models.language_model import LanguageModel
 from protocols.draws import key
 
 Metrics = dict[str, float]
-
-
-def cores() -> int:
-    """Return on how many cores this process may run."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def side_by_side(steps: Sequence[Callable[[], Metrics]]) -> list[Metrics]:
-    """Take steps of models that share no weights at the same time, one thread each, and return what they measured.
-
-    torch lets go of the interpreter while it computes, and models too small to gain from several threads each gain from
-    this. With more than one torch thread, or on a single core, the steps follow one another instead of fighting for it.
-    """
-    if len(steps) == 1 or torch.get_num_threads() > 1 or cores() == 1:
-        return [step() for step in steps]
-    with ThreadPoolExecutor(len(steps)) as pool:
-        return [future.result() for future in [pool.submit(step) for step in steps]]
-
-
-def finite(array: NDArray[np.float64], what: str, episodes: Sequence[Episode]) -> NDArray[np.float64]:
-    """Return the array [E, ...]; raises FloatingPointError, which names the first episode with a number that is none.
-
-    nan must not pass for "not scored".
-    """
-    fine = np.isfinite(array).reshape(len(array), -1).all(1)
-    if not fine.all():
-        raise FloatingPointError(f"{what} are not finite in episode {episodes[int(fine.argmin())].log.episode}")
-    return array
-
-
-def all_played(episodes: Sequence[Episode]) -> None:
-    """Raise UserError where an episode failed, or ended before anyone had replied: nothing can be learned from it."""
-    failed = [episode.error for episode in episodes if episode.stop is Stop.ERROR]
-    if failed:
-        raise UserError(f"{len(failed)} of {len(episodes)} episodes failed; the first: {failed[0]}")
-    empty = [episode for episode in episodes if not episode.turns]
-    if empty:
-        end = empty[0].log.entries[-1].envelope
-        raise UserError(
-            f"{len(empty)} of {len(episodes)} episodes ended before anyone replied ({end.body}); the first: "
-            f"{end.data.get('reason', 'nobody was asked')}"
-        )
 
 
 class Trainer(ABC):

@@ -20,7 +20,8 @@ import numpy as np
 from arenas.bridges import install
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
-from arenas.scripted import sample, uniform
+from arenas.scripted import uniform
+from arenas.solvers.play import sample
 from arenas.spec import ReplySpec, Words, choose
 
 MOST_ACTIONS: Final = 1 << 13

@@ -28,7 +28,8 @@ from arenas.bridges.rendering import rendering
 from arenas.bridges.replayed import Game, Replayed
 from arenas.core import Anchors, Arena
 from arenas.errors import ArenaError
-from arenas.scripted import sample, uniform
+from arenas.scripted import uniform
+from arenas.solvers.play import sample
 from arenas.spec import ReplySpec, Words, choose, fill, symbols
 
 PACKAGES: Final = {

@@ -15,14 +15,15 @@ from typing import Final
 
 import numpy as np
 
-from marl import conversation
-from marl.study import corpus, information
-from marl.study.corpus import Sample
-from marl.study.information import Codes
-from marl.study.lexicon import Words, attributes
-from marl.study.measure import Interval, Measure, Null, measured, undefined
-from marl.study.result import Moment, Tie
-from marl.study.structure import levenshtein, topographic_similarity
+from marl.evaluation import log_lines as conversation
+from marl.metrics import information
+from marl.metrics.compositionality import levenshtein, topographic_similarity
+from marl.metrics.information import Codes
+from marl.metrics.measure import Interval, Measure, Null, measured, undefined
+from marl.study.data import corpus
+from marl.study.data.corpus import Sample
+from marl.study.data.lexicon import Words, attributes
+from marl.study.data.result import Moment, Tie
 from protocols.draws import key
 from protocols.log import Log
 

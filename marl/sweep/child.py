@@ -12,7 +12,7 @@ import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from marl.cli import main
+from marl.cli.app import main
 
 
 def work(folder: str, output: Path, stop: Connection, lock: Connection) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from arenas import Anchors
-from marl import html
-from marl.figures import LINES, Chart, curves, intervals
+from marl.charts import html
+from marl.charts.svg import LINES, Chart, curves, intervals
 from marl.sweep.results import ALL, Found, Row, table, tasks
 from marl.sweep.table import LEFT, cells, note
 

@@ -11,11 +11,10 @@ from typing import Any, Final, NamedTuple
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field
 
-from marl.build import world
-from marl.config import check, parse, put, read_toml
 from marl.errors import UserError
-from marl.rundir import RunDir
-from marl.scenario import World
+from marl.rundir.folder import RunDir
+from marl.scenario.world import World, load_world
+from marl.settings import check, parse, put, read_toml
 
 Axes = dict[str, list[Any]]
 """Dotted setting -> the values it takes."""
@@ -38,7 +37,7 @@ class Cell(BaseModel):
 
     def world(self) -> World:
         """Bring its scenario to life; raises UserError."""
-        return world(self.settings.get("scenario", {}), self.config)
+        return load_world(self.settings.get("scenario", {}), self.config)
 
 
 class Member(NamedTuple):

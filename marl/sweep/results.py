@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arenas import Anchors
-from marl.rundir import RunDir
-from marl.study import statistics
-from marl.study.statistics import Estimate
+from marl.metrics import statistics
+from marl.metrics.statistics import Estimate
+from marl.rundir.folder import RunDir
 from marl.sweep.plan import Cell, Sweep
 from protocols.draws import key
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import isinf
 from typing import Final
 
-from marl.study.statistics import Estimate
+from marl.metrics.statistics import Estimate
 from marl.sweep.results import Found, Row, table
 
 NOTE: Final = (

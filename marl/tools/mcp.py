@@ -11,8 +11,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from marl.outside import real_loop
 from marl.tools.tool import Tool, ToolError
+from protocols.realtime import real_loop
 
 START: Final = 20.0
 """Real seconds in which a server must be up."""

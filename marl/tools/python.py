@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from marl.sandbox import Limits, check, run
+from marl.tools.sandbox import Limits, check, run
 from marl.tools.tool import Tool, ToolError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from marl.retrieval import Index
+from marl.tools.bm25 import Index
 from marl.tools.tool import Tool, ToolError
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Self, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from marl.outside import outside
+from protocols.realtime import outside
 
 LONGEST: Final = 2000
 """Characters of an answer; what is longer is cut."""

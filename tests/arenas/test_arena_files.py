@@ -9,9 +9,11 @@ import pytest
 
 import arenas
 from arenas import ArenaError
-from arenas.testing import check_arena
+from arenas.testing.suite import check_arena
 
-TEMPLATE = files("marl.commands").joinpath("new_arena.txt").read_text().replace("NAME", "mine").replace("TITLE", "Mine")
+TEMPLATE = (
+    files("marl.cli.commands").joinpath("new_arena.txt").read_text().replace("NAME", "mine").replace("TITLE", "Mine")
+)
 SECOND = "\n\nclass Other(Mine):\n    pass\n\n\nclass Third(Mine):\n    pass\n"
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arenas.reconstruction import Reconstruction
+from arenas.games.signalling.reconstruction import Reconstruction
 
 
 @given(st.integers(2, 4), st.integers(2, 6), st.floats(0.001, 0.999))

@@ -9,10 +9,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from marl.base_model import Base
-from marl.chat_model import ChatModel
-from marl.config import HfPolicy, LoraSettings
-from marl.lm import seeded
+from marl.models.base_model import Base
+from marl.models.chat_model import ChatModel
+from marl.models.tiny import seeded
+from marl.policy.config import HfPolicy, LoraSettings
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"

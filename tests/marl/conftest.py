@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from marl.cli import main
+from marl.cli.app import main
 
 TINY: Sequence[str] = (
     *("policy.width=16", "policy.heads=2", "algorithm.critic_width=16", "algorithm.critic_heads=2", "threads=1"),

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marl.config import check, override, read_toml, write_toml
 from marl.errors import UserError
-from marl.scenario import Scenario
-from trainers.run import RunConfig
+from marl.scenario.config import Scenario
+from marl.settings import check, override, read_toml, write_toml
+from trainers.run_config import RunConfig
 
 LEWIS: dict[str, Any] = {"scenario": {"arena": {"name": "lewis"}}}
 EDGES = {"type": "edges", "edges": [["sender_0", "receiver_0"]]}

@@ -8,11 +8,15 @@ from typing import Any, Final
 from arenas import Anchors, Arena, Outcome
 from arenas.spec import Words, choose, say, symbols
 from marl.episode import Episode
-from marl.lm import LanguageModel, tiny
-from marl.policy import Policy, Scripted
-from marl.rollout import Plan, collect
-from marl.scenario import ArenaConfig, Scenario, World
-from marl.server import PolicyServer
+from marl.inference.server import PolicyServer
+from marl.models.language_model import LanguageModel
+from marl.models.tiny import tiny
+from marl.policy.base import Policy
+from marl.policy.scripted import Scripted
+from marl.rollout.collect import collect
+from marl.rollout.plan import Plan
+from marl.scenario.config import ArenaConfig, Scenario
+from marl.scenario.world import World
 from marl.tools import TOOLS, Tool
 from protocols.envelope import Envelope
 from protocols.log import Log

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marl.critic import Critic
-from marl.lm import LanguageModel
-from marl.scenario import World
+from marl.critic.critic import Critic
+from marl.models.language_model import LanguageModel
+from marl.scenario.world import World
 from tests.marl.worlds import lm_for
 from trainers.algorithm import AlgorithmConfig
-from trainers.mappo import Mappo
+from trainers.algorithms.mappo import Mappo
 
 
 def config(**settings: Any) -> AlgorithmConfig:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from marl.errors import UserError
-from marl.follow import Followers
-from marl.host import Host
-from marl.policy import Random
+from marl.policy.scripted import Random
+from marl.remote.host import Host
+from marl.remote.weights import Followers
 from protocols import log
 from tests.brokers import broker
-from tests.marl.elsewhere import elsewhere
-from trainers.run import Run, RunConfig
+from tests.marl.remote.elsewhere import elsewhere
+from trainers.run import Run
+from trainers.run_config import RunConfig
 
 SMALL: dict[str, Any] = {
     "episodes": 16,

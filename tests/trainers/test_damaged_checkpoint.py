@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from marl.errors import UserError
-from marl.rundir import RunDir
+from marl.rundir.folder import RunDir
 from tests.trainers.test_resume import StopError, config, crash, stop_after
 from trainers.run import Run
 

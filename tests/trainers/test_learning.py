@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from marl.rundir import RunDir
-from trainers.run import RunConfig, run
+from marl.rundir.folder import RunDir
+from trainers.run import run
+from trainers.run_config import RunConfig
 
 
 def config(out: Path, init: float = 0.2, **settings: Any) -> RunConfig:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from marl.errors import UserError
-from marl.rundir import RunDir
-from trainers.run import Progress, Run, RunConfig, run
+from marl.rundir.folder import RunDir
+from trainers.run import Progress, Run, run
+from trainers.run_config import RunConfig
 
 UPDATES = 6
 SETTINGS: dict[str, dict[str, Any]] = {

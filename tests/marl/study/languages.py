@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from marl.study.corpus import Sample
+from marl.study.data.corpus import Sample
 
 Words = tuple[str, ...]
 MEANINGS: Final[list[Words]] = list(product([f"a{i}" for i in range(4)], [f"b{i}" for i in range(4)]))

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from marl.study import across, language
-from marl.study.measure import measured, undefined
-from marl.study.result import RunStudy
-from marl.study.statistics import benjamini_hochberg, cliffs_delta, hedges_g, holm, mean_interval
+from marl.metrics.measure import measured, undefined
+from marl.metrics.statistics import benjamini_hochberg, cliffs_delta, hedges_g, holm, mean_interval
+from marl.study import across_runs as across
+from marl.study.data.result import RunStudy
+from marl.study.language import summary as language
 from tests.marl.study.languages import COMPOSITIONAL, spoken
 
 chances = st.lists(st.floats(0, 1), min_size=1, max_size=12)

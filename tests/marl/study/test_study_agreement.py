@@ -8,8 +8,8 @@ import torch
 from emlangkit import metrics
 from numpy.typing import NDArray
 
-from marl.study.information import codes, entropy, mutual_information
-from marl.study.structure import bag_disentanglement, positional_disentanglement, topographic_similarity
+from marl.metrics.compositionality import bag_disentanglement, positional_disentanglement, topographic_similarity
+from marl.metrics.information import codes, entropy, mutual_information
 from tests.marl.study.languages import LANGUAGES, MEANINGS
 
 EOS = "0"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from marl.errors import UserError
-from marl.policy import Scripted
-from marl.study import source
-from marl.study.across import named
-from marl.study.result import RunStudy
-from marl.study.study import examine, study
+from marl.policy.scripted import Scripted
+from marl.study.across_runs import named
+from marl.study.data import source
+from marl.study.data.result import RunStudy
+from marl.study.pipeline import examine, study
 from protocols import log
 from tests.marl.conftest import marl
 from tests.marl.study.languages import COMPOSITIONAL, MEANINGS

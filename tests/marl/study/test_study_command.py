@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from marl.errors import UserError
-from marl.rundir import RunDir
-from marl.study.measure import Measure, measured, undefined
-from marl.study.result import Study
-from marl.study.study import study
+from marl.metrics.measure import Measure, measured, undefined
+from marl.rundir.folder import RunDir
+from marl.study.data.result import Study
+from marl.study.pipeline import study
 from protocols import log
 from tests.marl.conftest import marl
 

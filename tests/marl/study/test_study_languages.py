@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marl.study import language
-from marl.study.corpus import Sample
-from marl.study.measure import Measure
-from marl.study.result import Language
+from marl.metrics.measure import Measure
+from marl.study.data.corpus import Sample
+from marl.study.data.result import Language
+from marl.study.language import summary as language
 from tests.marl.study.languages import COMPOSITIONAL, LANGUAGES, MEANINGS, spoken, synonymous
 
 STRUCTURE = (

@@ -1,0 +1,1 @@
+"""Signalling and reference games."""

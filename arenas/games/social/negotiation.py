@@ -1,0 +1,205 @@
+"""Negotiation, Deal or No Deal: two negotiators divide books, hats and balls that they value differently.
+
+Both see how many of each there are (1 to 4, of all three 5 to 7), and each only its own values: 0 to 10 points a piece,
+10 for all there is. Everything is worth something to one of them, and something is to both. They speak in turn, then
+write down at once how many of each they take. If that gives out just what there is, each is paid its points; if not,
+both get 0. All such deals are equally likely. (Lewis, Yarats, Dauphin, Parikh & Batra 2017, section 2, after DeVault,
+Mell & Gratch 2015; there people could also walk away after ten turns. Here the number of turns is given.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import product
+from math import prod
+from statistics import fmean
+from typing import ClassVar, Final, NamedTuple
+
+from arenas.core import Anchors, Arena, Outcome
+from arenas.errors import ArenaError
+from arenas.scripted import Memory, Script
+from arenas.spec import ReplySpec, Words, fill, say
+
+NEGOTIATORS: Final = ("negotiator_0", "negotiator_1")
+ITEMS: Final = ("book", "hat", "ball")
+TALK: Final = ("i", "you", "want", "give", "deal", "no")
+FREE: Final = 200
+POINTS: Final = 10
+MOST: Final = 4  # of one item
+ALL: Final = (5, 7)  # items of all kinds: least, most
+NUMBERS: Final = tuple(map(str, range(POINTS + 1)))
+
+Amounts = tuple[int, ...]
+"""One number for each of `ITEMS`: how many there are, what a piece is worth, or how many someone takes."""
+
+
+class Deal(NamedTuple):
+    """How many of each item there are, and what a piece is worth to each negotiator."""
+
+    counts: Amounts
+    values: tuple[Amounts, Amounts]
+
+
+def worth(values: Amounts, taken: Amounts) -> int:
+    """Return the points of what someone takes."""
+    return sum(value * number for value, number in zip(values, taken, strict=True))
+
+
+@lru_cache
+def deals() -> tuple[Deal, ...]:
+    """Return all deals there are."""
+    found = []
+    for counts in product(range(1, MOST + 1), repeat=len(ITEMS)):
+        if ALL[0] <= sum(counts) <= ALL[1]:
+            known = [v for v in product(range(POINTS + 1), repeat=len(ITEMS)) if worth(v, counts) == POINTS]
+            found += [Deal(counts, (a, b)) for a in known for b in known if _interesting(a, b)]
+    return tuple(found)
+
+
+def _interesting(mine: Amounts, theirs: Amounts) -> bool:
+    pairs = list(zip(mine, theirs, strict=True))
+    return all(a or b for a, b in pairs) and any(a and b for a, b in pairs)
+
+
+def splits(counts: Amounts) -> list[Amounts]:
+    """Return what someone may take: all the ways to divide the items."""
+    return list(product(*(range(count + 1) for count in counts)))
+
+
+def rest(counts: Amounts, taken: Amounts) -> Amounts:
+    """Return what is left."""
+    return tuple(count - number for count, number in zip(counts, taken, strict=True))
+
+
+def best_split(deal: Deal) -> Amounts:
+    """Return what negotiator_0 takes where both together get the most: every item goes to whom it is worth more."""
+    return tuple(n if a >= b else 0 for n, a, b in zip(deal.counts, *deal.values, strict=True))
+
+
+def joint(deal: Deal, taken: Amounts) -> int:
+    """Return the points of both together if negotiator_0 takes these."""
+    return worth(deal.values[0], taken) + worth(deal.values[1], rest(deal.counts, taken))
+
+
+def efficiency(deal: Deal, taken: Amounts) -> float:
+    """Return the share of the points that both together could have got."""
+    return joint(deal, taken) / joint(deal, best_split(deal))
+
+
+def pareto_optimal(deal: Deal, taken: Amounts) -> bool:
+    """Say whether no other split is better for one negotiator and no worse for the other."""
+
+    def points(split: Amounts) -> tuple[int, int]:
+        return worth(deal.values[0], split), worth(deal.values[1], rest(deal.counts, split))
+
+    mine, theirs = points(taken)
+    others = map(points, splits(deal.counts))
+    return not any(a >= mine and b >= theirs and (a, b) != (mine, theirs) for a, b in others)
+
+
+@lru_cache
+def means() -> tuple[float, float]:
+    """Return the means over all deals of a random split's score and of the best one's, each per negotiator.
+
+    Who writes a random split meets with one answer in all that there are, and then gets 5 of its 10 points in the mean.
+    """
+    random = fmean(POINTS / 2 / prod(n + 1 for n in deal.counts) for deal in deals())
+    return random, fmean(joint(deal, best_split(deal)) / 2 for deal in deals())
+
+
+class Negotiation(Arena):
+    """So many `turns` of speaking, one negotiator after the other, with up to `words` words each."""
+
+    metadata = Arena.metadata | {"name": "negotiation_v0"}
+    cases = len(deals())
+    ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"turns": (0, 10), "words": (1, 4)}
+
+    def __init__(self, turns: int = 4, words: int = 3) -> None:
+        if turns < 0 or not 1 <= words <= 4:
+            raise ArenaError(f"negotiation needs turns >= 0 and 1 to 4 words, not {turns=}, {words=}")
+        self.turns, self.words = turns, words
+        self.tags = ("mixed", *(("communication",) if turns else ()))
+        talks: tuple[ReplySpec, ...] = (say((*ITEMS, *NUMBERS, *TALK), words, 0, free=FREE),) if turns else ()
+        self.talks = talks
+        super().__init__(
+            dict.fromkeys(NEGOTIATORS, (*talks, fill(*([NUMBERS[: MOST + 1]] * len(ITEMS))))),
+            ("worth", "speak", "take", *ITEMS, *NUMBERS),
+            view_words=6 * len(ITEMS) + 4 + turns * (words + 2),
+        )
+
+    def lay(self, case: int) -> None:
+        """Lay out the items and the values."""
+        self.dealt = deals()[case]
+        self.turn = 0
+
+    def acting(self) -> tuple[str, ...]:
+        """One after the other while they talk, both at once at the end."""
+        return NEGOTIATORS if self.turn == self.turns else (NEGOTIATORS[self.turn % 2],)
+
+    def spec(self, agent: str) -> ReplySpec:
+        """A message; at the end how many of each item one takes."""
+        if self.turn < self.turns:
+            return self.talks[0]
+        return fill(*(NUMBERS[: count + 1] for count in self.dealt.counts))
+
+    def view(self, agent: str) -> str:
+        """At first how many there are of each item, and what a piece is worth to this negotiator."""
+        seat = NEGOTIATORS.index(agent)
+        asked = "speak" if self.turn < self.turns else " ".join(("take", *ITEMS))
+        if self.turn != min(seat, self.turns):
+            return asked
+        shown = zip(ITEMS, self.dealt.counts, self.dealt.values[seat], strict=True)
+        return " ".join([*(f"{item} {count} worth {value}" for item, count, value in shown), asked])
+
+    def resolve(self, replies: Mapping[str, Words]) -> Outcome:
+        """Pay both their points if what they take is all there is, just once."""
+        if self.turn < self.turns:
+            self.turn += 1
+            return Outcome()
+        taken = [tuple(map(int, replies[agent])) for agent in NEGOTIATORS]
+        agreed = rest(self.dealt.counts, taken[0]) == taken[1]
+        paid = [float(worth(v, t)) if agreed else 0.0 for v, t in zip(self.dealt.values, taken, strict=True)]
+        return Outcome(dict(zip(NEGOTIATORS, paid, strict=True)), done=True)
+
+    def hidden(self) -> str:
+        """How many there are of each item, and both values."""
+        shown = zip(ITEMS, self.dealt.counts, *self.dealt.values, strict=True)
+        return " ".join(f"{item} {count} worth {mine} {theirs}" for item, count, mine, theirs in shown)
+
+    def anchors(self) -> Anchors:
+        """Random splits; a split settled on in training for every set of items; the best split of every deal.
+
+        The values of both are alike in distribution, so any settled split pays 5 in the mean. What one takes can also
+        depend on one's own values, but then both seldom agree: searches for such plans gain less than one part in a
+        hundred (tests/arenas/games/social/test_negotiation.py), so silent is no proven optimum.
+        """
+        random, full = means()
+        return Anchors(random, POINTS / 2, full)
+
+    def scripts(self) -> Mapping[str, Script]:
+        """Nobody says a thing and negotiator_0 takes the smaller half; or both say their values, then split best."""
+        known: dict[str, Script] = {"silent": self._halve}
+        return known | ({"full": self._tell} if self.turns >= 2 and self.words >= len(ITEMS) else {})
+
+    def _halve(self, memory: Memory) -> Words:
+        if memory.spec.kind == "say":
+            return ()
+        counts = tuple(len(step) - 1 for step in memory.spec.steps)
+        half = tuple(count // 2 for count in counts)
+        return _written(half if memory.agent == NEGOTIATORS[0] else rest(counts, half))
+
+    def _tell(self, memory: Memory) -> Words:
+        first = memory.views[0]
+        mine = tuple(int(first[4 * k + 3]) for k in range(len(ITEMS)))
+        if memory.spec.kind == "say":
+            return () if memory.replied else _written(mine)
+        theirs = tuple(map(int, memory.heard[0][1]))
+        counts = tuple(len(step) - 1 for step in memory.spec.steps)
+        leading = memory.agent == NEGOTIATORS[0]
+        taken = best_split(Deal(counts, (mine, theirs) if leading else (theirs, mine)))
+        return _written(taken if leading else rest(counts, taken))
+
+
+def _written(amounts: Amounts) -> Words:
+    return tuple(map(str, amounts))

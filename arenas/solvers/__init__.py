@@ -1,0 +1,1 @@
+"""Solvers: exact values, equilibria and scripted play of arenas."""

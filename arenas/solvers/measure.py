@@ -1,0 +1,59 @@
+"""What is scored in play: random replies and an arena's scripts, sampled, each with a confidence interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import NormalDist
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from arenas.core import Arena
+from arenas.scripted import Script, uniform
+from arenas.solvers.play import sample
+
+Z: Final = NormalDist().inv_cdf(0.975)
+"""Standard errors on either side of a mean that hold 95 % of a normal distribution."""
+
+
+class Measured(NamedTuple):
+    """The mean score of sampled episodes; 95 % of such intervals, mean - half to mean + half, hold the true mean."""
+
+    mean: float
+    half: float
+
+    def agrees(self, anchor: float) -> bool:
+        """Whether the interval holds a known score."""
+        return abs(self.mean - anchor) <= self.half + 1e-9
+
+
+def best(scripts: Mapping[str, Script]) -> str:
+    """Return the name of the script that comes nearest to the optimum; "random" if there is none."""
+    return next((name for name in ("full", "best", "equilibrium", *scripts) if name in scripts), "random")
+
+
+def measure(arena: Arena, episodes: int, seed: int = 0) -> dict[str, Measured]:
+    """Play so many episodes of random replies ("random") and of each script; a seed always gives the same figures."""
+    found = {}
+    for name, script in {"random": uniform, **arena.scripts()}.items():
+        scores = sample(arena, script, episodes, seed)
+        error = float(scores.std(ddof=1)) / episodes**0.5 if episodes > 1 else float("inf")
+        found[name] = Measured(float(scores.mean()), Z * error)
+    return found
+
+
+def stages(arena: Arena, episodes: int = 20, seed: int = 0) -> tuple[int, int]:
+    """Return the fewest and the most stages of some random episodes."""
+    lengths = [_stages(arena, seed + i) for i in range(episodes)]
+    return min(lengths), max(lengths)
+
+
+def _stages(arena: Arena, seed: int) -> int:
+    arena.begin(seed)
+    draws = np.random.default_rng((seed, 1))  # not the numbers that the arena draws
+    count, done = 0, False
+    while not done:
+        specs = {agent: arena.spec(agent) for agent in arena.acting()}
+        done = arena.advance({a: spec.words(int(draws.integers(spec.size))) for a, spec in specs.items()}).done
+        count += 1
+    return count

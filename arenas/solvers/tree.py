@@ -1,0 +1,221 @@
+"""The extensive form of an arena: every deal and every reply, kept as sequences, so that play is solved exactly.
+
+A seat's information set is all it has perceived and replied when it is asked (`Memory.seen`), so it forgets nothing and
+the sequence form holds (Koller, Megiddo & von Stengel 1996): a seat's reply is a column, its chance of having given all
+its replies up to there a product down its own columns, and an end of the game is worth what it pays, times the chance
+of the deal, times these of all seats. Seats that are asked at once are asked one by one, in seat order, unseen.
+
+A policy is an array [A]: the chance of each column, summing to 1 in each information set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arenas.errors import ArenaError
+from arenas.scripted import Memory, Script, Seen, chances
+from arenas.solvers.exact import deals
+from arenas.solvers.play import ask, perceive
+from arenas.spec import Words
+
+if TYPE_CHECKING:
+    from arenas.core import Arena
+
+MAX_ENDS: Final = 2_000_000
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage of an episode, or its end: `asked` is empty there.
+
+    `last` holds the last reply of each seat that has given one, as (what it knew then, the number of its reply).
+    """
+
+    arena: Arena
+    case: int
+    asked: Mapping[str, Memory]
+    replies: tuple[tuple[str, Words], ...]
+    returns: Mapping[str, float]
+    last: Mapping[str, tuple[Memory, int]]
+
+
+def walk(arena: Arena, split: str = "train") -> Iterator[Node]:
+    """Visit every stage and end that legal replies reach from every deal, each before what follows it.
+
+    Raises ArenaError if the deals cannot be counted or do not settle the deal.
+    """
+    for case in deals(arena, split):
+        arena.begin(0, case=case)
+        seen: dict[str, Seen] = dict.fromkeys(arena.possible_agents, ())
+        root = arena.copy()
+        stack = [(Node(root, case, ask(root, seen), (), dict.fromkeys(seen, 0.0), {}), seen)]
+        while stack:
+            node, seen = stack.pop()
+            yield node
+            stack += [] if not node.asked else list(_after(node, seen))[::-1]
+
+
+def _after(node: Node, seen: Mapping[str, Seen]) -> Iterator[tuple[Node, dict[str, Seen]]]:
+    specs = {agent: memory.spec for agent, memory in node.asked.items()}
+    known = dict(seen) | {agent: memory.seen for agent, memory in node.asked.items()}
+    for numbers in product(*(range(spec.size) for spec in specs.values())):
+        replies = {agent: spec.words(i) for (agent, spec), i in zip(specs.items(), numbers, strict=True)}
+        arena = node.arena.copy()
+        outcome = arena.advance(replies)
+        heard = perceive(arena, known, replies, specs)
+        yield (
+            Node(
+                arena,
+                node.case,
+                {} if outcome.done else ask(arena, heard),
+                (*node.replies, *replies.items()),
+                {agent: paid + outcome.rewards.get(agent, 0.0) for agent, paid in node.returns.items()},
+                {**node.last, **{a: (node.asked[a], i) for a, i in zip(specs, numbers, strict=True)}},
+            ),
+            heard,
+        )
+
+
+@dataclass(frozen=True)
+class Tree:
+    """An arena's extensive form: I information sets with A columns (replies), N seats, Z ends.
+
+    Information sets are in the order of how often their seat has replied before, so a seat's earlier ones come first.
+    """
+
+    seats: tuple[str, ...]
+    memories: tuple[Memory, ...]  # [I] what the seat knows there
+    owner: Ints  # [I] the number of the seat
+    offset: Ints  # [I + 1] the columns of set i are offset[i] to offset[i + 1]
+    before: Ints  # [I] the seat's column that led there; -1: none, it is the seat's first reply
+    level: Ints  # [L + 1] sets level[k] to level[k + 1] are those of seats that have replied k times
+    decisions: int  # how often any seat is asked, over all deals and replies
+    chance: Floats  # [Z] of the deal
+    last: Ints  # [Z, N] each seat's last column; -1: it never replied
+    returns: Floats  # [Z, N]
+
+    @cached_property
+    def set_of(self) -> Ints:
+        """The information set of each column: [A]."""
+        return np.repeat(np.arange(len(self.memories)), np.diff(self.offset))
+
+    @cached_property
+    def seat_of(self) -> Ints:
+        """The seat of each column: [A]."""
+        return self.owner[self.set_of]
+
+    def uniform(self) -> Floats:
+        """Return the policy by which every legal reply is equally likely: [A]."""
+        return 1 / np.diff(self.offset)[self.set_of].astype(np.float64)
+
+    def policy(self, scripts: Script | Mapping[str, Script]) -> Floats:
+        """Return a script's chances, or those of one for each seat: [A]; raises ArenaError for an illegal reply."""
+        policy = np.zeros(int(self.offset[-1]))
+        for start, memory in zip(self.offset, self.memories, strict=False):
+            script = scripts[memory.agent] if isinstance(scripts, Mapping) else scripts
+            for words, p in chances(script, memory).items():
+                policy[start + memory.spec.index(words)] += p
+        return policy
+
+    def script(self, policy: Floats) -> Script:
+        """Return a policy as a script that gives the chances of every reply, and ends those below 1e-12."""
+        table = {}
+        for i, memory in enumerate(self.memories):
+            p = policy[self.offset[i] : self.offset[i + 1]]
+            p = np.where(p < 1e-12, 0, p)
+            table[memory.agent, memory.seen] = {
+                memory.spec.words(j): float(x) for j, x in enumerate(p / p.sum()) if x > 0
+            }
+        return lambda memory: table[memory.agent, memory.seen]
+
+    def plan(self, policy: Floats) -> Floats:
+        """Return, for each column, the chance that its seat replies so and all that leads there, if others let it: [A].
+
+        x(set, reply) = x(before(set)) * policy(set, reply)
+        """
+        x = np.append(policy, 1.0)  # the last one stands for no reply yet: before = -1
+        for low, high in zip(self.level, self.level[1:], strict=False):
+            columns = slice(self.offset[low], self.offset[high])
+            x[columns] *= x[self.before[self.set_of[columns]]]
+        return x
+
+    def expected(self, policy: Floats) -> Floats:
+        """Return each seat's expected return: [N]."""
+        weight = self.chance * self.plan(policy)[self.last].prod(1)
+        expected: Floats = weight @ self.returns
+        return expected
+
+
+def extensive(arena: Arena, split: str = "train", limit: int = MAX_ENDS) -> Tree:
+    """Build the extensive form of a split; raises ArenaError if deals are not counted, or beyond `limit` ends."""
+    numbers: dict[tuple[str, Seen], int] = {}
+    memories: list[Memory] = []
+    before: list[tuple[int, int]] = []
+    ends: list[tuple[list[tuple[int, int]], list[float]]] = []
+    decisions = 0
+    seats = tuple(arena.possible_agents)
+
+    def column(node: Node, seat: str) -> tuple[int, int]:
+        if seat not in node.last:
+            return -1, 0
+        memory, reply = node.last[seat]
+        return numbers[seat, memory.seen], reply
+
+    for node in walk(arena, split):
+        sizes = [memory.spec.size for memory in node.asked.values()]
+        decisions += sum(prod(sizes[:n]) for n in range(len(sizes)))
+        for seat, memory in node.asked.items():
+            if (seat, memory.seen) not in numbers:
+                numbers[seat, memory.seen] = len(memories)
+                memories.append(memory)
+                before.append(column(node, seat))
+        if not node.asked:
+            ends.append(([column(node, seat) for seat in seats], [node.returns[seat] for seat in seats]))
+            if len(ends) > limit:
+                raise ArenaError(f"{arena.name} has more than {limit} ends with these parameters: make it smaller")
+    return _ordered(seats, memories, before, decisions, ends, len(deals(arena, split)))
+
+
+def _ordered(
+    seats: tuple[str, ...],
+    memories: list[Memory],
+    before: list[tuple[int, int]],
+    decisions: int,
+    ends: list[tuple[list[tuple[int, int]], list[float]]],
+    cases: int,
+) -> Tree:
+    """Order information sets by how often their seat has replied; number the columns."""
+    depth = np.array([len(memory.replied) for memory in memories])
+    order = np.argsort(depth, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    sizes = np.array([memory.spec.size for memory in memories])[order]
+    offset = np.concatenate([[0], np.cumsum(sizes)])
+
+    def columns(pairs: Ints) -> Ints:
+        """Turn (set or -1, reply) into columns."""
+        found: Ints = np.where(pairs[..., 0] < 0, -1, offset[place[pairs[..., 0]]] + pairs[..., 1])
+        return found
+
+    return Tree(
+        seats=seats,
+        memories=tuple(memories[i] for i in order),
+        owner=np.array([seats.index(memories[i].agent) for i in order]),
+        offset=offset,
+        before=columns(np.array(before))[order],
+        level=np.searchsorted(depth[order], np.arange(depth.max() + 2)),
+        decisions=decisions,
+        chance=np.full(len(ends), 1 / cases),
+        last=columns(np.array([last for last, _ in ends])),
+        returns=np.array([paid for _, paid in ends], np.float64),
+    )

@@ -1,0 +1,164 @@
+"""What an arena declares about itself, checked: description, anchors, deals and their splits, scripts."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Final
+
+from arenas.core import Arena
+from arenas.errors import ArenaError
+from arenas.solvers.exact import expected_returns
+from arenas.solvers.play import play
+from arenas.spec import PUBLIC
+from arenas.testing.complaint import blame, lacking, require
+
+SCRIPTS: Final = ("silent", "best", "full", "equilibrium")
+"""The names that scripts may have."""
+_COUNTED: Final = 100  # deals of a split over which scripts are averaged exactly
+_MAX_LISTED: Final = 1 << 20  # splits with more deals are checked at their ends only
+
+
+def build(factory: Callable[[], Arena]) -> Arena:
+    """Build the arena; what its class lacks or its __init__ raises is said in one sentence."""
+    try:
+        arena = factory()
+    except ArenaError:
+        raise
+    except Exception as error:
+        if isinstance(factory, type) and (missing := lacking(factory)):
+            raise ArenaError(f"{factory.__name__} lacks {missing}: write what is missing") from error
+        name = getattr(factory, "__name__", "the arena")
+        raise ArenaError(f"{name}: __init__ raised {error!r}; it must work without arguments") from error
+    if not isinstance(arena, Arena):
+        raise ArenaError(f"check_arena needs what builds an Arena, and this built a {type(arena).__name__}")
+    if missing := lacking(type(arena)):
+        raise ArenaError(f"{type(arena).__name__} lacks {missing}: write what is missing")
+    if "possible_agents" not in vars(arena):
+        raise ArenaError(f"{type(arena).__name__}: __init__ must call super().__init__ with the seats' reply specs")
+    return arena
+
+
+def check_description(arena: Arena) -> None:
+    """Name, rules in words, and names of the seats."""
+    cls = type(arena)
+    name = str(arena.metadata.get("name", ""))
+    if not re.fullmatch(r"[a-z0-9_]+_v[0-9]+", name) or name == Arena.metadata["name"]:
+        raise ArenaError(f'{cls.__name__}: give it metadata = Arena.metadata | {{"name": "..._v0"}}, not {name!r}')
+    require(arena, bool((cls.__doc__ or "").strip()), f"write a docstring for {cls.__name__} that tells the rules")
+    for agent in arena.possible_agents:
+        named = re.fullmatch(r"[a-z]+_[0-9]+", agent) is not None
+        require(arena, named, f"name the agent {agent!r} after its role and a number, such as player_0")
+    require(
+        arena,
+        not isinstance(arena.tags, str),
+        f'tags must be a tuple of words, such as ("cooperative",), not {arena.tags!r}',
+    )
+    for word in arena.vocabulary:
+        require(arena, word.split() == [word], f"{word!r} among its words is not one word; list each by itself")
+    _check_channels(arena)
+
+
+def _check_channels(arena: Arena) -> None:
+    """Who is on a channel has a seat, and who speaks there by a spec is on it."""
+    for name, members in arena.channels.items():
+        for member in members:
+            require(
+                arena,
+                member in arena.possible_agents,
+                f"the channel {name} has the member {member!r}, who is no agent; "
+                f"choose from {', '.join(arena.possible_agents)}",
+            )
+    for agent, specs in arena.replies.items():
+        for name in dict.fromkeys(name for spec in specs for name in spec.channels if name != PUBLIC):
+            require(
+                arena,
+                agent in arena.channels.get(name, ()),
+                f"{agent} speaks on the channel {name} and is no member; name it in channels={{{name!r}: (...)}}",
+            )
+
+
+def check_anchors(arena: Arena) -> None:
+    """The known scores are numbers, and none is above the optimum."""
+    with blame(arena, "anchors()", "it must work right after __init__, before any episode"):
+        known = arena.anchors()
+    for field in ("random", "silent", "full", "equilibrium"):
+        score = getattr(known, field)
+        if score is None:
+            continue  # not known
+        require(arena, math.isfinite(score), f"give a finite number for the anchor {field}, not {score}")
+        require(
+            arena,
+            known.full is None or score <= known.full + 1e-9,
+            f"the anchor {field} = {score:g} is above full = {known.full}, so one is wrong",
+        )
+    if known.values is not None:
+        seats = len(arena.possible_agents)
+        require(
+            arena,
+            len(known.values) == seats and all(map(math.isfinite, known.values)),
+            f"the anchors' values are one finite number for each of the {seats} seats, not {known.values}",
+        )
+
+
+def check_deals(arena: Arena, seed: int) -> None:
+    """Numbered deals can be laid, each in one way, and each is in one split."""
+    splits = arena.splits()
+    require(arena, "train" in splits or not arena.cases, 'splits() must have a "train", from which episodes are dealt')
+    owner: dict[int, str] = {}
+    for split, cases in splits.items():
+        require(arena, len(cases) > 0, f"the split {split!r} is empty; leave it out")
+        listed = cases if len(cases) <= _MAX_LISTED else (cases[0], cases[-1])
+        for case in listed:
+            require(
+                arena,
+                0 <= case < arena.cases,
+                f"the split {split!r} has deal {case}, not one of 0 to {arena.cases - 1}; mend splits() or cases",
+            )
+            require(
+                arena,
+                owner.setdefault(case, split) == split,
+                f"deal {case} is in the splits {owner[case]!r} and {split!r}; splits() must keep them apart",
+            )
+        with blame(arena, f"a deal of the split {split!r}", "lay() must take every case of every split"):
+            arena.begin(seed, split=split)
+    for case in {0, arena.cases - 1} if arena.cases else ():
+        with blame(arena, f"lay({case})", f"it must take every case from 0 to {arena.cases - 1}"):
+            arena.begin(seed, case=case)
+            before = arena.hidden()
+            arena.begin(seed, case=case)
+        require(
+            arena,
+            arena.hidden() == before,
+            f"deal {case} with the same seed was laid in two ways; draw only from self._rng in lay()",
+        )
+
+
+def check_scripts(arena: Arena, seed: int) -> None:
+    """Scripts play whole episodes, and those named like an anchor attain it where few deals can be averaged exactly.
+
+    Where they would have to be sampled nothing is said of what they attain; see
+    tests/arenas/testing/test_arena_scripts.py.
+    """
+    with blame(arena, "scripts()", "it must work right after __init__, before any episode"):
+        scripts = dict(arena.scripts())
+        known = arena.anchors()
+    for name, script in scripts.items():
+        require(arena, name in SCRIPTS, f"a script is named one of {', '.join(SCRIPTS)}, not {name!r}")
+        everyone = dict.fromkeys(arena.possible_agents, script)
+        for episode in range(3):
+            with blame(arena, f"the script {name!r}", "it must reply to every Memory that the rules lead to"):
+                play(arena, everyone, seed + episode)
+        if name == "best" or not 0 < len(arena.splits().get("train", ())) <= _COUNTED:
+            continue
+        try:
+            returns = expected_returns(arena, everyone)
+        except ArenaError:  # it draws beside its numbered deals
+            continue
+        score, anchor = sum(returns.values()) / len(returns), getattr(known, name)
+        require(
+            arena,
+            anchor is not None and abs(score - anchor) <= 1e-9 + 1e-6 * abs(score),
+            f"the script {name!r} scores {score:g} on average, and the anchor {name} is {anchor}; mend one of them",
+        )

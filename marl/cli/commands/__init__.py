@@ -1,0 +1,1 @@
+"""Subcommands of `marl`, one file each."""

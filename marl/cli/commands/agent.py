@@ -1,0 +1,161 @@
+"""`marl agent` and `marl join`: take seats of a host elsewhere, as a program or as a person."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marl.cli.console import ERR, note
+from marl.cli.seats import ask_person
+from marl.errors import UserError
+from marl.policy.base import TextPolicy
+from marl.policy.scripted import Random
+from marl.remote.weights import FOLLOW
+
+if TYPE_CHECKING:
+    from arenas.spec import ReplySpec
+    from marl.context.transcript import Transcript
+    from marl.episode import Sample
+    from marl.policy.base import Policy
+    from marl.remote.seat_client import Renew
+    from protocols.envelope import Envelope
+
+Url = Annotated[str, typer.Argument(metavar="URL", help="The broker: mqtt:// or mqtts://USER:PASSWORD@HOST:PORT.")]
+RunName = Annotated[str, typer.Option(help="The host's run.")]
+
+
+def agent(
+    url: Url,
+    seat: Annotated[list[str], typer.Option(metavar="SEAT", help="Which seat (may be repeated).")],
+    run: RunName = "game",
+    policy: Annotated[
+        str, typer.Option(help="Who replies: random, trained:RUN, or follow: with the weights the host names.")
+    ] = "random",
+    token: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TOKEN", help="What the host printed for the seat, in the order of --seat."),
+    ] = None,
+) -> None:
+    """Take one or more seats of a host elsewhere, until its run is over.
+
+    When the broker or the host goes away, the agent waits for it to come back. An agent that was killed can be started
+    again with the same words: the host tells it the episode so far.
+    """
+    if twice := [name for place, name in enumerate(seat) if name in seat[:place]]:
+        raise UserError(f"--seat {twice[0]} is given twice: an agent sits on a seat once")
+    tokens = dict(zip(seat, token or [], strict=False))
+    if token and len(token) != len(seat):
+        raise UserError(f"--token: {len(token)} tokens for {len(seat)} seats; give one for each, in the same order")
+    policies, renew = _policies(seat, policy)
+    played = _sit(url, run, policies, tokens, renew)
+    note(f"the run {run} is over: {played} episodes")
+
+
+def join(
+    url: Url,
+    seat: Annotated[str, typer.Option(metavar="SEAT", help="Which seat.")],
+    run: RunName = "game",
+    token: Annotated[str, typer.Option(help="What the host printed for the seat.")] = "",
+) -> None:
+    """Take a seat of a host elsewhere yourself: read what it sees, type its replies.
+
+    There is no hurry but the host's patience; the game's own clock stands still while you think.
+    """
+    played = _sit(url, run, {seat: Person(seat)}, {seat: token} if token else {}, None)
+    note(f"the run {run} is over: {played} episodes")
+
+
+class Person(TextPolicy):
+    """Someone at this terminal. The connection stays alive while they think."""
+
+    name = "human"
+
+    def __init__(self, seat: str) -> None:
+        self.seat = seat
+        self._shown: dict[int, int] = {}
+
+    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+        """Ask until the line fits the spec."""
+        from marl.episode import Sample
+
+        new = self._new(transcript)
+        while True:
+            line = await _elsewhere(lambda new=new: ask_person(self.seat, new, spec))  # type: ignore[misc]
+            if spec.parse(line) is not None:
+                return Sample(line)
+            new = []
+
+    def close(self, transcript: Transcript) -> None:
+        """Show how it ended."""
+        for envelope in self._new(transcript):
+            note(f"  the episode is over: {envelope.body}" if envelope.kind == "end" else f"  {envelope.body}")
+        self._shown.pop(id(transcript), None)
+
+    def _new(self, transcript: Transcript) -> list[Envelope]:
+        new = transcript.heard[self._shown.get(id(transcript), 0) :]
+        self._shown[id(transcript)] = len(transcript.heard)
+        return new
+
+
+async def _elsewhere(ask: Callable[[], str]) -> str:
+    """Wait for a line on a thread that nobody has to wait for at the end."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[str] = loop.create_future()
+
+    def settle(line: str | None, error: BaseException | None) -> None:
+        if not future.done():
+            future.set_exception(error) if error else future.set_result(line or "")
+
+    def wait() -> None:
+        try:
+            line, error = ask(), None
+        except BaseException as raised:
+            line, error = "", raised
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, line, error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    return await future
+
+
+def _policies(seats: Sequence[str], policy: str) -> tuple[dict[str, Policy], Renew | None]:
+    """Return a policy for each seat, and what takes up new weights for them."""
+    if policy == "random":
+        return {seat: Random() for seat in seats}, None
+    if policy == FOLLOW:
+        from marl.remote.weights import Followers
+
+        with ERR.status("loading PyTorch"):
+            followers = Followers(seats)
+        return dict(followers.policies), followers.renew
+    kind, _, folder = policy.partition(":")
+    if kind != "trained" or not folder:
+        raise UserError(f"--policy {policy}: a policy is random, follow or trained:RUN")
+    from marl.rundir import load
+
+    with ERR.status("loading the policies"):
+        known: Mapping[str, Policy] = load.trained(Path(folder)).seats
+    for seat in seats:
+        if seat not in known:
+            raise UserError(f"--seat {seat}: the run {folder} has no such seat but {', '.join(known)}")
+    return {seat: known[seat] for seat in seats}, None
+
+
+def _sit(url: str, run: str, policies: Mapping[str, Policy], tokens: Mapping[str, str], renew: Renew | None) -> int:
+    """Sit until the run is over; return how many episodes a seat played."""
+    from marl.remote.seat_client import sit
+    from protocols import clock
+
+    if url.partition(":")[0] == "memory":
+        raise UserError("memory:// does not leave its process: give the broker's mqtt:// address, or use marl play")
+    try:
+        options: dict[str, Any] = {"tokens": tokens, "notice": note, "renew": renew}
+        return clock.run(sit(url, run, secrets.token_hex(8), policies, **options), "wall")
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None

@@ -1,0 +1,33 @@
+"""`marl check`: whether an arena is sound."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from marl.cli.console import answer
+
+
+def examine(
+    source: Annotated[str, typer.Argument(metavar="ARENA_OR_FILE", help="An arena's name, or the file of your own.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Parameters of the arena, such as n=6.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the episodes that are played.")] = 0,
+) -> None:
+    """Check an arena, yours above all: play it in every way it must bear, and run PettingZoo's own suites.
+
+    What holds is listed. The first thing that does not is one sentence that says how to mend it, and the exit code is
+    2. An arena in a file is run as a program. In a test of your own: arenas.testing.check_arena.
+    """
+    import arenas
+    from arenas.testing.suite import check_arena
+    from marl.scenario.arena_file import is_file
+    from marl.settings import override
+
+    name = arenas.load(source) if is_file(source) else source
+    options = override({}, [text.removeprefix("arena.") for text in settings or []])
+    check_arena(lambda: arenas.make(name, **options), seed=seed, passed=lambda what: answer(f"ok  {what}"))
+    answer(f"{source} is sound", "bold")

@@ -1,0 +1,104 @@
+"""`marl eval`: how well a run plays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marl.cli.console import ERR, OUT, equilibrium, note, scores
+from marl.errors import UserError
+
+if TYPE_CHECKING:
+    from marl.episode import Episode
+    from marl.rundir.load import Trained
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/lewis.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    episodes: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Episodes where deals cannot be counted, or channels have effects; otherwise each deal once."
+        ),
+    ] = 256,
+    seed: Annotated[int | None, typer.Option(help="Seed of the episodes; the run's own unless given.")] = None,
+    close: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CHANNEL", help="Everything said on this channel is lost.", show_default=False),
+    ] = None,
+    drop: Annotated[
+        float, typer.Option(metavar="P", min=0, max=1, help="Each message is lost with probability P.")
+    ] = 0,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="What is heard was said in another episode, drawn anew and anew.")
+    ] = False,
+) -> None:
+    """Play the newest checkpoint of a run, every reply the most probable one, and compare its score with the anchors.
+
+    The score of an episode is the mean of its agents' returns. Success is the share of episodes that reach the
+    optimum, and the communication gain (score - silent) / (optimum - silent); a dash stands for what is not known.
+    --close, --drop and --shuffle show what is left of the score when messages are lost, or tell nothing.
+    """
+    from marl.evaluation.evaluate import summarise
+    from marl.rundir import load
+
+    with ERR.status("loading the policies"):
+        trained = load.trained(run)
+    with ERR.status("playing"):
+        played = _played(trained, trained.seed if seed is None else seed, episodes, close or [], drop, shuffle)
+    result = summarise(trained.world, played)
+    if result["errors"]:
+        failed = next(episode for episode in played if episode.error)
+        raise UserError(f"{result['errors']} of {len(played)} episodes failed; {failed.log.episode}: {failed.error}")
+    unaltered = not (close or drop or shuffle)
+    distance = _distance(trained) if unaltered else {}
+    if as_json:
+        OUT.print_json(json.dumps({"run": str(run), "update": trained.version, **result, **distance}))
+        return
+    arena = trained.world.arena.name
+    note(f"{run}: {arena} after {trained.version} updates, {len(played)} greedy episodes")
+    closed = dict.fromkeys([*trained.world.scenario.closed, *(close or [])])
+    who = ["this run", *(f"{channel} closed" for channel in closed)]
+    who += ([f"dropped with p = {drop:g}"] if drop else []) + (["shuffled"] if shuffle else [])
+    OUT.print(scores(result, ", ".join(who)))
+    if distance:
+        OUT.print(equilibrium(distance))
+
+
+def _distance(trained: Trained) -> dict[str, Any]:
+    """Return how far the policies, and the average of the league, are from an equilibrium; nothing if nobody knows."""
+    from marl.evaluation import exploitability as exploit
+    from marl.rundir import load
+
+    with ERR.status("solving the game"):
+        tree = exploit.solvable(trained.world)
+        if tree is None or load.pretrained(trained):  # what a chat was told at each node of the tree is not in it
+            return {}
+        now = exploit.played(tree, load.models(trained))
+        versions = {version: exploit.played(tree, models) for version, models in load.frozen(trained)}
+        mean = exploit.average(tree, versions | {trained.version: now}) if versions else None
+    shown: dict[str, Any] = {"policy": exploit.mixtures(tree, now)}
+    shown |= {} if mean is None else {"average_policy": exploit.mixtures(tree, mean)}
+    return exploit.measure(tree, now, mean) | shown
+
+
+def _played(
+    trained: Trained, seed: int, episodes: int, close: Sequence[str], drop: float, shuffle: bool
+) -> list[Episode]:
+    """Play the evaluation episodes with these interventions."""
+    from marl.evaluation.evaluate import plans
+    from marl.intervention.base import Intervention
+    from marl.intervention.message import Close, Drop
+    from marl.rollout.collect import collect
+    from marl.study.experiments import ablation
+
+    do: list[Intervention] = [Close(channel=channel) for channel in close]
+    do += [Drop(p=drop)] if drop else []
+    planned = [replace(plan, do=tuple(do)) for plan in plans(trained.world, trained.seats, seed, episodes)]
+    return ablation.shuffled(trained.world, planned, seed) if shuffle else collect(trained.world, planned)

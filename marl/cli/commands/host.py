@@ -1,0 +1,237 @@
+"""`marl host`: play episodes with agents that sit elsewhere."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marl.cli.console import ERR, answer, note, show
+from marl.cli.seats import policy_of, world_and_run
+from marl.errors import UserError
+
+if TYPE_CHECKING:
+    from marl.episode import Episode
+    from marl.policy.base import Policy
+    from marl.remote.journal import Journal
+    from marl.scenario.world import World
+    from protocols.log import Log
+
+
+def host(
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="The broker: mqtt://, mqtts://; or memory://, for a trial.")
+    ],
+    source: Annotated[
+        str, typer.Argument(metavar="ARENA_OR_RUN", help="An arena's name or file, a run's folder, a TOML file.")
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Change the scenario, such as arena.n=6.", show_default=False),
+    ] = None,
+    run: Annotated[str, typer.Option(help="The name under which agents find this host.")] = "game",
+    seat: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SEAT=POLICY",
+            help="Fill a seat here: random, scripted:NAME, trained:RUN.",
+            show_default=False,
+        ),
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
+    at_once: Annotated[int, typer.Option(min=1, help="How many at a time.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Trained policies give their most probable reply.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where episodes are kept.", show_default="hosted/RUN")] = None,
+    patience: Annotated[float, typer.Option(min=0.1, help="Seconds that a seat has for a reply.")] = 60.0,
+    wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for all seats to be taken.")] = 300.0,
+    open_seats: Annotated[bool, typer.Option("--open", help="Let anyone take a free seat, without a token.")] = False,
+) -> None:
+    """Play episodes over a broker with agents that sit elsewhere: other processes, other machines, people.
+
+    Seats that are not filled here wait for `marl agent` or `marl join`, with the token that is printed for each. All
+    episodes are kept, and every reply as soon as it is there: a host that was stopped or killed goes on where it was
+    when it is started again with the same words.
+    """
+    from marl.rollout.collect import collect
+    from marl.rollout.plan import Plan
+
+    world, folder = world_and_run(source, settings or [])
+    here = _filled(world, folder, seat or [])
+    away = _away(world, here)
+    plans = [Plan(f"{run}-{i}", here, seed, greedy=greedy) for i in range(episodes)]
+    if url.partition(":")[0] == "memory":
+        from marl.policy.scripted import Random
+
+        everyone = {name: here.get(name, Random()) for name in world.agents}
+        for episode in collect(world, [Plan(p.episode, everyone, seed, greedy=greedy) for p in plans]):
+            show(episode.log)
+        return
+    if not away:
+        raise UserError("every seat is filled here, so there is nobody to wait for: use marl play")
+    kept = Kept(out or Path("hosted") / run, world, plans, open_seats)
+    try:
+        _play(world, kept, here, away, url=url, run=run, patience=patience, wait=wait, at_once=at_once)
+    except KeyboardInterrupt:
+        note(f"stopped after {kept.done} episodes; go on with: {shlex.join(['marl', *sys.argv[1:]])}")
+        raise typer.Exit(130) from None
+
+
+class Kept:
+    """The folder of a hosted run: tokens, the journal of replies, episodes, refusals."""
+
+    def __init__(self, path: Path, world: World, plans: list[Any], open_seats: bool) -> None:
+        from marl.remote.rejections import Refusals
+
+        self.path, self.plans, self.done = path, plans, 0
+        path.mkdir(parents=True, exist_ok=True)
+        self.episodes = path / "episodes.jsonl"
+        self.refusals = Refusals(path / "refused.jsonl")
+        self.journal: Journal | None = None
+        self.scores: list[float] = []
+        first = plans[0]
+        self.header = {
+            "scenario": world.scenario.wire,
+            "run": first.episode,
+            "seed": first.seed,
+            "greedy": first.greedy,
+        }
+        if len(_whole(self.episodes)) >= len(plans):
+            raise UserError(
+                f"{path} holds all {len(plans)} episodes: choose another --run or --out, or more --episodes"
+            )
+        self.tokens = None if open_seats else self._tokens(world.agents)
+
+    def _tokens(self, seats: tuple[str, ...]) -> dict[str, str]:
+        """Return the tokens of the seats, the same ones when the host is started again."""
+        path = self.path / "tokens.json"
+        if path.is_file():
+            try:
+                known = json.loads(path.read_text())
+                return {seat: str(known[seat]) for seat in seats}
+            except (ValueError, KeyError, TypeError):
+                raise UserError(f"{path} does not hold a token for every seat: remove it") from None
+        tokens = {seat: secrets.token_urlsafe(9) for seat in seats}
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(tokens, indent=2) + "\n")
+        return tokens
+
+    def begin(self, names: Mapping[str, str]) -> list[Any]:
+        """Open the journal and return the plans of the episodes that are not whole yet."""
+        from marl.remote.journal import Journal
+        from protocols import log
+
+        self.journal = Journal(self.path / "journal.jsonl", self.header, names)
+        whole = _whole(self.episodes)
+        part = self.episodes.with_name("part-episodes.jsonl")
+        log.save(part, whole)
+        part.replace(self.episodes)
+        there = {each.episode for each in whole}
+        if there:
+            note(f"{self.path}: {len(there)} episodes are there already")
+        return [plan for plan in self.plans if plan.episode not in there]
+
+    def write_reply(self, episode: str, seat: str, sample: Any) -> None:
+        """Write a reply down."""
+        assert self.journal is not None
+        self.journal.add(episode, seat, sample)
+
+    def finish(self, episode: Episode) -> None:
+        """Keep a whole episode."""
+        from protocols import log
+
+        log.save(self.episodes, [episode.log], append=True)
+        self.done += 1
+        self.scores.append(episode.score)
+
+
+def _whole(path: Path) -> list[Log]:
+    """Return the episodes of a file that came to their end; what a killed host left half is played again."""
+    from protocols import ProtocolError, log
+
+    whole: list[Log] = []
+    if path.is_file() and path.stat().st_size:
+        with suppress(ProtocolError):  # cut off in the middle of its last line
+            whole.extend(each for each in log.load(path) if each.entries and _ended(each))
+    return whole
+
+
+def _ended(log: Log) -> bool:
+    return log.entries[-1].envelope.kind == "end"
+
+
+def _away(world: World, here: Mapping[str, Policy]) -> list[str]:
+    """Return the seats whose agents are elsewhere; raises UserError for one with a memory."""
+    away = [name for name in world.agents if name not in here]
+    for name in away:
+        if name in world.scenario.memory:
+            raise UserError(f"{name} sits elsewhere and sees everything: leave out memory.{name}, or fill the seat")
+    return away
+
+
+def _filled(world: World, run: Path | None, wanted: list[str]) -> dict[str, Policy]:
+    here: dict[str, Policy] = {}
+    loaded: dict[Path, dict[str, Policy]] = {}
+    for text in wanted:
+        name, equals, policy = text.partition("=")
+        if not equals or name not in world.agents or policy == "human":
+            raise UserError(
+                f"--seat {text}: write SEAT=random or SEAT=trained:RUN, with a seat out of {', '.join(world.agents)}; "
+                "people take theirs with marl join"
+            )
+        if name in here:
+            raise UserError(f"--seat {text}: {name} is filled already, and a seat has one agent: give it once")
+        here[name] = policy_of(name, policy, world, run, loaded)
+    return here
+
+
+def _play(
+    world: World,
+    kept: Kept,
+    here: Mapping[str, Policy],
+    away: list[str],
+    *,
+    url: str,
+    run: str,
+    patience: float,
+    wait: float,
+    at_once: int,
+) -> None:
+    from dataclasses import replace
+
+    from marl.remote.host import Host
+    from marl.rollout.collect import collect
+
+    tokens = kept.tokens
+    about = {"arena": world.arena.name, "seats": away}
+    with Host(
+        url, run, away, tokens=tokens, patience=patience, refusals=kept.refusals, journal=kept.write_reply, about=about
+    ) as hosting:
+        for name in away:
+            shown = hosting.address.shown + (f" --token {tokens[name]}" if tokens else "")
+            note(f"marl join {shown} --run {run} --seat {name}", "bold")
+        with ERR.status(f"waiting for {', '.join(away)} (marl join, or marl agent with the same words)"):
+            hosting.ready(wait)
+        seats = {name: {**here, **hosting.seats()}[name] for name in world.agents}
+        plans = kept.begin({name: policy.name for name, policy in seats.items()})
+        assert kept.journal is not None
+        plans = [replace(plan, seats=kept.journal.seats(plan.episode, seats)) for plan in plans]
+
+        def done(episode: Episode) -> None:
+            kept.finish(episode)
+            show(episode.log)
+            if episode.error:
+                note(f"episode {episode.log.episode} ended early: {episode.error}")
+
+        collect(world, plans, concurrency=at_once, done=done)
+        kept.journal.close()
+    if kept.scores:
+        answer(f"mean score of {len(kept.scores)} episodes: {sum(kept.scores) / len(kept.scores):.3f}")
+    note(f"kept: {kept.episodes}; refused at the door: {kept.refusals}; missed: {hosting.desk.missed}")

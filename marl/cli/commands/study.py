@@ -1,0 +1,130 @@
+"""`marl study`: what the messages of runs mean, and what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from marl.cli.console import ERR, OUT, answer, note, number
+from marl.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from marl.metrics.measure import Measure
+    from marl.study.data.result import RunStudy
+
+KINDS: Final = "elcc, csar, marl-eval, parquet"
+COUNTS: Final = ("meanings", "messages", "morphemes")
+
+
+def study(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of runs, log files, or files of messages (.csv, .jsonl)."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole study as JSON.")] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where the study of all these runs together, and exports, are written."),
+    ] = None,
+    export: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help=f"Write the messages for other programs too: {KINDS}.", show_default=False),
+    ] = None,
+    no_forks: Annotated[
+        bool, typer.Option("--no-forks", help="Only count what is in the logs, and keep what forks found before.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of permutations, samples and bootstraps.")] = 0,
+    permutations: Annotated[int, typer.Option(min=1, help="Shuffles behind each null distribution.")] = 200,
+) -> None:
+    """Measure the languages of runs: what messages tell, how they are built, and what they do to who hears them.
+
+    Writes study.html, a page that needs no network, and study.json into the folder of each run. Several runs of one
+    scenario are also played with each other. What another program wrote can be studied too, from a table with the
+    columns meaning and message (and act, speaker, place, own, episode, score, held_out where known).
+
+    A figure in the table stands beside what chance alone gives, and the chance q of as much, adjusted for all the tests
+    made of this run. What is not defined is left out there; study.json has the reason.
+    """
+    from marl.study import combine as together
+    from marl.study.data import exports, source
+    from marl.study.pipeline import study as examined
+
+    _writable(export, to)
+    with ERR.status("reading") as status:
+        sources = [source.read(run) for run in runs]
+        written = exports.export(export or [], sources, to, note) if to is not None else []
+        found = examined(sources, seed=seed, permutations=permutations, forks=not no_forks, progress=status.update)
+        found = together.complete(found, runs, forks=not no_forks, progress=status.update)
+        status.update("drawing")
+        written += together.write(found, runs, to)
+    if to is not None:
+        to.mkdir(parents=True, exist_ok=True)
+        found.save(to / "study.json")
+        written.append(to / "study.json")
+    if as_json:
+        OUT.print_json(found.model_dump_json())
+    else:
+        for each in found.runs:
+            _show(each)
+        if found.across:
+            answer(f"all {len(runs)} runs", "bold")
+            OUT.print(_table({"interquartile means": found.across}, ends=True))
+    for it, each in zip(sources, found.runs, strict=True):
+        for remark in each.remarks:
+            note(f"{it.path}: {remark}", "yellow")
+    for path in dict.fromkeys(written):
+        note(f"written: {path}")
+
+
+def _writable(export: list[str] | None, to: Path | None) -> None:
+    """See that there is a folder to write into; raises UserError."""
+    if export and to is None:
+        raise UserError("--export: where to? Add --to FOLDER")
+    if to is not None and to.exists() and not to.is_dir():
+        raise UserError(f"--to {to} is a file: name a folder")
+
+
+def _show(run: RunStudy) -> None:
+    """Print what was found of one run."""
+    answer(
+        f"{run.name}"
+        + (f", {run.arena}" if run.arena else "")
+        + f": {run.episodes} episode{'s' * (run.episodes != 1)}",
+        "bold",
+    )
+    groups: dict[str, Mapping[str, Measure]] = {"scores": run.scores}
+    groups |= {f"{each.speaker}, message {each.place + 1}": each.measures for each in run.languages}
+    groups |= {f"{each.speaker} to {each.listener}": each.measures for each in run.effects}
+    OUT.print(_table({**groups, "what replacing loses": run.causes}))
+    for each in run.languages:
+        if each.dictionary:
+            words = ", ".join(f"{word.symbol} = {word.concept}" for word in each.dictionary[:12])
+            more = f" and {len(each.dictionary) - 12} more" if len(each.dictionary) > 12 else ""
+            answer(f"dictionary of {each.speaker}: {words}{more}")
+    answer()
+
+
+def _table(groups: Mapping[str, Mapping[str, Measure]], ends: bool = False) -> Table:
+    """Return the measures that are defined, group by group."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    columns = ["", "", "", *([] if ends else ["by chance", "q"]), "95 % interval"]
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place in (0, 2) else "right", no_wrap=True)
+    for group, measures in groups.items():
+        known = {name: each for name, each in measures.items() if each.value is not None}
+        if known:
+            table.add_row(group, style="dim")
+        for name, each in known.items():
+            null, interval = each.null, each.interval
+            chance = [] if ends else [number(null.mean), number(null.q)] if null else ["", ""]
+            between = f"{number(interval.low)} – {number(interval.high)}" if interval else ""
+            value = number(each.value, 0 if each.unit in COUNTS and not ends else 3)
+            table.add_row(f"  {name}", value, each.unit, *chance, between)
+    return table

@@ -1,0 +1,192 @@
+"""`marl sweep`: configurations x seeds, resumed where they stopped, and what they say together."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marl.cli.console import ERR, answer, note
+from marl.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.progress import Progress
+
+    from marl.sweep.plan import Sweep
+    from marl.sweep.run import Standing
+
+Settings = Callable[[str], dict[str, Any]]
+
+
+def sweeping(model: Callable[[], type[BaseModel]], settings: Settings) -> Callable[..., None]:
+    """Return the command, given how the model of a run's settings is loaded and what settings a word stands for."""
+
+    def sweep(
+        words: Annotated[
+            list[str],
+            typer.Argument(
+                metavar="CONFIG_OR_ARENA",
+                help="TOML files or an arena's name, then settings KEY=V1,V2; or the folder of a sweep.",
+                show_default=False,
+            ),
+        ],
+        seeds: Annotated[
+            str | None,
+            typer.Option(metavar="SEEDS", help="10 for seeds 1 to 10, or a list such as 1,5,9; 10 unless given."),
+        ] = None,
+        jobs: Annotated[
+            int | None, typer.Option(min=1, help="Runs at once; as many as there are cores unless given.")
+        ] = None,
+        table: Annotated[
+            bool, typer.Option("--table", help="Run nothing: show what the sweep in this folder has found so far.")
+        ] = False,
+    ) -> None:
+        """Run configurations x seeds, each in a process of its own, and compare them in one table and one page.
+
+        KEY=V1,V2 tries both values, and several such settings every combination; KEY=V sets it for all. A config file
+        may say the same in a table named sweep, with a list for each setting, and `seeds`. With several files each is a
+        configuration of its own. Settings of scenario.arena make tasks; all others are compared with each other.
+
+        Each run is an ordinary one, in the folder TASK/CONFIGURATION/seed-N under out=FOLDER (runs/sweep-NAME unless
+        given). Finished runs are not run again and interrupted ones go on, so the same command continues a sweep that
+        was stopped, and one with more seeds or values extends it. A run that fails stops no other; the exit code is
+        then 1.
+
+        The folder then holds table.md, sweep.html (learning curves and intervals) and results.json (for marl-eval).
+        """
+        sources, given, out = _sorted(words)
+        folder = out or Path(sources[0] if len(sources) == 1 else "")
+        there = len(sources) == 1 and out is None and (Path(sources[0]) / "sweep.toml").is_file()
+        if table or there:
+            _only_the_folder(sources, given, out, seeds, table)
+            wanted = _loaded(folder)
+        else:
+            wanted, folder = _planned(sources, given, seeds, out, model, settings)
+        if table:
+            _show(wanted, folder)
+            return
+        _run(wanted, folder, jobs or len(os.sched_getaffinity(0)))
+
+    return sweep
+
+
+def _sorted(words: Sequence[str]) -> tuple[list[str], list[str], Path | None]:
+    """Return what is swept, the settings, and the folder if it is given."""
+    sources = [word for word in words if "=" not in word or Path(word).exists()]
+    given = [word for word in words if word not in sources]
+    outs = [word.partition("=")[2] for word in given if word.startswith("out=")]
+    if not sources:
+        raise UserError(
+            "name what to sweep first: a TOML file or an arena, such as marl sweep lewis algorithm.lr=1e-3,1e-4"
+        )
+    return sources, [word for word in given if not word.startswith("out=")], Path(outs[-1]) if outs else None
+
+
+def _only_the_folder(
+    sources: Sequence[str], given: Sequence[str], out: Path | None, seeds: str | None, table: bool
+) -> None:
+    if len(sources) > 1 or given or out or seeds:
+        what = "--table takes" if table else "to go on with a sweep, give"
+        raise UserError(f"{what} the folder of a sweep alone; to extend a sweep, give its files and settings again")
+
+
+def _loaded(folder: Path) -> Sweep:
+    from marl.sweep.plan import load
+
+    return load(folder)
+
+
+def _planned(
+    sources: Sequence[str],
+    given: Sequence[str],
+    seeds: str | None,
+    out: Path | None,
+    model: Callable[[], type[BaseModel]],
+    settings: Settings,
+) -> tuple[Sweep, Path]:
+    """Make the sweep, and its folder."""
+    from marl.sweep.plan import Source, begin, plan
+
+    read = [Source(Path(source).name.removesuffix(".toml"), settings(source)) for source in sources]
+    folder = out or Path("runs") / f"sweep-{'-'.join(source.name for source in read)}"
+    return begin(folder, plan(read, given, seeds, model())), folder
+
+
+def _run(sweep: Sweep, folder: Path, jobs: int) -> None:
+    """Run what is not finished, then show all."""
+    from marl.sweep.run import run
+
+    members = sweep.members(folder)
+    done = sum(member.dir.finished for member in members)
+    note(
+        f"{folder}: {len(sweep.configs)} configurations x {len(sweep.seeds)} seeds, "
+        + (f"{done} of {len(members)} runs done, " if done else f"{len(members)} runs, ")
+        + f"{jobs} at once"
+    )
+    bar, advance = _progress(len(members))
+    try:
+        with bar:
+            failures = run(folder, members, jobs, advance)
+    except KeyboardInterrupt:
+        note(f"stopped; go on with: marl sweep {shlex.quote(str(folder))}")
+        raise typer.Exit(130) from None
+    for member, reason in failures:
+        note(f"failed: {member.name}: {reason} ({member.dir.path})")
+    if len(failures) < len(members):
+        _show(sweep, folder)
+    if failures:
+        note(
+            f"{len(failures)} of {len(members)} runs failed; try them again with: marl sweep {shlex.quote(str(folder))}"
+        )
+        raise typer.Exit(1)
+
+
+def _progress(runs: int) -> tuple[Progress, Callable[[Standing], None]]:
+    """Return a progress bar over runs and the function that moves it."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    bar = Bar(
+        TextColumn("runs {task.fields[finished]}/{task.total}"),
+        BarColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=ERR,
+        refresh_per_second=4,
+    )
+    task = bar.add_task("", total=runs, finished=0, state="")
+
+    def advance(standing: Standing) -> None:
+        failed = f", {standing.failed} failed" if standing.failed else ""
+        state = f"{len(standing.running)} running{failed}"
+        bar.update(task, completed=standing.work, finished=standing.finished, state=state)
+
+    return bar, advance
+
+
+def _show(sweep: Sweep, folder: Path) -> None:
+    """Print the table and write the files; raises UserError when no run has come to its end."""
+    from marl.sweep import export, page
+    from marl.sweep.results import gather
+    from marl.sweep.table import markdown, text
+    from marl.sweep.table import note as remark
+
+    found = gather(sweep, folder)
+    if not any(each.runs for each in found):
+        raise UserError(f"{folder}: no run has come to its end yet: there is nothing to show")
+    for line in text(found):
+        answer(line)
+    note(remark(found), "dim")
+    (folder / "table.md").write_text(markdown(found))
+    (folder / "results.json").write_text(json.dumps(export.marl_eval(found), indent=1) + "\n")
+    try:
+        answer(str(page.write(found, folder)))
+    except ModuleNotFoundError as error:
+        note(f"no page: this needs the package {error.name}: pip install 'sabir[report]'")

@@ -1,0 +1,175 @@
+"""marl train: run a training job, with progress and a summary."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from marl.cli.console import ERR, OUT, equilibrium, note, number, percent, scores, standing
+from marl.cli.errors import sentence
+from marl.cli.source import admit_arena, build, source_settings
+from marl.errors import UserError
+from marl.rundir.folder import RunDir
+from marl.settings import check, override, read_toml, write_toml
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.progress import Progress
+
+
+LENGTH: Final = ("updates", "stop_at", "stop_score")
+"""Settings that say only when a run is over: it may be gone on with by others."""
+
+
+def train(
+    source: Annotated[
+        str, typer.Argument(metavar="CONFIG_OR_ARENA", help="A TOML file, an arena's name or file, or a run's folder.")
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Settings to change, such as updates=100.", show_default=False),
+    ] = None,
+    close: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CHANNEL",
+            help="Lose everything said on this channel, such as public; in the folder OUT-closed-CHANNEL unless out= "
+            "is given.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away the run that is in the folder.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html at the end.")] = False,
+) -> None:
+    """Train agents in an arena; an interrupted run goes on where it was, a finished one with more updates=.
+
+    Given an arena, every setting has a default and the run is kept in runs/ARENA. The folder then holds the
+    configuration, the metrics (also for TensorBoard), logs of episodes, checkpoints, and a report. With --close it is
+    the control run: what do the same agents reach without that channel?
+    """
+    wanted = admit_arena(override(source_settings(source), settings or []))
+    with ERR.status("loading PyTorch"):
+        from trainers.run import Run, RunConfig
+    config = check(RunConfig, wanted, source)
+    if close:
+        own = not any(text.partition("=")[0] == "out" for text in settings or [])
+        config = check(RunConfig, _closing(wanted, close, config.out, own), source)
+    folder = RunDir(config.out)
+    if overwrite:
+        folder.clear()
+    _prepare(folder, config)
+    run = build(Run, config)
+    progress, advance = _progress(config.updates)
+    try:
+        with progress:
+            summary = run.train(advance)
+    except KeyboardInterrupt:
+        note(f"stopped{_reached(folder)}; go on with: marl train {shlex.quote(str(config.out))}")
+        raise typer.Exit(130) from None
+    except FloatingPointError as error:
+        raise UserError(f"{error}{_reached(folder)}: a smaller algorithm.lr may help") from None
+    seconds = summary["training_seconds"]
+    note(
+        f"{summary['arena']}: {summary['updates']} updates, {summary['episodes']} episodes, {seconds:.0f} s of training"
+    )
+    if summary["critic_dead"]:
+        note("the critic explained nothing in its last updates: try value_norm, another critic_lr, or no critic")
+    OUT.print(scores(summary["evaluation"], ", ".join(["this run", *(f"{name} closed" for name in summary["closed"])])))
+    if "exploitability" in summary:
+        OUT.print(equilibrium(summary))
+    if "league" in summary:
+        OUT.print(standing(summary["league"]))
+    if not no_report:
+        _report(folder)
+
+
+def _closing(wanted: Mapping[str, Any], channels: Sequence[str], out: Path, own: bool) -> dict[str, Any]:
+    """Return settings with these channels closed too, and a folder of its `own` for what is then another run."""
+    scenario = wanted["scenario"]
+    closed = list(scenario.get("closed", ()))
+    new = [name for name in dict.fromkeys(channels) if name not in closed]
+    if new and own:
+        out = out.with_name("-".join([out.name, "closed", *new]))
+    return {**wanted, "scenario": {**scenario, "closed": [*closed, *new]}, "out": str(out)}
+
+
+def _prepare(folder: RunDir, config: BaseModel) -> None:
+    """See whether the folder is free, or holds a run to go on with; raises UserError if neither."""
+    if not folder.exists:
+        return
+    remedy = "add --overwrite to throw it away, or choose another folder with out="
+    there = _flat(read_toml(folder.config))
+    here = _flat(config.model_dump(mode="json", exclude_none=True))
+    differing = [key for key in {**there, **here} if key != "out" and there.get(key) != here.get(key)]
+    if other := [key for key in differing if key not in LENGTH]:
+        keys = ", ".join(other[:3]) + (" and more" if len(other) > 3 else "")
+        kind = "a finished" if folder.finished else "an unfinished"
+        raise UserError(f"{folder.path} holds {kind} run with another configuration ({keys}): {remedy}")
+    reached = _reached(folder)
+    if folder.finished:
+        made = int(folder.newest().name)
+        if not differing or here["updates"] <= made:
+            raise UserError(f"{folder.path} holds a finished run of {made} updates: go on with more updates=, {remedy}")
+        folder.summary.unlink()
+    elif not reached:
+        folder.clear()  # it had not come to its first checkpoint
+    if reached and differing:
+        write_toml(folder.config, config)
+    note(f"{folder.path}: going on{reached}" if reached else f"{folder.path}: beginning again")
+
+
+def _reached(folder: RunDir) -> str:
+    try:
+        return f" after update {int(folder.newest().name)}"
+    except UserError:
+        return ""
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _progress(updates: int) -> tuple[Progress, Any]:
+    """Return a progress bar and the function that moves it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = ("return {task.fields[score]}", "gain {task.fields[gain]}", "success {task.fields[success]}")
+    bar = Bar(
+        TextColumn("update"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        *map(TextColumn, columns),
+        TimeRemainingColumn(),
+        console=ERR,
+        refresh_per_second=4,
+    )
+    task = bar.add_task("", total=updates, score="–", gain="–", success="–")
+
+    def advance(progress: Any) -> None:
+        shown: dict[str, Any] = {"score": number(progress.score), "gain": number(progress.communication_gain, 2)}
+        if progress.success is not None:  # known after evaluations only
+            shown["success"] = percent(progress.success)
+        bar.update(task, completed=progress.update, **shown)
+
+    return bar, advance
+
+
+def _report(folder: RunDir) -> None:
+    """Write the report, or say what it needs."""
+    from marl.report.report import write
+
+    try:
+        with ERR.status("writing the report"):
+            write(folder)
+    except ModuleNotFoundError as error:
+        note(f"no report: {sentence(error)}")
+        return
+    note(f"report: {folder.report}")

@@ -1,0 +1,64 @@
+"""The run that a command line names: settings of a TOML file, a run folder or an arena."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arenas import ArenaError
+from marl.cli.console import ERR
+from marl.errors import UserError
+from marl.rundir.folder import RunDir
+from marl.scenario import arena_file
+from marl.settings import read_toml
+from protocols import ProtocolError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+def source_settings(source: str) -> dict[str, Any]:
+    """Return the settings a source stands for: of a file, of a run's folder, or the defaults for an arena."""
+    from arenas import make
+
+    path = Path(source)
+    if path.suffix == ".toml":
+        return _anchored(read_toml(path), path.parent)
+    if (folder := RunDir(path)).exists:
+        return _anchored(read_toml(folder.config), path) | {"out": source}  # the folder may have been moved
+    if arena_file.is_file(source):
+        return {"scenario": {"arena": {"name": source}}, "out": f"runs/{path.stem}"}
+    make(source)  # raises ArenaError, with a likely name, before anything slow is loaded
+    return {"scenario": {"arena": {"name": source}}, "out": f"runs/{source}"}
+
+
+def _anchored(settings: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Return settings in which the file of an arena, if it is in one, is found from everywhere."""
+    scenario = settings.get("scenario")
+    return settings | {"scenario": arena_file.anchored(scenario, base)} if isinstance(scenario, dict) else settings
+
+
+def admit_arena(settings: dict[str, Any]) -> dict[str, Any]:
+    """Run the file of the arena, if it is in one: the user named it."""
+    scenario = settings.get("scenario")
+    return settings | {"scenario": arena_file.admit(scenario)} if isinstance(scenario, dict) else settings
+
+
+def build(make: Any, config: Any) -> Any:
+    """Build the run; what the model library refuses is the configuration's fault."""
+    try:
+        return make(config)
+    except (UserError, ArenaError, ProtocolError, ImportError, OSError):
+        raise
+    except Exception as error:  # the libraries agree on no type for it
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"the models cannot be made as configured ({reason}): see [policy], [algorithm], device"
+        ) from error
+
+
+def run_config_class() -> type[BaseModel]:
+    """Import RunConfig, and torch with it."""
+    with ERR.status("loading PyTorch"):
+        from trainers.run_config import RunConfig
+    return RunConfig

@@ -1,1 +1,0 @@
-"""The `marl` command, one file per subcommand; `marl.cli` puts them together."""

@@ -1,0 +1,1 @@
+"""Context: what a policy reads of the log, as text or token ids."""

@@ -1,0 +1,155 @@
+"""Log -> chat: what an agent perceives, as the turns of a conversation, for models with a chat template.
+
+    system      You are negotiator_1. <rules>
+    user        negotiator_0: i want the books
+                book 1 worth 4 ... speak
+                Now speak to the others: one short line, or nothing.
+    assistant   what the agent sampled
+
+What others say and what the arena shows since the last reply is one user turn. Token ids are only appended: what was
+sampled stays as it was drawn. Where a template would show the past otherwise than it was (some leave out old thoughts),
+the transcript splits: a new one begins with the whole conversation as the template shows it now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from arenas.spec import PUBLIC, ReplySpec, from_wire
+from marl.context.chat_template import Message, Template
+from marl.context.prompts import told
+from marl.context.transcript import Transcript
+from protocols.envelope import EVERYONE, Envelope, Kind
+
+
+def instruction(spec: ReplySpec) -> str:
+    """Return one sentence that tells a model in which form to reply."""
+    several = len(spec.channels) > 1
+    or_nothing = ", or nothing" if spec.least == 0 else ""
+    if spec.schema:
+        return f"Answer with JSON of this schema, and nothing else{or_nothing}: {spec.schema}"
+    if spec.pattern:
+        return f"Answer with one line that matches the regular expression {spec.pattern}{or_nothing}."
+    if spec.free:
+        verb = "Now speak to the others" if spec.kind == "say" else "Now write your reply"
+        where = f": the name of a channel ({', '.join(spec.channels)}), then" if several else ":"
+        return f"{verb}{where} one short line{or_nothing}."
+    if len(spec.steps) == 1 and spec.least:
+        return f"Answer with one of: {', '.join(spec.steps[0])}."
+    if len(set(spec.steps)) == 1:
+        count = f"{spec.least} to {len(spec.steps)}" if spec.least != len(spec.steps) else str(len(spec.steps))
+        return f"Answer with {count} of these words: {', '.join(spec.steps[0])}{or_nothing}."
+    places = "; ".join(f"{place}. {' or '.join(step)}" for place, step in enumerate(spec.steps, 1))
+    return f"Answer with {len(spec.steps)} words in this order, and only these: {places}{or_nothing}."
+
+
+class Dialogue:
+    """A view of the log as messages. What is heard gathers until the agent is asked."""
+
+    def __init__(self, rules: str = "") -> None:
+        self.rules = rules
+        self.messages: list[Message] = []
+        self.open = False
+        """Whether the last user turn still waits for its reply."""
+        self._lines: list[str] = []
+        self._spec: ReplySpec | None = None
+        self._told = ""
+        self._seat = ""
+
+    def hear(self, envelope: Envelope) -> None:
+        """Take in what reached the agent."""
+        envelope = told(envelope)
+        if envelope.kind is Kind.SAY:
+            where = "" if envelope.to in (EVERYONE, PUBLIC) else f" ({envelope.to})"
+            self._lines.append(f"{envelope.sender}{where}: {envelope.body}")
+        elif envelope.kind is Kind.VIEW:
+            self._seat = envelope.to
+            self._spec = from_wire(dict(envelope.data["reply"])) if "reply" in envelope.data else None
+            if envelope.body:
+                self._lines.append(envelope.body)
+
+    def ask(self) -> None:
+        """Close the user turn: what came since the last reply, and how to reply unless that is as it was before."""
+        if self.open:  # the last reply never came
+            self.answered("")
+        if not self.messages:
+            self.messages.append({"role": "system", "content": f"You are {self._seat}. {self.rules}".strip()})
+        how = instruction(self._spec) if self._spec else ""
+        lines = [*self._lines, *([how] if how != self._told else [])]
+        self._told, self._lines, self.open = how, [], True
+        self.messages.append({"role": "user", "content": "\n".join(filter(None, lines)) or "Your turn."})
+
+    def answered(self, text: str) -> None:
+        """Note the reply."""
+        self.messages.append({"role": "assistant", "content": text})
+        self.open = False
+
+
+def messages(rules: str, heard: Sequence[Envelope], answers: Iterable[tuple[int, str]]) -> list[Message]:
+    """Return a view as messages, the last of them a user turn; `answers` are (envelopes heard before it, the reply)."""
+    dialogue = Dialogue(rules)
+    replies = dict(answers)
+    for number, envelope in enumerate(heard, 1):
+        dialogue.hear(envelope)
+        if number in replies:
+            dialogue.ask()
+            dialogue.answered(replies[number])
+    dialogue.ask()
+    return dialogue.messages
+
+
+class ChatTranscript(Transcript):
+    """What one agent has perceived and replied in one episode, as a chat. `text` is what `ids` say."""
+
+    __slots__ = ("about", "dialogue", "template", "text")
+
+    def __init__(self, template: Template, about: Callable[[str], str]) -> None:
+        super().__init__()
+        self.template, self.about = template, about
+        self.dialogue = Dialogue()
+        self.text = ""
+
+    def hear(self, envelope: Envelope) -> None:
+        """Take in what reached the agent."""
+        if envelope.kind is Kind.VIEW and not self.dialogue.rules:
+            self.dialogue.rules = self.about(envelope.to)
+        self.heard.append(envelope)
+        self.dialogue.hear(envelope)
+
+    def ask(self) -> None:
+        """Append the user turn and the beginning of the reply; begin anew where the template shows the past changed."""
+        template = self.template
+        if self.dialogue.open:
+            self.replied((template.end,))
+        self.dialogue.ask()
+        shown = template.render(self.dialogue.messages)
+        if not shown.startswith(self.text):
+            self.ids, self.text, self.cache, self.cached = [], "", None, 0
+        self.ids += template.encode(shown[len(self.text) :])
+        self.text = shown
+
+    def take_back(self, length: int) -> None:
+        """Forget a reply that came too late."""
+        if len(self.ids) > length:
+            last = self.dialogue.messages.pop()
+            assert last["role"] == "assistant"
+            self.dialogue.open = True
+            self.text = self.text[: len(self.text) - len(self.template.decode(self.ids[length:]))]
+        super().take_back(length)
+
+    def answered(self, text: str) -> None:
+        """Note what was replied, as text; who did not sample it here reads it as if it had."""
+        super().answered(text)
+        if self.dialogue.open:
+            self.replied((*self.template.encode(self.template.clean(text)), self.template.end))
+
+    def replied(self, tokens: Sequence[int]) -> None:
+        """Append what was sampled, and the end of the turn if it was cut off before."""
+        if not tokens:
+            return
+        end = self.template.end
+        own = tokens[:-1] if tokens[-1] == end else tokens
+        self.ids += [*own, end]
+        said = self.template.decode(own)
+        self.dialogue.answered(said)
+        self.text += said + self.template.ending

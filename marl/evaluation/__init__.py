@@ -1,0 +1,1 @@
+"""Evaluation: scores, traffic, tool calls, exploitability."""

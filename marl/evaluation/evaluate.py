@@ -1,0 +1,88 @@
+"""Evaluation: greedy episodes over every deal an arena has, or over a fixed sample of seeds training never uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Any, Final
+
+import numpy as np
+
+from marl.episode import Episode, Stop
+from marl.evaluation import traffic
+from marl.policy.base import Seats
+from marl.rollout.collect import collect
+from marl.rollout.plan import Plan
+from marl.scenario.world import World
+from protocols.draws import key
+
+MOST_CASES: Final = 4096
+SAMPLE: Final = 256
+
+
+def plans(world: World, seats: Seats, seed: int, episodes: int = SAMPLE) -> list[Plan]:
+    """Plan greedy episodes: each deal of each split once if they can be counted, else `episodes` drawn ones.
+
+    Where channels or interventions draw too, each deal is played again until there are `episodes` of a split.
+    """
+    seed = key(seed, "evaluation")
+    splits = world.arena.splits()
+    chance = bool(world.scenario.interventions) or any(channel.effects for channel in world.channels.values())
+    if splits and sum(map(len, splits.values())) <= MOST_CASES:
+        return [
+            Plan(f"eval-{split}-{case}{f'-{again}' * (again > 0)}", seats, seed, {"case": case, "split": split}, True)
+            for split, cases in splits.items()
+            for again in range(max(ceil(episodes / len(cases)), 1) if chance else 1)
+            for case in cases
+        ]
+    return [
+        Plan(f"eval-{split}-{i}", seats, seed, {"split": split}, greedy=True)
+        for split in (splits or ["train"])
+        for i in range(episodes)
+    ]
+
+
+def run(world: World, seats: Seats, seed: int, episodes: int = SAMPLE, concurrency: int = 256) -> list[Episode]:
+    """Play the evaluation episodes."""
+    return collect(world, plans(world, seats, seed, episodes), concurrency=concurrency)
+
+
+def succeeded(world: World, episodes: Sequence[Episode]) -> float | None:
+    """Return the share of episodes whose score reaches the optimum; None if it is unknown, or any play reaches it."""
+    full = world.anchors.full
+    if full is None or full == world.anchors.random:
+        return None
+    return float(np.mean([episode.score >= full - 1e-9 for episode in episodes]))
+
+
+def summarise(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Return score, its standard error, success rate and communication gain, per split; with anchors and traffic.
+
+    The score of an episode is the mean over agents of their returns, which stand beside it; it succeeds when it reaches
+    the optimum. What the arena does not know is None.
+    """
+    anchors = world.anchors
+    result: dict[str, Any] = {
+        "anchors": {name: getattr(anchors, name) for name in ("random", "silent", "full", "equilibrium")},
+        "errors": sum(episode.stop is Stop.ERROR for episode in episodes),
+    }
+    names = sorted({episode.log.deal.get("split", "train") for episode in episodes}, key=lambda s: (s != "train", s))
+    for split in names:
+        chosen = [episode for episode in episodes if episode.log.deal.get("split", "train") == split]
+        scores = np.array([episode.score for episode in chosen])
+        mean = float(scores.mean())
+        result[split] = {
+            "episodes": len(scores),
+            "score": mean,
+            "standard_error": float(scores.std(ddof=1) / len(scores) ** 0.5) if len(scores) > 1 else 0.0,
+            "success": succeeded(world, chosen),
+            "communication_gain": anchors.communication_gain(mean),
+            "returns": dict(zip(world.agents, np.mean([e.returns for e in chosen], 0).tolist(), strict=True)),
+        }
+    result["traffic"] = traffic.count(world, episodes).figures()
+    return result
+
+
+def splits(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what `summarise` found for each split, without what it says beside them."""
+    return {name: figures for name, figures in result.items() if name not in ("anchors", "errors", "traffic")}

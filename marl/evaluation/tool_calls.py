@@ -1,0 +1,30 @@
+"""Calls of tools: how many there were, and how many of them came to something."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from marl.tools.toolbox import ERROR
+from protocols.envelope import Kind
+from protocols.log import Log
+
+
+def metrics(logs: Iterable[Log]) -> dict[str, float]:
+    """Return calls per episode, and the share of them that were answered without an error, over all tools and by tool.
+
+    Without any call there are no shares. Nothing at all comes back for logs of scenarios without tools.
+    """
+    episodes, made, worked = 0, Counter[str](), Counter[str]()
+    for log in logs:
+        episodes += bool(log.scenario.get("tools"))
+        for envelope, _ in log.entries:
+            if envelope.kind is Kind.RESULT:
+                made[envelope.sender] += 1
+                worked[envelope.sender] += not envelope.body.startswith(ERROR)
+    if not episodes:
+        return {}
+    found = {"tools/calls": made.total() / episodes}
+    if made:
+        found["tools/worked"] = worked.total() / made.total()
+    return found | {f"tools/{name}/worked": worked[name] / made[name] for name in made}

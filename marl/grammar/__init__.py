@@ -1,0 +1,1 @@
+"""Grammars: constrained decoding of replies."""

@@ -1,0 +1,1 @@
+"""Inference: batched sampling, KV caches, policy servers."""

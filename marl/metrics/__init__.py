@@ -1,0 +1,1 @@
+"""Metrics of messages and meanings: pure functions of counts and arrays."""

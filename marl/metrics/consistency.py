@@ -1,0 +1,80 @@
+"""Does a speaker say what it does, and does each of its symbols mean one thing? Measures on (message, act, concept).
+
+Two different things are called speaker consistency: the mutual information of an agent's own messages and acts (Lowe et
+al. 2019), which is `information.mutual_information`, and Jaques et al.'s (2019) index here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marl.metrics.information import Codes, entropy, occurring
+
+Array = NDArray[np.float64]
+
+
+def speaker_consistency(message: Codes, act: Codes) -> float | None:
+    """Return how surely a message tells the speaker's act, and the act the message: from 0 to 1 (Jaques et al. 2019).
+
+    SC = 1/2 [ mean_m (1 - H(A | m) / log2 |A|) + mean_a (1 - H(M | a) / log2 |M|) ], over the messages and acts that
+    occur; plug-in. None where there is one message or one act only. Every message counts alike, also one that was sent
+    once, which then seems perfectly consistent: compare with the permutation null.
+    """
+    if occurring(message) < 2 or occurring(act) < 2:
+        return None
+    both = ((message, act), (act, message))
+    sides = [
+        np.mean([1 - entropy(of[given == value]) / np.log2(occurring(of)) for value in np.unique(given)])
+        for given, of in both
+    ]
+    return float(np.mean(sides))
+
+
+def context_independence(concepts: Sequence[Sequence[str]], messages: Sequence[Sequence[str]]) -> float | None:
+    """Return whether each concept has a symbol of its own, whatever else is said: from 0 to 1 (Bogin et al. 2018).
+
+    CI = 1/|C| sum_c p(v_c | c) p(c | v_c), v_c = argmax_v p(c | v). With several concepts in a meaning, what is said of
+    which is found by alignment (IBM model 1, as they do); with one concept and one symbol these are counts. None
+    without a symbol or a concept. Penalises synonyms.
+    """
+    vocabulary = sorted({symbol for message in messages for symbol in message})
+    known = sorted({concept for each in concepts for concept in each})
+    if not vocabulary or not known:
+        return None
+    said, meant = _bag(messages, vocabulary), _bag(concepts, known)
+    symbol_given_concept = align(meant, said)  # [C, V]
+    concept_given_symbol = align(said, meant)  # [V, C]
+    best = concept_given_symbol.argmax(0)
+    places = np.arange(len(known))
+    return float((symbol_given_concept[places, best] * concept_given_symbol[best, places]).mean())
+
+
+def _bag(items: Sequence[Sequence[str]], words: Sequence[str]) -> Array:
+    """Return how often each word stands in each item [N, W]."""
+    place = {word: i for i, word in enumerate(words)}
+    found = np.zeros((len(items), len(words)))
+    for n, item in enumerate(items):
+        for word in item:
+            found[n, place[word]] += 1
+    return found
+
+
+def align(source: Array, target: Array, rounds: int = 30) -> Array:
+    """Return p(target word | source word) [S, T] by expectation maximisation (IBM model 1, Brown et al. 1993).
+
+    Args:
+        source: counts of source words in each pair [N, S].
+        target: counts of target words [N, T].
+        rounds: of expectation and maximisation.
+    """
+    found = np.full((source.shape[1], target.shape[1]), 1 / max(target.shape[1], 1))
+    for _ in range(rounds):
+        expected = source @ found  # nothing where a pair has no source word
+        share = np.divide(target, expected, out=np.zeros_like(target), where=expected > 0)
+        found = found * (source.T @ share)
+        total = found.sum(1, keepdims=True)
+        found = np.divide(found, total, out=np.zeros_like(found), where=total > 0)
+    return found

@@ -1,0 +1,281 @@
+"""A pretrained causal LM, once in memory, with a LoRA (Hu et al. 2022) for each policy that stands on it.
+
+Adapters are peft's: created by it, kept in its layers, saved as its folders. The passes of Llama-like models compute
+the adapters of a mixed batch side by side (marl/models/llama.py); other models take one pass per adapter through peft.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Final, cast
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from marl.context.chat_template import Template
+from marl.errors import UserError
+from marl.grammar.automaton import speller
+from marl.grammar.structured import Forms
+from marl.models import llama
+from marl.models.llama import Affine, Pack, Packs
+from marl.models.packed_linear import Packed, packable, plain
+from marl.models.tiny import seeded
+from marl.policy.config import LoraSettings
+
+WEIGHTS: Final = "adapter_model.safetensors"
+TARGETS: Final = {"attention": llama.ATTENTION, "all": (*llama.ATTENTION, *llama.MLP)}
+
+
+class Base(nn.Module):
+    """The shared weights. Rows of a batch name the adapter they are for; None is the model as it was."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: str, compute: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.model: Any = model.eval()
+        self.tokenizer = tokenizer
+        self.source = source
+        self.compute = compute
+        self.template = Template(tokenizer, source)
+        self.spell = speller(self.template.encode, self.template.decode)
+        width = int(model.get_output_embeddings().weight.shape[0])
+        self.forms = Forms(tokenizer, self.template.end, width, source)
+        self.sharded = len({str(place) for place in (getattr(model, "hf_device_map", None) or {}).values()}) > 1
+        self.lean = llama.lean(model.base_model) and not self.sharded  # accelerate moves what goes through modules
+        self.recompute = False
+        self.peft: Any = None
+        self.engine: Any = None
+        """What samples from it, once something does."""
+        self._packed: dict[tuple[str, ...], Packs] = {}
+        self._laid = Packed()
+        self._lock = threading.RLock()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; the first of them, if they are spread over several devices."""
+        return torch.device(self.model.device)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Compute in the dtype asked for where the weights are kept in a wider one."""
+        kept = next(self.model.parameters()).dtype
+        if kept == self.compute:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.compute)
+
+    def add(self, name: str, settings: LoraSettings, seed: int) -> None:
+        """Add an adapter that changes nothing yet; its weights depend on `seed` alone."""
+        from peft import LoraConfig
+
+        targets = TARGETS.get(settings.targets[0], settings.targets) if len(settings.targets) == 1 else settings.targets
+        config = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha or 2 * settings.rank,
+            target_modules=list(targets),
+            task_type="CAUSAL_LM",
+        )
+        self._place(name, config, seed)
+
+    def _place(self, name: str, config: Any, seed: int) -> None:
+        from peft import get_peft_model
+
+        config.base_model_name_or_path = self.model.__dict__.get("name_or_path") or None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # peft still reads a name that transformers gives up
+                if self.peft is None:
+                    self.peft = seeded(lambda: get_peft_model(self.model, config, adapter_name=name), seed)
+                else:
+                    seeded(lambda: self.peft.add_adapter(name, config), seed)
+        except (ValueError, TypeError) as error:
+            first = str(error).partition("\n")[0][:200]
+            raise UserError(f"{self.source} cannot take the adapter: {first}") from None
+        self.peft.peft_config[name].base_model_name_or_path = self.source
+        for parameter in self.parameters_of(name):
+            parameter.requires_grad_(True)
+
+    def load(self, name: str, folder: Path) -> None:
+        """Add a saved adapter; raises UserError for one of another base."""
+        from peft import PeftConfig
+
+        try:
+            config = PeftConfig.from_pretrained(str(folder))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            first = str(error).partition("\n")[0][:200]
+            raise UserError(f"{folder} is not a whole adapter folder ({first}): restore it") from None
+        config.inference_mode = False
+        self._place(name, config, 0)
+        try:
+            self.take(name, folder)
+        except (OSError, KeyError, RuntimeError) as error:
+            raise UserError(str(error).partition("\n")[0]) from None
+
+    def take(self, name: str, folder: Path) -> None:
+        """Take up the weights of a saved adapter; raises RuntimeError for one of another base."""
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+        weights = load_file(folder / WEIGHTS)
+        own = get_peft_model_state_dict(self.peft, adapter_name=name, save_embedding_layers=False)
+        fits = own.keys() == weights.keys() and all(own[key].shape == weights[key].shape for key in own)
+        if not fits:
+            raise RuntimeError(f"the adapter {folder} is of another base model than {self.source}, or of another shape")
+        set_peft_model_state_dict(self.peft, weights, adapter_name=name)
+        self.touch()
+
+    def save(self, name: str, folder: Path) -> None:
+        """Write an adapter as peft does, so that `PeftModel.from_pretrained` loads it."""
+        from peft import get_peft_model_state_dict
+
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = get_peft_model_state_dict(self.peft, adapter_name=name, save_embedding_layers=False)
+        save_file({key: value.detach().contiguous().cpu() for key, value in weights.items()}, folder / WEIGHTS)
+        self.peft.peft_config[name].save_pretrained(str(folder))
+
+    def copy(self, name: str, to: str) -> None:
+        """Make a frozen copy of an adapter."""
+        self._place(to, self.peft.peft_config[name], 0)
+        for mine, theirs in zip(self.parameters_of(to), self.parameters_of(name), strict=True):
+            mine.data.copy_(theirs.data)
+            mine.requires_grad_(False)
+
+    def drop(self, name: str) -> None:
+        """Remove an adapter."""
+        self.peft.delete_adapter(name)
+        self.touch()
+
+    def _adapted(self) -> list[tuple[int, str, Any]]:
+        """Return (layer, name, module) of every matrix with adapters, if this is a lean model."""
+        found = []
+        for index, layer in enumerate(self.model.base_model.layers):
+            for part in (layer.self_attn, layer.mlp):
+                for name, module in part.named_children():
+                    if hasattr(module, "lora_A"):
+                        found.append((index, name, module))
+        return found
+
+    def parameters_of(self, name: str) -> list[nn.Parameter]:
+        """Return the weights of an adapter, in the order of the model."""
+        sides = (getattr(module, side, {}) for module in self.model.modules() for side in ("lora_A", "lora_B"))
+        return [side[name].weight for side in sides if name in side]
+
+    def touch(self) -> None:
+        """Forget what was derived for sampling from weights that have changed since."""
+        self._packed.clear()
+        if any(parameter.requires_grad for parameter in self.model.get_output_embeddings().parameters()):
+            self._laid = Packed()
+
+    @property
+    def _affine(self) -> Affine:
+        """How sampling multiplies with the model's own matrices."""
+        return self._laid if packable(self.device, self.compute) else plain
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the fp32 logits [N, V] of hidden states [N, d], by the weights of the last `touch`; for sampling."""
+        head = self.model.get_output_embeddings()
+        if self.sharded or type(head) is not nn.Linear:
+            return cast(Tensor, head(hidden)).to(hidden.device).float()
+        return self._affine(hidden, [head])[0].float()
+
+    def _pack(self, names: tuple[str, ...]) -> Packs:
+        """Lay the adapters side by side, with gradients if they are asked for."""
+        dtype = self.compute
+        packs: list[dict[str, Pack]] = [{} for _ in self.model.base_model.layers]
+        for layer, matrix, module in self._adapted():
+            here = [name for name in names if name in module.lora_A]
+            if len(here) != len(names):
+                raise UserError(f"{self.source}: adapters of one batch must change the same matrices, {matrix} is not")
+            a = torch.cat([module.lora_A[name].weight for name in names]).to(dtype)
+            b = torch.cat([module.lora_B[name].weight * module.scaling[name] for name in names], 1).to(dtype)
+            packs[layer][matrix] = Pack(a, b)
+        return packs
+
+    def _gate(self, adapters: Sequence[str | None], names: tuple[str, ...]) -> Tensor | None:
+        """Return [B, R] which ranks are whose; None if all rows share one adapter."""
+        if len(set(adapters)) == 1:
+            return None
+        ranks = [self.peft.peft_config[name].r for name in names]
+        gate = torch.zeros(len(names) + 1, sum(ranks), device=self.device)
+        for row in range(len(names)):
+            begin = sum(ranks[:row])
+            gate[row, begin : begin + ranks[row]] = 1.0
+        place = {name: row for row, name in enumerate(names)}
+        return gate[torch.tensor([len(names) if a is None else place[a] for a in adapters], device=self.device)]
+
+    def states(
+        self,
+        ids: Tensor,
+        adapters: Sequence[str | None],
+        positions: Tensor | None = None,
+        cache: Any = None,
+        visible: Tensor | None = None,
+        sampling: bool = False,
+    ) -> Tensor:
+        """Return the last hidden states [B, q, d] over token ids [B, q] of rows with these adapters.
+
+        `sampling`: without gradients, and by the weights of the last `touch`, of which what many passes need is kept.
+        """
+        if not sampling and torch.is_grad_enabled():
+            self.touch()  # the weights are about to change
+        positions = torch.arange(ids.shape[1], device=ids.device)[None] if positions is None else positions
+        trunk = self.model.base_model
+        if not self.lean:
+            return self._through_peft(ids, adapters, positions, cache, visible)
+        names = tuple(sorted({adapter for adapter in adapters if adapter is not None}))
+        packs = self._packs(names, sampling)
+        gate = self._gate(adapters, names) if names else None
+        recompute = self.recompute and torch.is_grad_enabled()
+        affine = self._affine if sampling else plain
+        return llama.hidden_states(trunk, ids, positions, cache, visible, packs, gate, recompute, affine)
+
+    def shared_states(self, ids: Tensor, adapter: str | None, common: int) -> Tensor:
+        """Return what `states` does of rows whose first `common` tokens are equal: these are read once."""
+        if torch.is_grad_enabled():
+            self.touch()
+        packs = self._packs((adapter,) if adapter else (), sampling=False)
+        return llama.shared_states(self.model.base_model, ids, common, packs)
+
+    def _packs(self, names: tuple[str, ...], sampling: bool) -> Packs:
+        if not names:
+            return ()
+        if not sampling:
+            return self._pack(names)
+        if names not in self._packed:
+            self._packed[names] = self._pack(names)
+        return self._packed[names]
+
+    def _through_peft(
+        self, ids: Tensor, adapters: Sequence[str | None], positions: Tensor, cache: Any, visible: Tensor | None
+    ) -> Tensor:
+        """One pass for each adapter of the batch."""
+        out: Tensor | None = None
+        for adapter in dict.fromkeys(adapters):
+            at = torch.tensor([row for row, name in enumerate(adapters) if name == adapter], device=ids.device)
+            given: dict[str, Any] = {"input_ids": ids[at], "use_cache": cache is not None}
+            if cache is not None:
+                cache.choose(at)
+                given |= {"past_key_values": cache, "attention_mask": None if visible is None else visible[at]}
+            given["position_ids"] = positions if len(positions) == 1 else positions[at]
+            with self._lock, self._only(adapter):
+                found: Tensor = self.model.base_model(**given).last_hidden_state.to(ids.device)
+            out = found.new_zeros((len(ids), *found.shape[1:])) if out is None else out
+            out = out.index_copy(0, at, found)
+        assert out is not None
+        return out
+
+    def _only(self, adapter: str | None) -> AbstractContextManager[object]:
+        if self.peft is None:
+            return nullcontext()
+        if adapter is None:
+            found: AbstractContextManager[object] = self.peft.disable_adapter()
+            return found
+        learning = {p: p.requires_grad for p in self.model.parameters()}
+        self.peft.base_model.set_adapter(adapter)
+        for parameter, on in learning.items():  # set_adapter also says what is trained
+            parameter.requires_grad_(on)
+        return nullcontext()

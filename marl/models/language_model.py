@@ -1,0 +1,283 @@
+"""LanguageModel: a Hugging Face causal LM with its tokenizer, and what sampling and training need of the two.
+
+`tiny` makes one from scratch: a real GPT-2 of transformers with a word-level tokenizer of tokenizers. Saved, either
+kind is an ordinary Hugging Face folder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
+
+from arenas.spec import ReplySpec, Words
+from marl.context.transcript import PROMPT, Encode, Transcript
+from marl.errors import UserError
+from marl.models.gpt2 import hidden_states, plain, states_at
+from marl.models.masked_softmax import chosen
+
+MOST_GRAMMARS: Final = 1 << 16
+"""So many specs are remembered; where legal moves change with the state there may be more."""
+MOST_MASKS: Final = 1 << 28
+"""So many bytes of masks are kept when the weights change; if there are more, all are made anew as they are needed."""
+AT_ONCE: Final = 1 << 24
+"""Scores are computed for so many logits at once; of more, parts are computed again for the gradient and never kept."""
+
+
+class Scores(NamedTuple):
+    """What `score` returns for the N trained tokens of a batch."""
+
+    logp: Tensor  # [N] log-probability of each token under the reply's mask
+    entropy: Tensor  # [N] entropy of the masked distribution it was drawn from, nats
+
+
+def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Return token ids [R, T], padded on the right with 0: causal attention never looks there."""
+    table = np.zeros((len(rows), max(map(len, rows))), np.int64)
+    for to, ids in zip(table, rows, strict=True):
+        to[: len(ids)] = ids
+    return torch.from_numpy(table).to(device)
+
+
+class LanguageModel(nn.Module):
+    """A causal LM that answers reply specs.
+
+    A reply spec becomes one mask over the vocabulary per place (the words allowed there, and the end of the reply
+    where it may end); sampling and scoring share the masks, so both see the same distribution.
+    """
+
+    masks: Tensor
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        if tokenizer.eos_token_id is None:
+            raise UserError("the tokenizer has no end-of-sequence token, so replies could not end: set its eos_token")
+        self.eos = int(tokenizer.eos_token_id)
+        self.encode: Encode = lru_cache(maxsize=1 << 16)(self._encode)
+        marks = [*map(re.escape, tokenizer.all_special_tokens), rf"(?<!\S){PROMPT}(?!\S)"]
+        self._marks = re.compile("|".join(marks))
+        self.plain = plain(model.base_model)
+        self.context = int(getattr(model.config, "max_position_embeddings", 1 << 30))
+        self._grammars: dict[ReplySpec, tuple[int, ...]] = {}
+        self._rows: dict[tuple[Words, bool], int] = {}
+        self._words: dict[int, str] = {}
+        width = int(model.get_output_embeddings().weight.shape[0])  # may be more than the tokenizer's tokens
+        self.register_buffer("masks", torch.zeros(16, width, dtype=torch.bool), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return torch.device(self.model.device)
+
+    @property
+    def learner(self) -> nn.Module:
+        """What moves when this policy learns."""
+        made: nn.Module = self.model
+        return made
+
+    @property
+    def choices(self) -> Tensor:
+        """How many tokens each row of `masks` allows."""
+        return self.masks.sum(1)
+
+    def open(self) -> Transcript:
+        """Return an empty transcript in this model's tokens."""
+        return Transcript(self.encode)
+
+    def frozen(self) -> LanguageModel:
+        """Return a copy whose weights stay as they are now."""
+        made = LanguageModel(deepcopy(self.model), self.tokenizer)
+        made.requires_grad_(False)
+        return made.eval()
+
+    def _encode(self, text: str, said: bool = False) -> tuple[int, ...]:
+        if said:  # nobody ends another's reply, or begins one, by saying so
+            text = self._marks.sub(f" {self.tokenizer.unk_token or ''} ", text)
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)  # a hundred times quicker than the call around it
+        if backend is not None:
+            ids = tuple(backend.encode(text, add_special_tokens=False).ids)
+        else:
+            ids = tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if not said and self.tokenizer.unk_token_id in ids:
+            raise UserError(f"the tokenizer does not know a word of {text!r}: the policy was made for another arena")
+        return ids
+
+    def token(self, word: str) -> int:
+        """Return the id of a word that is one token; raises UserError if it is not."""
+        ids = self.encode(word)
+        if len(ids) != 1:
+            raise UserError(f"{word!r} is {len(ids)} tokens of this tokenizer; replies need words of one token")
+        return ids[0]
+
+    def grammar(self, spec: ReplySpec) -> tuple[int, ...]:
+        """Return for each place of a reply, the last one being its end, the row of `masks` that holds there."""
+        if (known := self._grammars.get(spec)) is not None:
+            return known
+        grammar = tuple(self._row(step, place >= spec.least) for place, step in enumerate((*spec.steps, ())))
+        if len(self._grammars) >= MOST_GRAMMARS:
+            self._grammars.clear()
+        self._grammars[spec] = grammar
+        return grammar
+
+    def rows(self, spec: ReplySpec, tokens: Sequence[int]) -> Sequence[int]:
+        """Return for each token of a reply the row of `masks` under which it was drawn."""
+        return self.grammar(spec)[: len(tokens)]
+
+    def written(self, words: Words) -> tuple[int, ...]:
+        """Return a reply of these words as tokens, with its end."""
+        return (*map(self.token, words), self.eos)
+
+    def _row(self, step: Words, may_end: bool) -> int:
+        """Return the row of `masks` that allows the words of a step, and the end; rows are shared by all specs."""
+        if (known := self._rows.get((step, may_end))) is not None:
+            return known
+        words = {self.token(word): word for word in step}
+        self._words |= words
+        if len(self._rows) == len(self.masks):  # doubled, so that many specs cost no more than few
+            with torch.inference_mode(False):  # they grow while sampling, and may be written to while scoring
+                self.masks = torch.cat([self.masks, torch.zeros_like(self.masks)])
+        row = len(self._rows)
+        self.masks[row, list(words)] = True
+        self.masks[row, self.eos] = may_end
+        self._rows[step, may_end] = row
+        return row
+
+    def trim(self) -> bool:
+        """Forget the masks if they have become too many, and say so; rows of them in a batch lose their meaning."""
+        if full := self.masks.nbytes > MOST_MASKS:
+            self.masks = torch.zeros_like(self.masks[:16])
+            self._grammars, self._rows = {}, {}
+        return full
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return sampled reply tokens as words, without the end of the reply."""
+        return " ".join([self._words[token] for token in tokens if token != self.eos])
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Compute in another dtype than the weights are kept in; from scratch it is theirs."""
+        return nullcontext()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return fp32 logits [N, V] of hidden states [N, d]."""
+        logits: Tensor = self.model.get_output_embeddings()(hidden)
+        return logits.to(hidden.device).float()
+
+    def states(self, ids: Tensor) -> Tensor:
+        """Return the last hidden states [B, T, d] over token ids [B, T], padded on the right, with gradients."""
+        if self.plain:
+            return hidden_states(self.model.base_model, ids, torch.arange(ids.shape[1], device=ids.device)[None])
+        states: Tensor = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        return states
+
+    def states_at(self, ids: Tensor, at: Tensor) -> Tensor:
+        """Return the last hidden states [N, d] of the tokens of ids [B, T] that `at` [B, T] chooses, row by row."""
+        return states_at(self.model.base_model, ids, at) if self.plain else self.states(ids)[at]
+
+    def score(self, ids: Tensor, trained: Tensor, mask_rows: Tensor) -> Scores:
+        """Score the trained tokens of a batch, with gradients.
+
+        Args:
+            ids: [B, T] transcripts, padded on the right (causal attention never looks there).
+            trained: [B, T] True where the agent drew the token.
+            mask_rows: [N] row of `masks` under which each trained token was drawn, in the order of `ids[trained]`.
+
+        log pi(a_t | s_t) = log softmax(logits within the mask)[a_t]; logits are computed at trained positions only.
+        """
+        at = self.states_at(ids[:, :-1], trained[:, 1:])  # what is known before a token predicts it
+        drawn, some = ids[trained], max(AT_ONCE // self.masks.shape[1], 1)
+        if len(at) <= some:
+            return self._select(at, drawn, mask_rows)
+        parts = zip(*(torch.split(each, some) for each in (at, drawn, mask_rows)), strict=True)
+        scores = [Scores(*checkpoint(self._select, *part, use_reentrant=False)) for part in parts]
+        return Scores(torch.cat([each.logp for each in scores]), torch.cat([each.entropy for each in scores]))
+
+    def _select(self, states: Tensor, drawn: Tensor, mask_rows: Tensor) -> Scores:
+        """Score tokens [N] after states [N, d]."""
+        return Scores(*chosen(self.logits(states), self.masks[mask_rows], drawn))
+
+    @torch.inference_mode()
+    def chances(self, asked: Sequence[tuple[Sequence[int], ReplySpec]], rows: int = 4096) -> list[NDArray[np.float64]]:
+        """Return, for each transcript that was asked for a reply, the probability of every one: [spec.size].
+
+        A reply is scored as a transcript that goes on with it, so all `size` of them are listed; `rows` at a time.
+        """
+        lines: list[tuple[tuple[int, ...], tuple[int, ...]]] = []  # ids of context and reply; the reply's masks
+        for context, spec in asked:
+            for words in map(spec.words, range(spec.size)):
+                reply = self.written(words)
+                lines.append(((*context, *reply), tuple(self.rows(spec, reply))))
+        found: list[Tensor] = []
+        for first in range(0, len(lines), rows):
+            part = lines[first : first + rows]
+            width = max(len(ids) for ids, _ in part)
+            ids = torch.tensor([[*i, *[self.eos] * (width - len(i))] for i, _ in part], device=self.device)
+            drawn = torch.zeros_like(ids, dtype=torch.bool)
+            for row, (line, masks) in enumerate(part):
+                drawn[row, len(line) - len(masks) : len(line)] = True
+            masked = torch.tensor([mask for _, masks in part for mask in masks], device=self.device)
+            logp = torch.zeros(ids.shape, dtype=torch.float64, device=self.device)
+            logp[drawn] = self.score(ids, drawn, masked).logp.double()
+            found.append(logp.sum(1).exp())
+        chances = torch.cat(found).cpu().numpy()
+        return np.split(chances, np.cumsum([spec.size for _, spec in asked])[:-1])
+
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Take up saved weights; raises KeyError for weights of another model, RuntimeError for other shapes."""
+        found = self.model.load_state_dict(weights, strict=False)
+        if wrong := {*found.unexpected_keys, *found.missing_keys} - set(self.model._tied_weights_keys or ()):
+            raise KeyError(f"weights that are missing or too many, such as {min(wrong)}")
+
+    def restore(self, folder: Path) -> None:
+        """Take up what `save` wrote; raises KeyError or RuntimeError for weights of another model, OSError for none."""
+        self.take(load_file(folder / "model.safetensors"))
+
+    def save(self, folder: Path) -> None:
+        """Write an ordinary Hugging Face folder (safetensors)."""
+        with without_bars():
+            self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keep transformers from drawing progress bars over ours."""
+    bars = is_progress_bar_enabled()
+    disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            enable_progress_bar()
+
+
+def load(folder: Path, **options: Any) -> LanguageModel:
+    """Load a Hugging Face folder; raises UserError when it is not a whole one."""
+    try:
+        with without_bars():
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise UserError(f"{folder} is not a whole model folder ({first[:200]}): restore it or train again") from None
+    return LanguageModel(model, tokenizer)

@@ -1,0 +1,1 @@
+"""Remote seats: agents in other processes, behind a broker."""

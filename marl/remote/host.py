@@ -1,0 +1,236 @@
+"""The host: the referee's side of a run whose agents sit elsewhere, behind a broker.
+
+Episodes are played as ever (`marl.rollout.collect`), in virtual time and on a bus of their own; each seat that is not
+filled here is a `Remote` policy. The host carries what such a seat hears to the broker and lets its replies in, after
+its `Desk` has looked at each of them. It lives on a thread with a clock of its own, because a broker needs real time.
+
+What may go wrong on the way is mended here: a view is sent again until it is answered or patience runs out, and whoever
+comes late or missed something gets the episode so far. So at any time a seat may die and another take its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from marl.episode import Sample
+from marl.errors import UserError
+from marl.policy.base import Policy
+from marl.remote.host_protocol import Desk, Journal
+from marl.remote.lobby import Lobby
+from marl.remote.rejections import Refusals
+from marl.remote.remote_policy import Remote
+from protocols import clock, topics
+from protocols.envelope import REFEREE, Envelope, Kind
+from protocols.errors import ProtocolError
+from protocols.mqtt.address import Address
+from protocols.mqtt.bus import MqttBus
+from protocols.topics import LOBBY
+
+TICK: Final = 0.1  # seconds between looks at the views that wait
+T = TypeVar("T")
+
+
+class Host:
+    """Entering connects, and raises ProtocolError if the broker or the run's name cannot be had.
+
+    Args:
+        url: the broker.
+        run: the name under which agents find this host; one host for each run.
+        seats: the seats whose agents are elsewhere.
+        tokens: seat -> what its agent must show; None lets anyone take a free seat.
+        patience: real seconds that a seat has for a reply, with all that may go wrong on the way.
+        refusals: where what is refused is counted.
+        journal: where replies are written down before the episode goes on.
+        vocabulary: how many tokens a seat's model knows, where replies are to be trained on.
+        about: what agents are told about the run, as JSON values.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        run: str,
+        seats: Sequence[str],
+        *,
+        tokens: Mapping[str, str] | None = None,
+        patience: float = 60.0,
+        refusals: Refusals | None = None,
+        journal: Journal | None = None,
+        vocabulary: Mapping[str, int] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.run = topics.name(run)
+        self.refusals = refusals or Refusals()
+        self.lobby = Lobby(seats, tokens, lambda seat: self._news.set())
+        self.desk = Desk(
+            run,
+            secrets.token_hex(8),
+            self.lobby,
+            self.refusals,
+            lambda topic, envelope: self._send(topic, envelope),
+            patience=patience,
+            journal=journal,
+            vocabulary=vocabulary,
+        )
+        self._about = dict(about or {})
+        self._home = topics.sent_by(run, LOBBY, REFEREE)
+        self._bus = MqttBus(url, (self._home, self.desk.notice(Kind.LEAVE)))
+        self._out: deque[tuple[str, Envelope]] = deque()
+        self._over = False
+
+    @property
+    def address(self) -> Address:
+        """Where the broker is."""
+        return self._bus.address
+
+    # --- for the thread that plays
+
+    def __enter__(self) -> Self:
+        self._connected: Future[None] = Future()
+        self._thread = threading.Thread(target=self._live, name="host", daemon=True)
+        self._thread.start()
+        try:
+            self._connected.result()
+        except BaseException:
+            self._thread.join()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over = kind is None
+        self._call(self._leave.set)
+        self._thread.join()
+
+    def ready(self, timeout: float) -> None:
+        """Wait until every seat is taken, before t = 0; raises UserError when that takes longer (seconds)."""
+        self._await(self._until(lambda: not self.lobby.missing, timeout, lambda: self.lobby.missing))
+
+    def seats(self) -> dict[str, Policy]:
+        """Return a policy for each seat, with the name it has elsewhere; from now on a seat keeps its policy."""
+        self.lobby.began = True
+        return {
+            seat: Remote(self, seat, claim.policy if claim is not None else "remote")
+            for seat, claim in self.lobby.claims.items()
+        }
+
+    def tell(self, seat: str, envelope: Envelope) -> None:
+        """Send what a seat heard."""
+        self._call(self.desk.tell, seat, envelope)
+
+    def ask(self, seat: str, view: Envelope) -> Future[Sample | None]:
+        """Send a view; the future holds the reply, or None if patience ran out and the scenario has a deadline."""
+        answer: Future[Sample | None] = Future()
+        self._call(self.desk.ask, seat, view, answer)
+        return answer
+
+    def close(self, seat: str, episode: str) -> None:
+        """Forget an episode of a seat, and let it know if the end has not told it."""
+        self._call(self.desk.close, seat, episode)
+
+    def publish(self, weights: Mapping[str, tuple[str, int]], timeout: float) -> None:
+        """Tell seats where their new weights are (folder, version), and wait until they all sample with them."""
+
+        def old() -> list[str]:
+            claims = self.lobby.claims
+            return [s for s, (_, version) in weights.items() if (c := claims[s]) is None or c.version != version]
+
+        for seat, (folder, version) in weights.items():
+            self._call(self.desk.renew, seat, {"folder": folder, "version": version})
+        self._await(self._until(lambda: not old(), timeout, old))
+
+    def _call(self, function: Callable[..., object], *arguments: Any) -> None:
+        self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _await(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    # --- on the host's own thread
+
+    def _live(self) -> None:
+        try:
+            clock.run(self._serve(), "wall")
+        except BaseException as error:  # the other thread is told
+            if not self._connected.done():
+                self._connected.set_exception(error)
+            self.desk.fail(error)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._leave, self._news, self._work, self._sent = (asyncio.Event() for _ in range(4))
+        async with self._bus as bus:
+            await self._open(bus)
+            bus.reconnected.append(self.desk.reconnected)
+            self._connected.set_result(None)
+            tasks = [asyncio.create_task(self._pump()), asyncio.create_task(self._remind())]
+            leave = asyncio.create_task(self._leave.wait())
+            try:
+                done, _ = await asyncio.wait((leave, *tasks), return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                while self._out:
+                    self._sent.clear()
+                    await self._sent.wait()
+            finally:
+                for task in (leave, *tasks):
+                    task.cancel()
+                await asyncio.gather(leave, *tasks, return_exceptions=True)
+            await bus.announce(self._home, self.desk.notice(Kind.END if self._over else Kind.LEAVE))
+            await bus.flush()
+
+    async def _open(self, bus: MqttBus) -> None:
+        """Take the run's name; raises ProtocolError if another host has it."""
+        mirrored = asyncio.Event()
+        self.desk.mirrored = mirrored.set
+        await bus.watch(topics.sent_by(self.run, "+"), self.desk.arrived)
+        await bus.publish(self._home, self.desk.notice(Kind.VIEW))  # what was there before us comes before it
+        try:
+            await asyncio.wait_for(mirrored.wait(), self.desk.patience)
+        except TimeoutError:
+            raise ProtocolError(
+                f"the broker at {self._bus.address.shown} does not let this user host {self.run!r}: see its access list"
+            ) from None
+        if self.desk.others:
+            raise ProtocolError(f"the run {self.run!r} has a host already: choose another name with --run")
+        self.desk.opened = True
+        await bus.announce(self._home, self.desk.notice(Kind.JOIN, **self._about))
+
+    async def _pump(self) -> None:
+        """Publish what is to be sent, in order."""
+        while True:
+            self._work.clear()
+            while self._out:
+                topic, envelope = self._out[0]
+                await self._bus.publish(topic, envelope)
+                self._out.popleft()
+            self._sent.set()
+            await self._work.wait()
+
+    async def _remind(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self.desk.remind()
+
+    async def _until(self, reached: Callable[[], bool], seconds: float, missing: Callable[[], list[str]]) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while not reached():
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            seat = missing()[0]
+            raise UserError(
+                f"the seat {seat} was not there within {seconds:g} s: "
+                f"marl agent {self._bus.address.shown} --run {self.run} --seat {seat}"
+            ) from None
+
+    def _send(self, topic: str, envelope: Envelope) -> None:
+        self._out.append((topic, envelope))
+        self._work.set()

@@ -1,0 +1,288 @@
+"""A seat of a host elsewhere: hears its episodes from the broker, in order, and lets its policy reply.
+
+Envelopes of an episode are numbered (`place`). One that came before is answered as it was, one that is missing is asked
+for; a seat that was not there from the beginning is told the episode so far, with the replies that were given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic, time_ns
+from typing import Any, Final
+
+from arenas.spec import from_wire
+from marl.context.transcript import Transcript
+from marl.errors import UserError
+from marl.policy.base import Policy
+from marl.remote import wire
+from marl.remote.wire import JoinData
+from protocols import topics
+from protocols.envelope import REFEREE, Envelope, Kind
+from protocols.errors import ProtocolError
+from protocols.mqtt.bus import MqttBus
+from protocols.topics import LOBBY
+
+logger = logging.getLogger(__name__)
+CAPACITY: Final = 65_536
+PERIOD: Final = 1.0
+"""Seconds between joins until the host answers, and between requests for what is missing."""
+Renew = Callable[[str, dict[str, Any]], int]
+"""Takes up new weights (seat, {"folder", "version"}) and returns their version."""
+
+
+@dataclass(slots=True)
+class _Episode:
+    """What one seat knows of one episode."""
+
+    transcript: Transcript
+    have: int = 0
+    length: int = 0
+    last: Envelope | None = None
+    thinking: asyncio.Task[None] | None = None
+    requested: float = 0.0
+
+
+class Seat:
+    """One seat. `sit` takes part until the host says that the run is over.
+
+    Args:
+        name: of the seat.
+        policy: who replies.
+        bus: the broker; many seats may share one connection.
+        run: the host's.
+        agent: tells this process from others that want the seat.
+        token: what the host printed for this seat.
+        notice: is told in a sentence what happens.
+        renew: takes up new weights, where the policy can.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        bus: MqttBus,
+        run: str,
+        agent: str,
+        *,
+        token: str = "",
+        notice: Callable[[str], None] = lambda _: None,
+        renew: Renew | None = None,
+    ) -> None:
+        self.name, self.policy, self.bus, self.run = name, policy, bus, topics.name(run)
+        self.agent, self.token = agent, token
+        self.version = 0 if renew is None else -1
+        self.played = 0
+        self.dropped = 0
+        """Payloads that were no envelopes, or came when too many were waiting."""
+        self._inbox: asyncio.Queue[tuple[str, Envelope]] = asyncio.Queue(CAPACITY)
+        self.seated = False
+        """Whether the host let this agent in."""
+        self._notice, self._renew = notice, renew
+        self._episodes: dict[str, _Episode] = {}
+        self._count = time_ns()  # this seat's own count in the lobby
+        self._home = topics.sent_by(self.run, LOBBY, name)
+        self._host = ""
+        self._welcome = asyncio.Event()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def sit(self) -> None:
+        """Take part; raises UserError where the host does not let this agent in, or its policy fails."""
+        # Unlike an inbox this takes an envelope twice: what is sent again is how losses are mended.
+        await self.bus.watch(topics.sent_by(self.run, LOBBY, REFEREE), self._arrived)
+        await self.bus.watch(topics.to(self.run, "+", self.name), self._arrived)
+        tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._knock())]
+        try:
+            done, _ = await asyncio.wait((*tasks, self._failed), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            thinking = [e.thinking for e in self._episodes.values() if e.thinking is not None]
+            for task in (*tasks, *thinking):
+                task.cancel()
+            await asyncio.gather(*tasks, *thinking, return_exceptions=True)
+            for episode in self._episodes.values():
+                self.policy.close(episode.transcript)
+
+    async def leave(self) -> None:
+        """Give up the seat, in good order."""
+        await self.bus.announce(self._home, self._presence(Kind.LEAVE))
+
+    def _presence(self, kind: Kind, **data: Any) -> Envelope:
+        self._count += 1
+        data = {"agent": self.agent, "policy": self.policy.name, "version": self.version, **data}
+        if self.token:
+            data["token"] = self.token
+        return Envelope(LOBBY, self.name, self._count, kind, REFEREE, data=data)
+
+    async def _knock(self) -> None:
+        """Announce this seat again and again until the host has answered."""
+        said = False
+        while True:
+            await asyncio.sleep(PERIOD)
+            if self._welcome.is_set():
+                said = False
+                continue
+            await self.bus.announce(self._home, self._presence(Kind.JOIN))
+            if not said:
+                self._notice(f"{self.name}: waiting for the host of run {self.run}")
+                said = True
+
+    def _arrived(self, topic: str, raw: bytes) -> None:
+        try:
+            self._inbox.put_nowait((topic, Envelope.from_json(raw)))
+        except (ProtocolError, asyncio.QueueFull):
+            self.dropped += 1  # if it mattered, the gap shows, and it is asked for
+
+    async def _hear(self) -> None:
+        """Take in what comes; returns when the run is over."""
+        home = topics.sent_by(self.run, LOBBY, REFEREE)
+        while True:
+            topic, envelope = await self._inbox.get()
+            if topic == home:
+                if await self._host_said(envelope):
+                    return
+            elif envelope.episode == LOBBY:
+                await self._lobby(envelope)
+            elif isinstance(envelope.data.get("place"), int):
+                await self._take(envelope, envelope.data["place"])
+
+    async def _host_said(self, envelope: Envelope) -> bool:
+        """Follow the host: present itself to a new one, wait for one that went; say whether the run is over."""
+        ours = self._host != "" and envelope.data.get("host") == self._host  # not another one's, nor an earlier one's
+        if envelope.kind is Kind.END and ours:
+            return True
+        if envelope.kind is Kind.LEAVE and ours:
+            self._notice(f"{self.name}: the host went away; waiting for it to come back")
+            self._host = ""
+            self._welcome.clear()
+        if envelope.kind is Kind.JOIN and not ours:
+            seats = envelope.data.get("seats")
+            if isinstance(seats, list) and not self.seated and self.name not in seats:
+                known = ", ".join(map(str, seats))
+                raise UserError(f"the run {self.run} has no free seat {self.name!r}; elsewhere can be taken: {known}")
+            self._welcome.clear()  # who answers is the host, not who says so
+            await self.bus.announce(self._home, self._presence(Kind.JOIN))
+        return False
+
+    async def _lobby(self, envelope: Envelope) -> None:
+        if envelope.data.get("agent") not in (self.agent, ""):
+            return
+        if envelope.kind is Kind.LEAVE:
+            raise UserError(envelope.body)
+        if not self._welcome.is_set():
+            self._notice(f"{self.name}: sits down in run {self.run} as {self.policy.name}")
+        self._host = str(envelope.data.get("host"))
+        self._welcome.set()
+        self.seated = True
+        weights = envelope.data.get("weights")
+        if isinstance(weights, dict) and self._renew is not None and weights.get("version") != self.version:
+            self.version = self._renew(self.name, weights)
+            await self.bus.publish(self._home, self._presence(Kind.JOIN, have={}))
+
+    async def _take(self, envelope: Envelope, place: int) -> None:
+        """Take in an envelope if it is the next one of its episode."""
+        episode = self._episodes.get(envelope.episode)
+        if episode is None:
+            if envelope.kind is Kind.END:
+                return
+            episode = self._episodes[envelope.episode] = _Episode(self.policy.open())
+        if place < episode.have:
+            again = episode.last is not None and episode.last.reply_to == envelope.seq
+            if again and episode.last is not None and "replied" not in envelope.data:
+                await self._send(episode.last)
+            return
+        if place > episode.have and envelope.kind is not Kind.END:
+            if monotonic() - episode.requested > PERIOD:
+                episode.requested = monotonic()
+                await self.bus.publish(self._home, self._presence(Kind.JOIN, have={envelope.episode: episode.have}))
+            return
+        episode.have += 1
+        transcript = episode.transcript
+        if episode.thinking is not None and not episode.thinking.done():
+            episode.thinking.cancel()  # the host did not wait for this reply
+        if envelope.data.get("late"):
+            transcript.take_back(episode.length)
+        if envelope.kind is Kind.END:
+            transcript.hear(envelope)
+            self.policy.close(transcript)
+            del self._episodes[envelope.episode]
+            self.played += 1
+            return
+        transcript.hear(envelope)
+        if envelope.kind is Kind.VIEW:
+            transcript.ask()
+            episode.length = len(transcript.ids)
+            if "replied" in envelope.data:
+                transcript.replied(envelope.data["replied"] or ())
+            else:
+                episode.thinking = asyncio.create_task(self._think(episode, envelope))
+
+    async def _think(self, episode: _Episode, view: Envelope) -> None:
+        """Reply to a view; a policy that fails ends the episode, and a person who leaves ends the seat too."""
+        try:
+            spec = from_wire(view.data["reply"])
+            sample = await self.policy.reply(
+                episode.transcript, spec=spec, seed=int(view.data["seed"]), greedy=bool(view.data.get("greedy"))
+            )
+            reply = Envelope(
+                view.episode,
+                self.name,
+                int(view.data["n"]),
+                Kind(spec.kind),
+                body=sample.text,
+                data=wire.data_of(sample) | ({"token": self.token} if self.token else {}),
+                reply_to=view.seq,
+            )
+        except Exception as error:
+            logger.exception("%s in episode %s", self.name, view.episode)
+            why = str(error) if isinstance(error, UserError) else repr(error)
+            data = {"token": self.token} if self.token else {}
+            number, to = int(view.data.get("n", 0)), view.seq
+            reply = Envelope(view.episode, self.name, number, Kind.END, REFEREE, body=why, data=data, reply_to=to)
+            if isinstance(error, UserError) and not self._failed.done():
+                self._failed.set_exception(error)
+        episode.last = reply
+        await self._send(reply)
+
+    async def _send(self, reply: Envelope) -> None:
+        await self.bus.publish(topics.sent_by(self.run, reply.episode, self.name), reply)
+
+
+async def sit(
+    url: str,
+    run: str,
+    agent: str,
+    policies: Mapping[str, Policy],
+    *,
+    tokens: Mapping[str, str],
+    notice: Callable[[str], None],
+    renew: Renew | None = None,
+) -> int:
+    """Take seats over one connection until the run is over; return how many episodes the busiest of them played.
+
+    Raises ProtocolError where the broker cannot be reached, and UserError where the host does not let a seat in.
+    """
+    seats: list[Seat] = []
+    first = next(iter(policies))
+    presence = JoinData(agent=agent, token=tokens.get(first, "")).model_dump(exclude_defaults=True)
+    will = Envelope(
+        LOBBY, first, time_ns() - 1, Kind.LEAVE, REFEREE, data=presence
+    )  # speaks for all seats of the agent
+    async with MqttBus(url, (topics.sent_by(topics.name(run), LOBBY, first), will)) as bus:
+        for name, policy in policies.items():
+            token = tokens.get(name, "")
+            seats.append(Seat(name, policy, bus, run, agent, token=token, notice=notice, renew=renew))
+        sitting = [asyncio.create_task(seat.sit()) for seat in seats]
+        try:
+            await asyncio.gather(*sitting)
+        finally:
+            for task in sitting:
+                task.cancel()
+            await asyncio.gather(*sitting, return_exceptions=True)
+            for seat in seats:
+                if seat.seated:
+                    await seat.leave()
+    return max(seat.played for seat in seats)

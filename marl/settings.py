@@ -1,0 +1,111 @@
+"""Configuration: TOML files, dotted overrides, and errors that say which key is wrong and what would be right."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from arenas import ArenaError
+from marl.errors import UserError
+from protocols import ProtocolError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; raises UserError."""
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}") from None
+
+
+def write_toml(path: Path, config: BaseModel) -> None:
+    """Write every setting of a configuration, defaults included, so that later defaults do not change the run."""
+    path.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
+
+
+def override(settings: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Apply `a.b=value` overrides, values in TOML (bare words are strings); raises UserError."""
+    result = dict(settings)
+    for text in overrides:
+        dotted, equals, raw = text.partition("=")
+        if not equals:
+            raise UserError(f"an override looks like algorithm.lr=0.001, not {text!r}")
+        result = put(result, dotted, parse(raw))
+    return result
+
+
+def parse(raw: str) -> Any:
+    """Read a value in TOML; what is none is a string."""
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return raw
+
+
+def put(settings: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
+    """Return settings with the one at `a.b` set, and the given ones as they were; raises UserError."""
+    result = table = dict(settings)
+    *parents, last = dotted.split(".")
+    for part in parents:
+        below = table.get(part, {})
+        if not isinstance(below, dict):
+            raise UserError(f"{dotted}: {part} is a value, not a table")
+        table[part] = table = dict(below)
+    table[last] = value
+    return result
+
+
+def check(model: type[M], settings: dict[str, Any], source: str) -> M:
+    """Validate settings; raises UserError with a sentence that names the key and a likely right one."""
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        errors = error.errors()
+        # A setting that is missing may be there under a wrong name, so wrong names come first.
+        first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+        keys = [str(part) for part in first["loc"]]
+        if keys[:1] == ["policy"] and keys[1:2] in (["tiny"], ["hf"]):  # which of the two it was taken for
+            del keys[1]
+        where = ".".join(keys)
+        if first["type"] == "extra_forbidden":
+            known = _fields(model, keys[:-1])
+            close = get_close_matches(keys[-1], known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+            raise UserError(f"{source}: there is no setting {where}; {hint}") from None
+        raise UserError(
+            f"{source}: {where or 'the configuration'}: {first['msg'].removeprefix('Value error, ')}"
+        ) from None
+    except (ArenaError, ProtocolError) as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Return the settings known at a dotted path; numbers in lists and tags of unions are steps of the path too."""
+    models = [model]
+    for part in path:
+        typed = [m for m in models if "type" in m.model_fields] if len(models) > 1 else []
+        tagged = [m for m in typed if part in get_args(m.model_fields["type"].annotation)]
+        models = (
+            tagged
+            or [below for m in models if part in m.model_fields for below in _models(m.model_fields[part].annotation)]
+            or models
+        )
+    return list(dict.fromkeys(name for m in models for name in m.model_fields))
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that a type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)

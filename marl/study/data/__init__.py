@@ -1,0 +1,1 @@
+"""Data of a study: messages with their meanings, lexicons, imports and exports."""

@@ -1,0 +1,129 @@
+"""The learned code: which message stands for which meaning, read from logs.
+
+The *meaning* of a message is what its speaker was shown when it spoke, that is its private information: measured
+against what everyone sees, a code would seem to say what nobody needed to be told. Words that are the same in every
+view ("object", "target") carry nothing and are left out where meanings are taken apart into attributes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from marl.evaluation import log_lines as conversation
+from protocols.envelope import REFEREE, Kind
+from protocols.log import REPLIES, Log
+
+Words = tuple[str, ...]
+
+
+class Utterance(NamedTuple):
+    """A message in its episode. `place` counts the messages of this speaker before it."""
+
+    log: Log
+    seq: int
+    speaker: str
+    place: int
+    meaning: str
+    message: Words
+    answers: dict[str, str]
+    """Listener -> its first reply after it heard the message."""
+
+
+class Row(NamedTuple):
+    """A meaning, the messages it was given, the answers they got, and the mean score of those episodes."""
+
+    meaning: str
+    messages: Counter[Words]
+    answers: Counter[str]
+    score: float
+
+
+def answering(log: Log, seq: int) -> dict[str, int]:
+    """Return for each listener that heard message `seq` which of its replies came first after it: its number."""
+    return _answering(log).get(seq, {})
+
+
+def _answering(log: Log) -> dict[int, dict[str, int]]:
+    """Return the same for every message that was answered, by its place in the log."""
+    found: dict[int, dict[str, int]] = {}
+    for listener, view in log.views(log.seats).items():
+        waiting: list[int] = []
+        replies = 0
+        for envelope in view:
+            if envelope.kind not in REPLIES:
+                continue
+            if envelope.sender != listener:
+                waiting.append(envelope.seq)
+                continue
+            for seq in waiting:
+                found.setdefault(seq, {})[listener] = replies
+            waiting = []
+            replies += 1
+    return found
+
+
+def reply(log: Log, agent: str, number: int) -> str | None:
+    """Return reply `number` of an agent, None if it gave fewer."""
+    replies = [envelope.body for envelope in log.replies(agent)]
+    return replies[number] if number < len(replies) else None
+
+
+def utterances(logs: Iterable[Log]) -> list[Utterance]:
+    """Return every message that was sent, in order."""
+    found = []
+    for log in logs:
+        said: Counter[str] = Counter()
+        numbers = _answering(log)
+        replies = {seat: [envelope.body for envelope in log.replies(seat)] for seat in log.seats}
+        for seq, (envelope, _) in enumerate(log.entries):
+            if envelope.kind is not Kind.SAY or envelope.sender == REFEREE:
+                continue  # no message, or one that nobody said
+            if envelope.data.get("missing") or not envelope.data.get("legal", True):
+                continue
+            answers = {a: replies[a][n] for a, n in numbers.get(seq, {}).items()}
+            meaning = conversation.shown(log, envelope)
+            message = tuple(envelope.body.split())
+            found.append(Utterance(log, seq, envelope.sender, said[envelope.sender], meaning, message, answers))
+            said[envelope.sender] += 1
+    return found
+
+
+def by_speaker(found: Sequence[Utterance]) -> dict[tuple[str, int], list[Utterance]]:
+    """Sort utterances by speaker and place: the first message of an episode may follow another code than the second."""
+    sorted_: dict[tuple[str, int], list[Utterance]] = {}
+    for utterance in found:
+        sorted_.setdefault((utterance.speaker, utterance.place), []).append(utterance)
+    return sorted_
+
+
+def natural(text: str) -> list[tuple[int, str | int]]:
+    """Return a sort key by which s10 comes after s9."""
+    return [(1, int(part)) if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]
+
+
+def rows(found: Sequence[Utterance]) -> list[Row]:
+    """Return the code as a table, a row for each meaning."""
+    groups: dict[str, list[Utterance]] = {}
+    for utterance in found:
+        groups.setdefault(utterance.meaning, []).append(utterance)
+    return [
+        Row(
+            meaning,
+            Counter(u.message for u in group),
+            Counter(answer for u in group for answer in u.answers.values()),
+            sum(conversation.score(u.log) for u in group) / len(group),
+        )
+        for meaning, group in sorted(groups.items(), key=lambda item: natural(item[0]))
+    ]
+
+
+def attributes(meanings: Sequence[str]) -> list[Words]:
+    """Take meanings apart into the words that vary; meanings of different length stay whole, as one attribute."""
+    split = [tuple(meaning.split()) for meaning in meanings]
+    if len({len(words) for words in split}) != 1:
+        return [(meaning,) for meaning in meanings]
+    varying = [j for j in range(len(split[0])) if len({words[j] for words in split}) > 1]
+    return [tuple(words[j] for j in varying) for words in split]

@@ -1,0 +1,100 @@
+"""What can be studied: the folder of a run, a log file, or messages that another program wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from marl.errors import UserError
+from marl.evaluation import log_lines as conversation
+from marl.rundir.folder import RunDir
+from marl.rundir.load import run_dir, scene
+from marl.scenario.world import World
+from marl.settings import read_toml
+from marl.study.data import corpus, foreign
+from marl.study.data.corpus import Sample
+from protocols import ProtocolError
+from protocols.envelope import Kind
+from protocols.log import Log, load
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Messages to be studied, and what is known about where they come from."""
+
+    path: Path
+    samples: list[Sample]
+    remarks: list[str] = field(default_factory=list)
+    logs: list[Log] = field(default_factory=list)
+    run: RunDir | None = None
+    world: World | None = None
+    arena: str = ""
+    seed: int | None = None
+
+    @property
+    def episodes(self) -> int:
+        """How many episodes there are; each message counts as one where the file does not tell."""
+        return len(self.logs) or len({each.episode or n for n, each in enumerate(self.samples)})
+
+
+def read(path: Path) -> Source:
+    """Read what is at a path; raises UserError where there is nothing to study."""
+    if path.is_dir():
+        return _run(path)
+    if not path.exists():
+        raise UserError(f"{path} does not exist: name the folder of a run, a log, or a file of messages")
+    if path.suffix in foreign.SUFFIXES and not _is_log(path):
+        return Source(path, *foreign.read(path))
+    return _log(path)
+
+
+def _is_log(path: Path) -> bool:
+    """Whether the first line of a file is that of a log."""
+    with path.open("rb") as file:
+        return b'"sabir"' in file.readline()
+
+
+def _run(path: Path) -> Source:
+    folder = run_dir(path)
+    if not folder.eval_log.is_file():
+        raise UserError(f"{path} has not come to its first evaluation: there is nothing to study yet")
+    logs, remarks = whole(folder.eval_log)
+    settings: dict[str, Any] = read_toml(folder.config)
+    world = scene(folder)
+    samples = corpus.from_logs(logs, world)
+    return Source(path, samples, remarks, logs, folder, world, world.arena.name, settings.get("seed"))
+
+
+def _log(path: Path) -> Source:
+    logs, remarks = whole(path)
+    return Source(path, corpus.from_logs(logs), remarks, logs, arena=_arena(logs))
+
+
+def _arena(logs: Iterable[Log]) -> str:
+    return next((str(each.scenario.get("arena", {}).get("name", "")) for each in logs), "")
+
+
+def whole(path: Path) -> tuple[list[Log], list[str]]:
+    """Return the episodes of a log that came to their end, and remarks on those that did not.
+
+    Raises UserError where not one did.
+    """
+    logs: list[Log] = []
+    remarks: list[str] = []
+    try:
+        logs.extend(load(path))
+    except ProtocolError as error:
+        if not logs:
+            raise UserError(f"{error}, and there is no whole episode before it") from None
+        remarks.append(f"{error}: the episodes before it are studied")
+    ended = [each for each in logs if any(entry.envelope.kind is Kind.END for entry in each.entries)]
+    if len(ended) < len(logs):
+        remarks.append(f"{path}: {len(logs) - len(ended)} episodes have no end and are left out")
+    if not ended:
+        raise UserError(remarks[0] if remarks else f"{path} holds no episode: there is nothing to study")
+    if unpaid := [each.episode for each in ended if not isfinite(conversation.score(each))]:
+        remarks.append(f"{len(unpaid)} episodes have a reward that is no number ({unpaid[0]}): they count in no score")
+    return ended, remarks

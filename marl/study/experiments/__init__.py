@@ -1,0 +1,1 @@
+"""Experiments on a run: causal effects, ablation, cross-play, conventions."""

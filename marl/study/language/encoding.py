@@ -1,0 +1,94 @@
+"""The samples of a language as numbers, and how a measure of them is tested against chance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from marl.metrics import information
+from marl.metrics import reconstruction as composition
+from marl.metrics.information import Codes, permutation_null
+from marl.metrics.measure import Measure, measured, undefined
+from marl.study.data import lexicon
+from marl.study.data.corpus import Sample
+
+COSTLY: Final = 500
+"""Samples that costly measures look at; of more a seeded choice is taken, and `n` says so."""
+MILLER_MADOW: Final = "Miller-Madow"
+EXACT: Final = "none: every meaning is as frequent as any other and has one message, so this is no sample"
+ONE_MEANING: Final = "all samples have the same meaning"
+ONE_MESSAGE: Final = "all messages are the same"
+SILENT: Final = "no message has a symbol in it"
+Statistic = Callable[[Codes], float | None]
+
+
+def names(vectors: Sequence[lexicon.Words]) -> list[str]:
+    """Name attributes after the letters their values share: a of a0, a1, a2."""
+    found: list[str] = []
+    for k, values in enumerate(map(set, zip(*vectors, strict=True)), 1):
+        stems = {value.rstrip("0123456789") for value in values}
+        stem = stems.pop() if len(stems) == 1 else ""
+        found.append(stem if stem and stem not in found else f"attribute {k}")
+    return found
+
+
+class Code:
+    """The samples of one speaker at one place, at least one."""
+
+    def __init__(self, samples: Sequence[Sample], permutations: int = 200, seed: int = 0) -> None:
+        self.samples, self.permutations, self.seed = samples, permutations, seed
+        self.size = len(samples)
+        self.messages = [each.message for each in samples]
+        self.vectors = lexicon.attributes([each.meaning for each in samples])
+        self.names = names(self.vectors)
+        self.concepts = composition.concepts(self.vectors, self.names)
+        self.meaning = information.codes(each.meaning for each in samples)
+        self.message = information.codes(self.messages)
+        self.attributes = information.columns(self.vectors)
+        self.positions = information.columns(self.messages)
+        self.few = np.sort(np.random.default_rng([seed, 2]).permutation(self.size)[:COSTLY])
+
+    @cached_property
+    def population(self) -> bool:
+        """Whether each meaning was tried as often as any other and has one message: then counts are no sample."""
+        equally = len(set(np.bincount(self.meaning).tolist())) == 1
+        both = information.occurring(information.joint(self.meaning, self.message))
+        return equally and both == information.occurring(self.meaning)
+
+    @property
+    def correction(self) -> str:
+        """How entropies are corrected."""
+        return EXACT if self.population else MILLER_MADOW
+
+    def entropy(self, x: Codes) -> float:
+        """Return H(X), corrected unless the samples are all there is."""
+        return information.entropy(x) if self.population else information.entropy_corrected(x)
+
+    def usual(self) -> dict[int, lexicon.Words]:
+        """Return each meaning's most frequent message."""
+        counts: dict[int, Counter[lexicon.Words]] = {}
+        for meaning, message in zip(self.meaning.tolist(), self.messages, strict=True):
+            counts.setdefault(meaning, Counter())[message] += 1
+        return {meaning: counter.most_common(1)[0][0] for meaning, counter in counts.items()}
+
+    def tested(
+        self,
+        name: str,
+        statistic: Statistic,
+        why: str = "",
+        *,
+        size: int = 0,
+        unit: str = "",
+        less: bool = False,
+        **more: object,
+    ) -> Measure:
+        """Measure a statistic of `size` samples (default: all) against its null; `why` it is undefined if it is."""
+        n = size or self.size
+        found = permutation_null(statistic, n, permutations=self.permutations, seed=self.seed, less=less)
+        if found is None:
+            return undefined(name, why, unit=unit, n=n)
+        return measured(name, found.value, unit=unit, n=n, null=found.null, **more)

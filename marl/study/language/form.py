@@ -1,0 +1,203 @@
+"""How messages are built: structure, composition, dictionary, morphemes and lengths of a code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from marl.metrics import compositionality as structure
+from marl.metrics import information, morphemes
+from marl.metrics import reconstruction as composition
+from marl.metrics.information import Codes
+from marl.metrics.measure import Measure, measured, undefined
+from marl.metrics.probe import Probe
+from marl.metrics.zipf import FEWEST, Abbreviation, zipf
+from marl.study.data.result import Morpheme, Word
+from marl.study.language.encoding import ONE_MEANING, ONE_MESSAGE, SILENT, Code
+
+
+def measures(code: Code, inventory: Sequence[morphemes.Found]) -> Iterator[Measure]:
+    """Yield every measure of structure, defined or not."""
+    yield _topography(code)
+    yield from _disentanglement(code)
+    yield _reconstruction(code)
+    yield _conflicts(code)
+    yield _best_matching(code)
+    yield _probe(code)
+    yield from _inventory(code, inventory)
+    yield _zipf(code)
+    yield _abbreviation(code)
+
+
+def _constant(code: Code) -> str:
+    """Why nothing can be said of a code's structure; empty where something can."""
+    if information.occurring(code.meaning) < 2:
+        return ONE_MEANING
+    if not any(code.messages):
+        return SILENT
+    return ONE_MESSAGE if information.occurring(code.message) < 2 else ""
+
+
+def _topography(code: Code) -> Measure:
+    topography = structure.Topography(code.vectors, code.messages, seed=code.seed)
+    why = _constant(code) or "all pairs of meanings, or of messages, are equally far apart"
+    note = f"over {topography.pairs} of {topography.all} pairs, Hamming and edit distance"
+    interval = topography.interval()
+    return code.tested("topographic_similarity", topography.similarity, why, unit="rho", interval=interval, note=note)
+
+
+def _disentanglement(code: Code) -> Iterator[Measure]:
+    why = _constant(code) or "it takes two attributes that vary"
+    bags = structure.bags(code.messages)
+    for name, parts in (("positional_disentanglement", code.positions), ("bag_disentanglement", bags)):
+
+        def statistic(order: Codes, parts: Sequence[Codes] = parts) -> float | None:
+            return structure.disentanglement([part[order] for part in parts], code.attributes)
+
+        yield code.tested(name, statistic, why)
+
+
+def _reconstruction(code: Code) -> Measure:
+    """TRE over symbols at their positions; beside it over symbols wherever they stand."""
+    name, unit = "tree_reconstruction_error", "share"
+    if why := _constant(code):
+        return undefined(name, why, unit=unit, n=code.size)
+    bag = composition.Reconstruction(code.vectors, composition.in_bags(code.messages)).error()
+    placed = composition.Reconstruction(code.vectors, composition.at_positions(code.messages))
+    return code.tested(name, placed.error, unit=unit, less=True, parts={"positions": placed.error(), "bags": bag})
+
+
+def _conflicts(code: Code) -> Measure:
+    name, unit, attributes = "conflicts", "share", len(code.names)
+    why = _constant(code)
+    if not why and len(code.positions) < attributes:
+        why = f"with {len(code.positions)} positions not each of {attributes} attributes has one of its own"
+    if why:
+        return undefined(name, why, unit=unit, n=code.size)
+
+    def share(order: Codes) -> float | None:
+        count = composition.conflicts(code.attributes, [part[order] for part in code.positions])
+        return None if count is None else count / (code.size * attributes)
+
+    count = composition.conflicts(code.attributes, code.positions)
+    return code.tested(name, share, unit=unit, less=True, parts={"count": count})
+
+
+def _best_matching(code: Code) -> Measure:
+    """The better of two dictionaries: of symbols wherever they stand, and of symbols at positions."""
+    if why := _constant(code):
+        return undefined("best_matching", why, unit="share", n=code.size)
+    meant = composition.indicators(code.attributes)
+    shares = {kind: composition.best_matching(words, meant)[0] for kind, words in _words(code).items()}
+    kind = _better(shares)
+    words = _words(code)[kind]
+    return code.tested(
+        "best_matching",
+        lambda order: composition.best_matching(words[order], meant)[0],
+        unit="share",
+        parts={**shares},
+        note=f"the dictionary is of {kind}",
+    )
+
+
+def _words(code: Code) -> dict[str, composition.Array]:
+    return {
+        "symbols": composition.in_bags(code.messages),
+        "symbols at positions": composition.at_positions(code.messages),
+    }
+
+
+def _better(shares: dict[str, float]) -> str:
+    return max(shares, key=lambda kind: (round(shares[kind], 9), kind == "symbols"))
+
+
+def dictionary(code: Code) -> list[Word]:
+    """Return what each symbol stands for: the best one-to-one matching of symbols and concepts."""
+    if _constant(code):
+        return []
+    meant = composition.indicators(code.attributes)
+    found = {kind: composition.best_matching(words, meant) for kind, words in _words(code).items()}
+    kind = _better({kind: share for kind, (share, _) in found.items()})
+    bag = sorted({symbol for message in code.messages for symbol in message})
+    placed = [
+        f"{symbol or '(nothing)'} at {j}"
+        for j, part in enumerate(zip(*_filled(code), strict=True), 1)
+        for symbol in dict.fromkeys(part)
+    ]
+    words = bag if kind == "symbols" else placed
+    concepts = [c for column in zip(*code.concepts, strict=True) for c in dict.fromkeys(column)]
+    return [
+        Word(symbol=words[m.word], concept=concepts[m.concept], share=m.together / m.uses, uses=m.uses)
+        for m in sorted(found[kind][1], key=lambda m: (-m.together, m.word))
+    ]
+
+
+def _filled(code: Code) -> list[tuple[str, ...]]:
+    longest = len(code.positions)
+    return [(*message, *("",) * (longest - len(message))) for message in code.messages]
+
+
+def _probe(code: Code) -> Measure:
+    """Held-out accuracy of a linear probe less the majority guess, mean over attributes."""
+    name, unit = "probe", "share"
+    if why := _constant(code):
+        return undefined(name, why, unit=unit, n=code.size)
+    meaning = np.unique(code.meaning[code.few], return_inverse=True)[1].reshape(-1)
+    features = composition.at_positions([code.messages[i] for i in code.few.tolist()])
+    attributes = [attribute[code.few] for attribute in code.attributes]
+    probe = Probe(features, meaning, seed=code.seed)
+
+    def gain(order: Codes) -> float:
+        # Which message goes with which meaning is shuffled by shuffling meanings as wholes over messages.
+        other = Probe(features[order], meaning, seed=code.seed)
+        return float(np.mean([other.gain(attribute) for attribute in attributes]))
+
+    parts = {called: probe.gain(a) for called, a in zip(code.names, attributes, strict=True)}
+    note = "accuracy on meanings that the probe was not fitted to, less that of always guessing the most frequent value"
+    return code.tested(name, gain, unit=unit, size=len(meaning), parts=parts, note=note)
+
+
+def inventory(code: Code) -> list[morphemes.Found]:
+    """Return the morphemes of a code; none where it has no structure."""
+    if _constant(code):
+        return []
+    chosen = code.few.tolist()
+    return morphemes.inventory([code.concepts[i] for i in chosen], [code.messages[i] for i in chosen])
+
+
+def listed(found: Sequence[morphemes.Found]) -> list[Morpheme]:
+    """Return an inventory as data."""
+    return [Morpheme(form=" ".join(m.form), meaning=" ".join(m.meaning), bits=m.bits, uses=m.uses) for m in found]
+
+
+def _inventory(code: Code, found: Sequence[morphemes.Found]) -> Iterator[Measure]:
+    uses = sum(each.uses for each in found)
+    synonymy, polysemy = morphemes.synonymy(found), morphemes.polysemy(found)
+    if synonymy is None or polysemy is None:
+        why = _constant(code) or "no form goes with any meaning"
+        for name, unit in (("morphemes", "morphemes"), ("synonymy", "bits"), ("polysemy", "bits")):
+            yield undefined(name, why, unit=unit, n=code.size)
+        return
+    yield measured("morphemes", len(found), unit="morphemes", n=uses)
+    yield measured("synonymy", synonymy, unit="bits", n=uses)
+    yield measured("polysemy", polysemy, unit="bits", n=uses)
+
+
+def _zipf(code: Code) -> Measure:
+    words = [symbol for message in code.messages for symbol in message]
+    found = zipf(words)
+    if found is None:
+        different = len(set(words))
+        why = f"{different} different symbols are too few" if different < FEWEST else "all symbols are equally frequent"
+        return undefined("zipf_slope", why, n=len(words))
+    return measured("zipf_slope", found.slope, n=len(words), parts={"explained": found.explained})
+
+
+def _abbreviation(code: Code) -> Measure:
+    law = Abbreviation(code.messages)
+    why = "all messages are equally long" if np.ptp(law.lengths) == 0 else "all messages are equally frequent"
+    parts = {"mean length": law.mean_length(), "shortest possible": law.shortest}
+    if len(code.positions) == 0:
+        why = SILENT
+    return code.tested("abbreviation", law.correlation, why, size=law.size, unit="rho", less=True, parts=parts)

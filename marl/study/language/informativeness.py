@@ -1,0 +1,146 @@
+"""What messages tell: entropies and mutual information of a code, each corrected and set beside what chance gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from marl.metrics import consistency as signalling
+from marl.metrics import information
+from marl.metrics.measure import Measure, measured, undefined
+from marl.study.language.encoding import MILLER_MADOW, ONE_MEANING, ONE_MESSAGE, SILENT, Code
+
+
+def measures(code: Code) -> Iterator[Measure]:
+    """Yield what is counted of meanings and messages, defined or not."""
+    yield measured(
+        "entropy",
+        code.entropy(code.message),
+        unit="bits",
+        n=code.size,
+        correction=code.correction,
+        plug_in=information.entropy(code.message),
+        parts={str(j): code.entropy(x) for j, x in enumerate(code.positions, 1)},
+    )
+    yield _vocabulary(code)
+    told = mutual_information(code)
+    yield told
+    yield _normalised(code, told)
+    yield _channel_use(code, told)
+    yield from _consistency(code)
+    yield _context_independence(code)
+
+
+def _vocabulary(code: Code) -> Measure:
+    """2^H(symbol): with how many equally frequent symbols as much could be said."""
+    symbols = information.codes(symbol for message in code.messages for symbol in message)
+    if not len(symbols):
+        return undefined("effective_vocabulary", SILENT, unit="symbols", n=code.size)
+    parts = {str(j): 2 ** information.entropy(x) for j, x in enumerate(code.positions, 1)}
+    used = 2 ** information.entropy(symbols)
+    return measured("effective_vocabulary", used, unit="symbols", n=len(symbols), parts=parts)
+
+
+def mutual_information(code: Code) -> Measure:
+    """I(meaning; message). Where every meaning was tried once no shuffle can tell anything, and there is no null."""
+    plain = information.mutual_information(code.meaning, code.message)
+    if code.population and information.occurring(code.meaning) == code.size:
+        return measured(
+            "mutual_information",
+            plain,
+            unit="bits",
+            n=code.size,
+            correction=code.correction,
+            plug_in=plain,
+            note="every meaning occurs once: this is the entropy of the message, and shuffling would not change it",
+        )
+    statistic = information.mutual_information if code.population else information.mutual_information_corrected
+    return code.tested(
+        "mutual_information",
+        lambda order: statistic(code.meaning, code.message[order]),
+        unit="bits",
+        correction=code.correction,
+        plug_in=plain,
+    )
+
+
+def _normalised(code: Code, told: Measure) -> Measure:
+    """I(X; M) / min(H(X), H(M))."""
+    whole = min(code.entropy(code.meaning), code.entropy(code.message))
+    if told.value is None or whole < 1e-9:
+        why = ONE_MEANING if information.occurring(code.meaning) < 2 else ONE_MESSAGE
+        return undefined("normalised_information", why, unit="share", n=code.size)
+    return measured("normalised_information", told.value / whole, unit="share", n=code.size)
+
+
+def _channel_use(code: Code, told: Measure) -> Measure:
+    """I(X; M) over the bits that a message can carry to one listener."""
+    name, unit = "channel_use", "share"
+    symbols = {symbol for message in code.messages for symbol in message}
+    known = [each.capacity for each in code.samples if each.capacity is not None]
+    if len(known) == code.size:
+        capacity, note = sum(known) / len(known), "of the capacity that the channel reports"
+    elif any(each.width is not None for each in code.samples):
+        return undefined(name, "the channel does not know its capacity", unit=unit, n=code.size)
+    elif len(symbols) > 1:
+        capacity = len(code.positions) * float(np.log2(len(symbols)))
+        note = "of length x log2 vocabulary, as far as they were seen"
+    else:
+        return undefined(name, SILENT if not symbols else "only one symbol was seen", unit=unit, n=code.size)
+    if told.value is None or capacity < 1e-9:
+        return undefined(name, "the channel carries nothing", unit=unit, n=code.size)
+    parts = {"information": told.value, "capacity": capacity}
+    return measured(name, told.value / capacity, unit=unit, n=code.size, parts=parts, note=note)
+
+
+def _consistency(code: Code) -> Iterator[Measure]:
+    """Both things called speaker consistency: how a speaker's messages go with its own next moves."""
+    own = np.array([i for i, each in enumerate(code.samples) if each.own is not None], np.int64)
+    if not len(own):
+        why = "the speaker makes no move after its message"
+        yield undefined("speaker_consistency_lowe", why, unit="bits")
+        yield undefined("speaker_consistency_jaques", why)
+        return
+    act = information.codes(code.samples[i].own for i in own.tolist())
+    message = code.message[own]
+    yield code.tested(
+        "speaker_consistency_lowe",
+        lambda order: information.mutual_information_corrected(message[order], act),
+        size=len(own),
+        unit="bits",
+        correction=MILLER_MADOW,
+        plug_in=information.mutual_information(message, act),
+    )
+    yield code.tested(
+        "speaker_consistency_jaques",
+        lambda order: signalling.speaker_consistency(message[order], act),
+        "it takes two different messages and two different moves",
+        size=len(own),
+    )
+
+
+def _context_independence(code: Code) -> Measure:
+    meant = [code.concepts[i] for i in code.few.tolist()]
+    said = [code.messages[i] for i in code.few.tolist()]
+    return code.tested(
+        "context_independence",
+        lambda order: signalling.context_independence(meant, [said[i] for i in order.tolist()]),
+        ONE_MEANING if any(said) else SILENT,
+        size=len(said),
+    )
+
+
+def by_position(code: Code) -> list[dict[str, Measure]]:
+    """I(m_j; a_k) for each position and attribute, plug-in, with its null."""
+    return [
+        {
+            name: code.tested(
+                f"information {j} {name}",
+                lambda order, part=part, attribute=attribute: information.mutual_information(part[order], attribute),  # type: ignore[misc]
+                unit="bits",
+            )
+            for name, attribute in zip(code.names, code.attributes, strict=True)
+        }
+        for j, part in enumerate(code.positions, 1)
+    ]

@@ -1,0 +1,134 @@
+"""The page of a study: one HTML file with interactive plots, readable without a network, a program or another file."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+from marl.charts import html
+from marl.evaluation import log_lines as conversation
+from marl.metrics.measure import Measure
+from marl.study import across_runs as across
+from marl.study.data.result import Credit, Language, RunStudy, Study
+from marl.study.page import plots, scenes
+from marl.study.page.plots import Plot
+from protocols.log import Log
+
+EPISODES: Final = 6
+FEWEST: Final = 3
+"""Measures of one unit that make a plot; all stand in the table."""
+MOST_CREDITS: Final = 24
+MOST_LANGUAGES: Final = 8
+"""Languages that are drawn; the measures of all stand in the table."""
+SECTIONS: Final[tuple[tuple[tuple[str, ...], str, str, dict[str, Any]], ...]] = (
+    (("score",), "score", "Score of the episodes that were logged in training, with its 95 % interval.", {}),
+    (
+        ("synchronisation", "stability", "topographic similarity"),
+        "share, correlation",
+        "Synchronisation: do speakers say the same for the same meaning, 1 if so? Stability: do they say the same as "
+        "one stretch before? Topographic similarity: do similar meanings have similar messages? Dotted: by chance.",
+        {"rangemode": "tozero"},
+    ),
+    (("entropy", "length"), "bits, symbols", "Entropy and length of a message.", {"rangemode": "tozero"}),
+)
+
+
+def write(path: Path, study: Study, run: RunStudy, logs: Sequence[Log] = ()) -> None:
+    """Write the page of one run of a study.
+
+    Args:
+        path: where to.
+        study: with the other runs, if there are any.
+        run: the one that the page is about.
+        logs: its evaluation, of which some episodes can be played.
+    """
+    path.write_text(html.render("study/page/page.html.jinja", gather(study, run, logs)), encoding="utf-8")
+
+
+def gather(study: Study, run: RunStudy, logs: Sequence[Log] = ()) -> dict[str, Any]:
+    """Collect what the page shows."""
+    from plotly.offline import get_plotlyjs
+
+    book = _Book()
+    played = _chosen(logs, run.credits)
+    worth = {(each.episode, each.seq): each.credit for each in run.credits}
+    episodes = [scenes.episode(log, worth) for log in played]
+    values = {
+        "run": run,
+        "study": study,
+        "tables": _tables(run, study.across),
+        "training": book.add(*(plots.curves(run.history, *each[:3], **each[3]) for each in SECTIONS)),
+        "languages": [
+            (_title(each), book.add(plots.table(each), plots.clusters(each)), each)
+            for each in run.languages[:MOST_LANGUAGES]
+        ],
+        "left_out": len(run.languages) - MOST_LANGUAGES,
+        "ties": book.add(scenes.influence(run.history)),
+        "across": book.add(*_across(study)),
+        "cross": book.add(plots.matrices(study.crossplay) if study.crossplay else None),
+        "credits": sorted(run.credits, key=lambda each: -abs(each.credit))[:MOST_CREDITS],
+        "episodes": [(log.episode, conversation.score(log)) for log in played],
+        "play": book.add(episodes[0]) if episodes else [],
+    }
+    data = {"plots": book.figures, "episodes": [_figure(each) for each in episodes]}
+    # "<" would let a word of a log end the script element.
+    return values | {
+        "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+        "library": get_plotlyjs(),
+    }
+
+
+class _Book:
+    """The plots of a page, by the id of the element that each is drawn in."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, Any] = {}
+        self._ids = count(1)
+
+    def add(self, *given: Plot | None) -> list[tuple[str, Plot]]:
+        """Take in plots, and return those that there are with their ids."""
+        found = [(f"plot-{next(self._ids)}", each) for each in given if each is not None]
+        self.figures |= {name: _figure(each) for name, each in found}
+        return found
+
+
+def _figure(plot: Plot) -> dict[str, Any]:
+    return {**plot.figure, "layout": {**plot.figure["layout"], "height": plot.pixels}, "caption": plot.caption}
+
+
+def _title(language: Language) -> str:
+    place = f", message {language.place + 1} of an episode" if language.place else ""
+    return f"{language.speaker}{place}"
+
+
+def _tables(run: RunStudy, over_all: Mapping[str, Measure]) -> list[tuple[str, Mapping[str, Measure]]]:
+    """Return what is measured, table by table: title -> measures."""
+    return [
+        ("Scores", run.scores),
+        *((f"The language of {_title(each)}", each.measures) for each in run.languages),
+        ("What the messages and the seats are worth", run.causes),
+        *((f"What {each.speaker} does to {each.listener}", each.measures) for each in run.effects),
+        ("Over all runs: interquartile means", over_all),
+    ]
+
+
+def _across(study: Study) -> list[Plot | None]:
+    """Return a plot for each unit that several measures over the runs have."""
+    by_run = {run.name: dict(across.named(run)) for run in study.runs}
+    units = Counter(each.unit for each in study.across.values())
+    return [plots.spread(by_run, study.across, unit) for unit, often in units.items() if often >= FEWEST]
+
+
+def _chosen(logs: Sequence[Log], told: Sequence[Credit]) -> list[Log]:
+    """Return a few episodes: those whose messages were worth most, then the first, and always the worst."""
+    if not logs:
+        return []
+    best = {each.episode for each in sorted(told, key=lambda each: -abs(each.credit))[: EPISODES - 2]}
+    worst = min(logs, key=conversation.score)
+    wanted = [log for log in logs if log.episode in best] + list(logs[:EPISODES])
+    unique = list({log.episode: log for log in wanted}.values())[:EPISODES]
+    return unique if worst in unique else [*unique[: EPISODES - 1], worst]

@@ -1,0 +1,303 @@
+"""MqttBus: the bus over an MQTT broker, at QoS 1, with MQTT 5 where the broker has it and 3.1.1 where not.
+
+aiomqtt speaks to the broker; what it lacks is here. It does not reconnect, and its bounded queue loses messages that
+the broker was told had arrived: so every message goes straight into the bounded inboxes of `protocols.bus`, which count
+what they refuse. What was published and not yet acknowledged is published again after a reconnect, and an inbox takes
+every identity once. All subscriptions of a process share one connection; an inbox more costs the broker nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Coroutine
+from itertools import count
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiomqtt
+
+from protocols import topics
+from protocols.bus import CAPACITY, Bus, MemoryBus, Subscription
+from protocols.clock import EpisodeLoop
+from protocols.envelope import MAX_BYTES, Envelope
+from protocols.errors import ProtocolError
+from protocols.mqtt.address import parse, sentence
+from protocols.mqtt.client import TIMEOUT, Caller, code, number
+
+WINDOW: Final = 64
+"""Publishes that may wait for their acknowledgement; the next one waits for room."""
+BACKOFF: Final = (0.05, 2.0)
+"""Seconds before the first attempt to reconnect, and at most; doubled in between."""
+_COPIES: Final = 512  # messages whose further copies are still expected
+Watcher = Callable[[str, bytes], None]
+
+
+class MqttBus(Bus):
+    """The bus over a broker. Needs a loop in real time; entering it connects, and raises ProtocolError if it cannot.
+
+    Args:
+        url: mqtt://user:password@host:port, or mqtts:// with `?cafile=` for a certificate authority of one's own.
+        will: topic and envelope that the broker publishes, retained, when this connection dies.
+    """
+
+    def __init__(self, url: str, will: tuple[str, Envelope] | None = None) -> None:
+        self.address = parse(url)
+        self.refused: Counter[str] = Counter()
+        """Payloads that were no envelopes, by reason; a watcher sees them too."""
+        self.connections = 0
+        """How often the broker was reached: one more than the reconnects."""
+        self.version = 0
+        """Of the protocol: 5, or 4 for MQTT 3.1.1."""
+        self._local = MemoryBus()
+        self._patterns: Counter[str] = Counter()  # inboxes and watchers under each pattern
+        self._watchers: list[tuple[str, Watcher]] = []
+        self._announced: dict[str, bytes] = {}
+        self._unacknowledged: OrderedDict[int, tuple[str, bytes, bool]] = OrderedDict()
+        self._tickets = count()
+        self._room: asyncio.Future[None] | None = None
+        self._sending: set[asyncio.Task[None]] = set()
+        self._copies: OrderedDict[tuple[str, bytes], int] = OrderedDict()
+        self._caller = Caller(self.address, f"sabir-{secrets.token_hex(8)}", will, self._take)
+        self._client: aiomqtt.Client | None = None
+        self._broken, self._up = asyncio.Event(), asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self.reconnected: list[Callable[[], None]] = []
+        """Called after each reconnect."""
+
+    # --- what every bus does
+
+    async def publish(self, topic: str, envelope: Envelope) -> None:
+        """Hand an envelope to the connection; waits while `WINDOW` publishes are unacknowledged."""
+        await self._put(topics.concrete(topic), envelope.to_json(), retain=False)
+
+    async def subscribe(self, pattern: str, capacity: int = CAPACITY) -> Subscription:
+        """Open an inbox; returns when the broker knows."""
+        inbox = await self._local.subscribe(topics.pattern(pattern), capacity)
+        await self._join(pattern)
+        return inbox
+
+    async def unsubscribe(self, pattern: str, subscription: Subscription) -> None:
+        """Close an inbox; the broker is told when nobody else listens under the pattern."""
+        closed = subscription.closed
+        await self._local.unsubscribe(pattern, subscription)
+        if not closed:
+            await self._part(pattern)
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, EpisodeLoop) and loop.clock == "virtual":
+            raise ProtocolError("a broker needs real time: protocols.clock.run(main(), 'wall')")
+        connected: asyncio.Future[None] = loop.create_future()
+        self._keeper = asyncio.create_task(self._keep(connected), name="mqtt")
+        try:
+            await connected
+        except BaseException:
+            self._keeper.cancel()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client is not None and self._unacknowledged:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TIMEOUT):
+                    await self.flush()
+        while self._keeper is not None and not self._keeper.done():
+            self._keeper.cancel()  # asyncio.wait_for of Python 3.11 may swallow it
+            await asyncio.wait((self._keeper,), timeout=1)
+        for task in tuple(self._sending):
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+        await self._local.__aexit__(kind, error, trace)
+
+    # --- what only a broker can do
+
+    async def announce(self, topic: str, envelope: Envelope) -> None:
+        """Publish retained, and again after every reconnect: a broker that was killed has forgotten it."""
+        self._announced[topic] = raw = envelope.to_json()
+        await self._put(topics.concrete(topic), raw, retain=True)
+
+    async def watch(self, pattern: str, watcher: Watcher) -> None:
+        """Call `watcher(topic, payload)` for all that comes under a pattern, unparsed and repetitions included."""
+        self._watchers.append((topics.pattern(pattern), watcher))
+        await self._join(pattern)
+
+    async def flush(self) -> None:
+        """Wait until the broker has acknowledged all that was published."""
+        while self._unacknowledged:
+            await self._acknowledgement()
+
+    # --- the connection
+
+    async def _keep(self, connected: asyncio.Future[None]) -> None:
+        """Stay connected until cancelled. Only the first failure is raised, through `connected`."""
+        least, most = BACKOFF
+        wait = least
+        version: aiomqtt.ProtocolVersion | None = None
+        while True:
+            before = self.connections
+            try:
+                version = version or await self._caller.newest()
+                await self._session(version, connected)
+            except Exception as error:  # whatever broke the connection, the way on is the next one
+                if not connected.done():
+                    connected.set_exception(ProtocolError(sentence(self.address, error, code(error))))
+                    return
+            wait = least if self.connections > before else min(2 * wait, most)
+            await asyncio.sleep(wait)
+
+    async def _session(self, version: aiomqtt.ProtocolVersion, connected: asyncio.Future[None]) -> None:
+        """One connection, from its beginning until it breaks."""
+        client = self._caller.client(version, again=self.connections > 0)
+        async with client:
+            self._broken.clear()
+            for pattern in self._patterns:
+                await self._ask(client, pattern)
+            self.version = int(version)
+            self.connections += 1
+            self._client = client
+            self._up.set()
+            for ticket in tuple(self._unacknowledged):
+                self._transmit(ticket)
+            if self.connections > 1:
+                for topic, raw in self._announced.items():
+                    self._send(topic, raw, retain=True)
+            if connected.done():
+                for call in self.reconnected:
+                    call()
+            else:
+                connected.set_result(None)
+            try:
+                await self._until_broken(client)
+            finally:
+                client.timeout = 1.0  # for a goodbye to a broker that does not answer
+                self._client = None
+                self._up.clear()
+
+    async def _until_broken(self, client: aiomqtt.Client) -> None:
+        broken = asyncio.create_task(self._broken.wait())
+        ended = asyncio.create_task(anext(client.messages))  # never a message, see _Door
+        try:
+            await asyncio.wait((broken, ended), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._broken.set()
+            for task in (broken, ended):
+                task.cancel()
+            await asyncio.gather(broken, ended, return_exceptions=True)
+
+    # --- outwards
+
+    async def _put(self, topic: str, raw: bytes, *, retain: bool) -> None:
+        while len(self._unacknowledged) >= WINDOW:
+            await self._acknowledgement()
+        self._send(topic, raw, retain=retain)
+
+    def _send(self, topic: str, raw: bytes, *, retain: bool) -> None:
+        ticket = next(self._tickets)
+        self._unacknowledged[ticket] = (topic, raw, retain)
+        if self._client is not None:
+            self._transmit(ticket)
+
+    def _transmit(self, ticket: int) -> None:
+        assert self._client is not None
+        task = asyncio.create_task(self._transmission(self._client, ticket))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _transmission(self, client: aiomqtt.Client, ticket: int) -> None:
+        if ticket not in self._unacknowledged:
+            return
+        topic, raw, retain = self._unacknowledged[ticket]
+        try:
+            await client.publish(topic, raw, qos=1, retain=retain)
+        except (aiomqtt.MqttError, OSError):
+            if client is self._client:
+                self._broken.set()
+            return
+        self._unacknowledged.pop(ticket, None)
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    async def _acknowledgement(self) -> None:
+        if self._room is None or self._room.done():
+            self._room = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._room)
+
+    # --- inwards
+
+    async def _join(self, pattern: str) -> None:
+        self._patterns[pattern] += 1
+        if self._patterns[pattern] == 1:
+            await self._asking(self._ask, pattern)
+
+    async def _part(self, pattern: str) -> None:
+        self._patterns[pattern] -= 1
+        if not self._patterns[pattern]:
+            del self._patterns[pattern]
+            await self._asking(self._ask_no_more, pattern)
+
+    async def _asking(self, ask: Callable[[aiomqtt.Client, str], Coroutine[Any, Any, None]], pattern: str) -> None:
+        """Call the broker. If the connection breaks meanwhile, the next one does what was asked: it subscribes anew."""
+        client = self._client
+        if client is not None:
+            asked, broken = asyncio.create_task(ask(client, pattern)), asyncio.create_task(self._broken.wait())
+            try:
+                await asyncio.wait((asked, broken), return_when=asyncio.FIRST_COMPLETED)
+                if asked.done():
+                    return asked.result()
+            except (aiomqtt.MqttError, OSError):
+                if client is self._client:
+                    self._broken.set()
+            finally:
+                for task in (asked, broken):
+                    task.cancel()
+                await asyncio.gather(asked, broken, return_exceptions=True)
+        await self._up.wait()
+        return None
+
+    async def _ask(self, client: aiomqtt.Client, pattern: str) -> None:
+        codes = await client.subscribe(pattern, qos=1)
+        if any(number(reason) >= 0x80 for reason in codes):
+            raise ProtocolError(f"the broker at {self.address.shown} does not let this user read {pattern!r}")
+
+    async def _ask_no_more(self, client: aiomqtt.Client, pattern: str) -> None:
+        await client.unsubscribe(pattern)
+
+    def _take(self, message: aiomqtt.Message) -> None:
+        """Take in one message: watchers see it as it is, inboxes get the envelope."""
+        topic = str(message.topic)
+        raw = message.payload
+        if len(self._patterns) > 1 and self._is_copy(topic, raw):
+            return
+        inboxes = len(self._patterns)
+        for pattern, watcher in self._watchers:
+            inboxes -= 1
+            if topics.matches(pattern, topic):
+                watcher(topic, raw)
+        if inboxes <= 0:
+            return
+        try:
+            envelope = Envelope.from_json(raw)
+        except ProtocolError:
+            self.refused["oversize" if len(raw) > MAX_BYTES else "malformed"] += 1
+            return
+        self._local.deliver(topic, envelope)
+
+    def _is_copy(self, topic: str, raw: bytes) -> bool:
+        """Whether this is a copy of a message that has come: a broker may send one for every matching subscription."""
+        matching = sum(topics.matches(pattern, topic) for pattern in self._patterns)
+        if matching < 2:
+            return False
+        key = (topic, raw)
+        expected = self._copies.pop(key, 0)
+        if expected > 1:
+            self._copies[key] = expected - 1
+        elif not expected:
+            self._copies[key] = matching - 1
+            if len(self._copies) > _COPIES:
+                self._copies.popitem(last=False)
+        return expected > 0

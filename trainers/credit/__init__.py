@@ -1,0 +1,1 @@
+"""Credit assignment in training: forks, counterfactuals, shaping, values."""

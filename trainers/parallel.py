@@ -1,0 +1,28 @@
+"""Optimizer steps of several models at once, one thread each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from trainers.trainer import Metrics
+
+
+def cores() -> int:
+    """Return on how many cores this process may run."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def side_by_side(steps: Sequence[Callable[[], Metrics]]) -> list[Metrics]:
+    """Take steps of models that share no weights at the same time, one thread each, and return what they measured.
+
+    torch lets go of the interpreter while it computes, and models too small to gain from several threads each gain from
+    this. With more than one torch thread, or on a single core, the steps follow one another instead of fighting for it.
+    """
+    if len(steps) == 1 or torch.get_num_threads() > 1 or cores() == 1:
+        return [step() for step in steps]
+    with ThreadPoolExecutor(len(steps)) as pool:
+        return [future.result() for future in [pool.submit(step) for step in steps]]

@@ -1,0 +1,1 @@
+"""Populations in training: self-play, leagues, turnover, curricula."""

@@ -1,0 +1,1 @@
+"""Cultural transmission: generations, teaching, imitation, drift."""
