@@ -74,7 +74,7 @@ def test_making_runs_no_file(tmp_path: Path) -> None:
         ),
         ("raise SystemExit(3)\n", r"mine.py, line 1 raised SystemExit\(3\)"),
         ("x = 1\n", r"mine.py defines no arena: write a class in it that inherits from arenas.Arena"),
-        ("from arenas.lewis import Lewis\n", "defines no arena"),
+        ("from arenas.games.signalling.lewis import Lewis\n", "defines no arena"),
         (TEMPLATE + SECOND, r"defines several arenas \(Other, Third\): keep one, or begin the others' names with _"),
         (
             TEMPLATE.replace("def resolve", "def solve"),

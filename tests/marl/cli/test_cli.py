@@ -24,7 +24,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_importing_the_command_loads_no_torch() -> None:
-    assert python("import sys, marl.cli; assert not {'torch', 'transformers'} & set(sys.modules)").returncode == 0
+    assert python("import sys, marl.cli.app; assert not {'torch', 'transformers'} & set(sys.modules)").returncode == 0
 
 
 def test_playing_random_agents_loads_no_torch() -> None:

@@ -13,7 +13,7 @@ from marl.models.malloc import keep_freed_memory
 
 FAULTS = """
 import json, resource
-from marl.allocation import keep_freed_memory
+from marl.models.malloc import keep_freed_memory
 
 def faults():  # pages that the system gives while 64 MB are taken, touched and given back, ten times over
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
