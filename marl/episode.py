@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from arenas.spec import ReplySpec, Words
 from protocols.envelope import NO_DATA
@@ -25,11 +25,11 @@ class Finish(StrEnum):
     MISSING = "missing"  # no reply came before the deadline
 
 
-FINISHES: Final = {finish.value: finish for finish in Finish}
-
-
 FROZEN: Final = "@"
 """Stands between name and version in the name of a frozen policy, which plays and is not trained."""
+
+
+_FINISHES: Final = {finish.value: finish for finish in Finish}
 
 
 class Stop(StrEnum):
@@ -42,13 +42,17 @@ class Stop(StrEnum):
 
 
 class Sample(NamedTuple):
-    """What a policy answered. Without `tokens` it cannot be trained on."""
+    """A policy's reply. Without `tokens` it cannot be trained on.
+
+    `to_data` and `from_data` are the only place that knows how a reply is written beside its text: in envelopes, in
+    logs and in journals.
+    """
 
     text: str
     tokens: tuple[int, ...] = ()
     """Sampled ids with the end-of-reply token, exactly as drawn."""
-    logprobs: tuple[float, ...] = ()
-    """Log-probability of each token under the behaviour policy (T=1, masked to the reply spec)."""
+    behavior_logprobs: tuple[float, ...] = ()
+    """Log-probability of each token under the policy that drew it (T=1, masked to the reply spec)."""
     version: int = 0
     """The version of the weights that drew it."""
     finish: Finish = Finish.STOP
@@ -58,6 +62,43 @@ class Sample(NamedTuple):
     """What the policy thought to itself before it replied. Nobody else ever gets it."""
     thinking: int = 0
     """Tokens of that thought, which stand before those of the reply."""
+
+    def to_data(self) -> dict[str, Any]:
+        """Return all fields beside the text as JSON values; those at their defaults are left out."""
+        data: dict[str, Any] = {}
+        if self.finish is Finish.MISSING:
+            data["missing"] = True
+        if self.tokens:
+            data["tokens"] = self.tokens
+        if self.behavior_logprobs:
+            data["logprobs"] = self.behavior_logprobs
+        if self.tokens or self.version:
+            data["version"] = self.version
+        if self.finish is Finish.LENGTH:
+            data["finish"] = self.finish.value
+        if self.usage:
+            data["usage"] = dict(self.usage)
+        if self.thinking or self.thought:
+            data |= {"thought": self.thought, "thinking": self.thinking}
+        return data
+
+    @classmethod
+    def from_data(cls, text: str, data: Mapping[str, Any]) -> Sample:
+        """Return the sample that `to_data` wrote; other keys are ignored, missing ones stand at their defaults."""
+        return cls(
+            text,
+            tuple(data.get("tokens", ())),
+            tuple(data.get("logprobs", ())),
+            data.get("version", 0),
+            Finish.MISSING if data.get("missing") else _FINISHES[data.get("finish", "stop")],
+            data.get("usage") or NO_DATA,
+            data.get("thought", ""),
+            data.get("thinking", 0),
+        )
+
+
+MISSING: Final = Sample("", finish=Finish.MISSING)
+"""Stands for a reply that did not come before its deadline."""
 
 
 class Turn(NamedTuple):

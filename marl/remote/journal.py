@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from marl.episode import Finish, Sample
+from marl.episode import Sample
 from marl.errors import UserError
 from marl.policy.base import Policy
 from marl.policy.recorded import Recorded
 
+LISTED: Final = ("text", "tokens", "logprobs", "version", "finish")
+"""The fields of a reply in old journals, where it is a list."""
 Replies = dict[tuple[str, str], list[Sample | None]]
 
 
@@ -43,7 +45,7 @@ class Journal:
         """Write down one reply; it is with the operating system when this returns."""
         line: dict[str, Any] = {"episode": episode, "seat": seat}
         if sample is not None:
-            line["reply"] = [sample.text, sample.tokens, sample.logprobs, sample.version, sample.finish.value]
+            line["reply"] = {"text": sample.text, **sample.to_data()}
         self._write(line)
 
     def seats(self, episode: str, live: Mapping[str, Policy]) -> dict[str, Policy]:
@@ -70,10 +72,10 @@ class Journal:
             header = json.loads(lines[0])
             for number, line in enumerate(lines[1:], 2):  # noqa: B007 - the sentence below needs it
                 item = json.loads(line)
-                sample = None
-                if (reply := item.get("reply")) is not None:
-                    text, tokens, logprobs, version, finish = reply
-                    sample = Sample(str(text), tuple(tokens), tuple(logprobs), int(version), Finish(finish))
+                reply = item.get("reply")
+                if isinstance(reply, list):  # as older journals have it
+                    reply = dict(zip(LISTED, reply, strict=True))
+                sample = None if reply is None else Sample.from_data(str(reply["text"]), reply)
                 self.replies.setdefault((item["episode"], item["seat"]), []).append(sample)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise UserError(f"{self.path}, line {number}: not a line of a journal ({type(error).__name__})") from None

@@ -17,7 +17,6 @@ from arenas.spec import from_wire
 from marl.context.transcript import Transcript
 from marl.errors import UserError
 from marl.policy.base import Policy
-from marl.remote import wire
 from marl.remote.wire import JoinData
 from protocols import topics
 from protocols.envelope import REFEREE, Envelope, Kind
@@ -233,7 +232,7 @@ class Seat:
                 int(view.data["n"]),
                 Kind(spec.kind),
                 body=sample.text,
-                data=wire.data_of(sample) | ({"token": self.token} if self.token else {}),
+                data=sample.to_data() | ({"token": self.token} if self.token else {}),
                 reply_to=view.seq,
             )
         except Exception as error:

@@ -5,11 +5,11 @@ docs/wire.md describes it for people who speak to the broker by hand.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from marl.episode import Finish, Sample
+from marl.episode import Sample
 from protocols.envelope import Envelope
 from protocols.errors import ProtocolError
 
@@ -65,23 +65,7 @@ def reply(envelope: Envelope, vocabulary: int | None = None) -> Sample:
         raise ProtocolError(f"{len(data.logprobs)} logprobs for {len(data.tokens)} tokens")
     if vocabulary is not None and (not data.tokens or not data.logprobs or max(data.tokens) >= vocabulary):
         raise ProtocolError(f"a reply to be trained on needs tokens below {vocabulary}, and their logprobs")
-    tokens, logprobs, finish = tuple(data.tokens), tuple(data.logprobs), Finish(data.finish)
-    sampled = (envelope.body, tokens, logprobs, data.version, finish)
-    return Sample(*sampled, usage=data.usage, thought=data.thought, thinking=data.thinking)
-
-
-def data_of(sample: Sample) -> dict[str, Any]:
-    """Return what stands beside a reply on the wire, without what stands at its default."""
-    data: dict[str, Any] = {}
-    if sample.tokens:
-        data = {"tokens": sample.tokens, "logprobs": sample.logprobs, "version": sample.version}
-    if sample.thinking:
-        data |= {"thought": sample.thought, "thinking": sample.thinking}
-    if sample.finish is not Finish.STOP:
-        data["finish"] = sample.finish.value
-    if sample.usage:
-        data["usage"] = dict(sample.usage)
-    return data
+    return Sample.from_data(envelope.body, dict(data))
 
 
 def _checked(model: type[M], envelope: Envelope) -> M:

@@ -160,17 +160,7 @@ class Agent:
 
     def _reply(self, sample: Sample) -> Envelope:
         kind, reply_to = self._asked
-        data = {
-            "seen": self._seen,
-            "tokens": sample.tokens,
-            "logprobs": sample.logprobs,
-            "version": sample.version,
-            "finish": sample.finish,
-        }
-        if sample.usage:
-            data["usage"] = dict(sample.usage)
-        if sample.thinking:
-            data |= {"thought": sample.thought, "thinking": sample.thinking}
+        data = {"seen": self._seen, **sample.to_data()}
         return Envelope(
             self._episode, self.seat, self._sent, KINDS[kind], body=sample.text, data=data, reply_to=reply_to
         )

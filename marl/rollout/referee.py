@@ -13,7 +13,7 @@ from typing import Any
 
 from arenas.core import Arena, Outcome
 from arenas.spec import PUBLIC, ReplySpec, Words
-from marl.episode import FINISHES, Episode, Finish, Sample, Stop, Turn
+from marl.episode import MISSING, Episode, Sample, Stop, Turn
 from marl.intervention.base import Intervention
 from marl.rollout import floors
 from marl.rollout.asides import Question
@@ -227,24 +227,13 @@ class Referee:
         spec = question.spec
         data: dict[str, Any]
         if reply is None:
-            data = {"missing": True, "seen": self._seen[agent]}
-            words, sample = None, Sample("", finish=Finish.MISSING)
+            words, sample = None, MISSING
+            data = {**sample.to_data(), "seen": self._seen[agent]}
         else:
-            data = {**reply.data}
             words = question.legal(spec.parse(reply.body))
-            sample = Sample(
-                reply.body,
-                tuple(data.get("tokens", ())),
-                tuple(data.pop("logprobs", ())),
-                data.get("version", 0),
-                FINISHES[data.pop("finish", "stop")],
-                usage=data.get("usage", NO_DATA),
-                thought=data.get("thought", ""),
-                thinking=data.get("thinking", 0),
-            )
-            if not data.get("tokens"):
-                data.pop("tokens", None)
-                data.pop("version", None)
+            sample = Sample.from_data(reply.body, reply.data)
+            data = {**reply.data}
+            data.pop("logprobs", None)  # their last digits depend on the batch: they stay out of the log
             if words is None:
                 data["legal"] = False
         kind = question.aside or KINDS[spec.kind]

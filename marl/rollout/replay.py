@@ -11,7 +11,7 @@ from marl.intervention.config import read
 from marl.policy.base import Policy, Seats
 from marl.policy.recorded import OVER, Recorded
 from marl.rollout.plan import Plan
-from protocols.envelope import EVERYONE, NO_DATA, NOBODY, Envelope, Kind
+from protocols.envelope import EVERYONE, NOBODY, Envelope, Kind
 from protocols.log import REPLIES, Log
 
 
@@ -30,15 +30,7 @@ def _recorded(log: Log, seat: str, before: int, live: Policy) -> Recorded:
     asked = at.reply_to if at is not None and at.kind in REPLIES and at.reply_to is not None else 0
     replies = [e for e in log.replies(seat) if e.seq < before or (e.reply_to or before) < asked]
     samples = [
-        None
-        if reply.data.get("missing")
-        else Sample(
-            _text(log, reply),
-            tuple(reply.data.get("tokens", ())),
-            version=reply.data.get("version", 0),
-            usage=reply.data.get("usage", NO_DATA),
-        )
-        for reply in replies
+        None if reply.data.get("missing") else Sample.from_data(_text(log, reply), reply.data) for reply in replies
     ]
     return Recorded(samples, live, log.seats[seat])
 

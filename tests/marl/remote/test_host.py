@@ -83,7 +83,7 @@ def test_models_elsewhere_sample_the_same_tokens(settings: str, greedy: bool) ->
     for far, near in zip(there, local, strict=True):
         for one, other in zip(far.turns, near.turns, strict=True):
             assert (one.sample.tokens, one.sample.version) == (other.sample.tokens, other.sample.version)
-            assert one.sample.logprobs == pytest.approx(other.sample.logprobs, abs=1e-5)
+            assert one.sample.behavior_logprobs == pytest.approx(other.sample.behavior_logprobs, abs=1e-5)
             assert one.sample.finish is other.sample.finish
     if "deadline" in settings:
         assert any(not turn.sample.tokens for episode in local for turn in episode.turns), "no reply came too late"
