@@ -35,7 +35,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
         "version": 7,
     },
 }
-PRICED = {"name": "lewis", "think_price": 0.125}
+PRICED: Mapping[str, Any] = {"name": "lewis", "think_price": 0.125}
 ASIDES: Mapping[str, Any] = {
     "arena": {"rounds": 3, "least": 0},
     "memory": {"c_0": {"type": "state"}, "b_0": {"type": "overwrite"}},
