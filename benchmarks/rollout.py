@@ -28,7 +28,7 @@ from marl.episode import Episode
 from marl.inference.server import PolicyServer
 from marl.models.language_model import LanguageModel
 from marl.models.tiny import tiny
-from marl.rollout import Plan, collect, rare_collections
+from marl.rollout import Plan, collect, raised_gc_threshold
 from marl.scenario import ArenaConfig, Scenario, World
 
 
@@ -78,7 +78,7 @@ def measure(options: argparse.Namespace) -> tuple[float, float, int]:
     gc.collect()
     gc.freeze()
     seconds: list[tuple[float, float]] = []
-    with rare_collections():  # as in a run
+    with raised_gc_threshold():  # as in a run
         for turn in range(options.rounds + 1):
             began = time.perf_counter()
             episodes = platform(turn)

@@ -120,7 +120,7 @@ def collate(
     return Batch(
         ids=torch.from_numpy(ids).to(lm.device),
         trained=laid((lm.choices > 1).cpu().numpy()[rows], bool),  # a forced token is nobody's decision
-        logp_old=laid([logp for turn in turns for logp in turn.sample.logprobs], np.float32),
+        logp_old=laid([logp for turn in turns for logp in turn.sample.behavior_logprobs], np.float32),
         advantage=laid(credit[e, k, np.minimum(place, credit.shape[2] - 1)], np.float32),
         mask_rows=laid(rows, np.int64),
         turn=laid(k, np.int64),

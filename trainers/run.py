@@ -24,7 +24,8 @@ from marl.evaluation import exploitability as exploit
 from marl.evaluation import tool_calls as calls
 from marl.policy.base import Policy
 from marl.policy.config import TinyPolicy
-from marl.rollout.collect import collect, rare_collections
+from marl.rollout.collect import collect
+from marl.rollout.gc_threshold import raised_gc_threshold
 from marl.rollout.plan import Plan
 from marl.rundir.folder import RunDir
 from marl.scenario.world import World
@@ -90,7 +91,7 @@ class Run:
         """Train to the end and return the summary; after an interrupt the run can be taken up again."""
         gc.collect()
         gc.freeze()  # what is loaded by now stays; looking through it again and again would cost a tenth of the rollout
-        with rare_collections():
+        with raised_gc_threshold():
             return self._train(report)
 
     def _train(self, report: Callable[[Progress], None]) -> dict[str, Any]:

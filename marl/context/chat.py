@@ -1,29 +1,31 @@
-"""Log -> chat: what an agent perceives, as the turns of a conversation, for models with a chat template.
+"""Chat transcripts: an agent's view of the log as a conversation, for models with a chat template.
 
     system      You are negotiator_1. <rules>
     user        negotiator_0: i want the books
                 book 1 worth 4 ... speak
                 Now speak to the others: one short line, or nothing.
-    assistant   what the agent sampled
+    assistant   the reply that the agent sampled
 
-What others say and what the arena shows since the last reply is one user turn. Token ids are only appended: what was
-sampled stays as it was drawn. Where a template would show the past otherwise than it was (some leave out old thoughts),
-the transcript splits: a new one begins with the whole conversation as the template shows it now.
+Messages and views since the last reply form one user turn. Token ids are only appended: sampled ids stay as they were
+drawn. If a template renders earlier turns in another way than before (some leave out old thoughts), the transcript
+restarts with the whole conversation as the template renders it now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from typing_extensions import override
+
 from arenas.spec import PUBLIC, ReplySpec, from_wire
 from marl.context.chat_template import Message, Template
-from marl.context.prompts import told
+from marl.context.prompts import as_text
 from marl.context.transcript import Transcript
 from protocols.envelope import EVERYONE, Envelope, Kind
 
 
 def instruction(spec: ReplySpec) -> str:
-    """Return one sentence that tells a model in which form to reply."""
+    """Return one sentence on the form of the reply."""
     several = len(spec.channels) > 1
     or_nothing = ", or nothing" if spec.least == 0 else ""
     if spec.schema:
@@ -44,21 +46,21 @@ def instruction(spec: ReplySpec) -> str:
 
 
 class Dialogue:
-    """A view of the log as messages. What is heard gathers until the agent is asked."""
+    """An agent's view of the log as chat messages. Envelopes gather until the agent is asked."""
 
     def __init__(self, rules: str = "") -> None:
         self.rules = rules
         self.messages: list[Message] = []
         self.open = False
-        """Whether the last user turn still waits for its reply."""
+        """Whether the last user turn has no reply yet."""
         self._lines: list[str] = []
         self._spec: ReplySpec | None = None
-        self._told = ""
+        self._instruction = ""
         self._seat = ""
 
     def hear(self, envelope: Envelope) -> None:
-        """Take in what reached the agent."""
-        envelope = told(envelope)
+        """Add an envelope that the agent received."""
+        envelope = as_text(envelope)
         if envelope.kind is Kind.SAY:
             where = "" if envelope.to in (EVERYONE, PUBLIC) else f" ({envelope.to})"
             self._lines.append(f"{envelope.sender}{where}: {envelope.body}")
@@ -69,24 +71,26 @@ class Dialogue:
                 self._lines.append(envelope.body)
 
     def ask(self) -> None:
-        """Close the user turn: what came since the last reply, and how to reply unless that is as it was before."""
-        if self.open:  # the last reply never came
+        """Append the user turn: envelopes since the last reply, and the form of the reply if that has changed."""
+        if self.open:  # the last reply missed its deadline
             self.answered("")
         if not self.messages:
             self.messages.append({"role": "system", "content": f"You are {self._seat}. {self.rules}".strip()})
         how = instruction(self._spec) if self._spec else ""
-        lines = [*self._lines, *([how] if how != self._told else [])]
-        self._told, self._lines, self.open = how, [], True
-        self.messages.append({"role": "user", "content": "\n".join(filter(None, lines)) or "Your turn."})
+        if how != self._instruction:
+            self._lines.append(how)
+        content = "\n".join(filter(None, self._lines)) or "Your turn."
+        self.messages.append({"role": "user", "content": content})
+        self._instruction, self._lines, self.open = how, [], True
 
     def answered(self, text: str) -> None:
-        """Note the reply."""
+        """Append the reply."""
         self.messages.append({"role": "assistant", "content": text})
         self.open = False
 
 
 def messages(rules: str, heard: Sequence[Envelope], answers: Iterable[tuple[int, str]]) -> list[Message]:
-    """Return a view as messages, the last of them a user turn; `answers` are (envelopes heard before it, the reply)."""
+    """Return a view as chat messages that end with a user turn; `answers` are (envelopes before it, reply)."""
     dialogue = Dialogue(rules)
     replies = dict(answers)
     for number, envelope in enumerate(heard, 1):
@@ -99,7 +103,7 @@ def messages(rules: str, heard: Sequence[Envelope], answers: Iterable[tuple[int,
 
 
 class ChatTranscript(Transcript):
-    """What one agent has perceived and replied in one episode, as a chat. `text` is what `ids` say."""
+    """Transcript of one agent and episode as a chat. `text` is the decoded `ids`."""
 
     __slots__ = ("about", "dialogue", "template", "text")
 
@@ -109,27 +113,29 @@ class ChatTranscript(Transcript):
         self.dialogue = Dialogue()
         self.text = ""
 
+    @override
     def hear(self, envelope: Envelope) -> None:
-        """Take in what reached the agent."""
         if envelope.kind is Kind.VIEW and not self.dialogue.rules:
             self.dialogue.rules = self.about(envelope.to)
         self.heard.append(envelope)
         self.dialogue.hear(envelope)
 
+    @override
     def ask(self) -> None:
-        """Append the user turn and the beginning of the reply; begin anew where the template shows the past changed."""
         template = self.template
         if self.dialogue.open:
             self.replied((template.end,))
         self.dialogue.ask()
         shown = template.render(self.dialogue.messages)
+        # Some templates render earlier turns differently once the conversation has gone on.
         if not shown.startswith(self.text):
-            self.ids, self.text, self.cache, self.cached = [], "", None, 0
+            self.restart([])
+            self.text = ""
         self.ids += template.encode(shown[len(self.text) :])
         self.text = shown
 
+    @override
     def take_back(self, length: int) -> None:
-        """Forget a reply that came too late."""
         if len(self.ids) > length:
             last = self.dialogue.messages.pop()
             assert last["role"] == "assistant"
@@ -137,14 +143,15 @@ class ChatTranscript(Transcript):
             self.text = self.text[: len(self.text) - len(self.template.decode(self.ids[length:]))]
         super().take_back(length)
 
+    @override
     def answered(self, text: str) -> None:
-        """Note what was replied, as text; who did not sample it here reads it as if it had."""
         super().answered(text)
+        # A reply that was not sampled here is encoded as if it had been.
         if self.dialogue.open:
             self.replied((*self.template.encode(self.template.clean(text)), self.template.end))
 
+    @override
     def replied(self, tokens: Sequence[int]) -> None:
-        """Append what was sampled, and the end of the turn if it was cut off before."""
         if not tokens:
             return
         end = self.template.end

@@ -185,8 +185,8 @@ class Remembered(Transcript):
             if piece.text is not None:
                 now.answered(piece.text)
         now.ask()
-        self.heard, self.answers, self.ids = now.heard, now.answers, now.ids
-        self.cache, self.cached = None, 0
+        self.heard, self.answers = now.heard, now.answers
+        self.restart(now.ids)
 
     def take_back(self, length: int) -> None:
         """Forget a reply that came too late: it was never given."""

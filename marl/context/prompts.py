@@ -11,14 +11,14 @@ from protocols.envelope import EVERYONE, Envelope, Kind
 MORE: Final = "more"
 """Shown to an agent that may call a tool again."""
 GO: Final = "reply"
-"""Shown to an agent that an earlier question showed the arena's view: now its reply is asked for."""
+"""Shown to an agent that saw the arena's view before, in this stage: now it replies to the arena."""
 WRITE: Final = "memory"
-"""Shown to an agent that is to write its memory anew."""
+"""Shown to an agent that is to rewrite its memory."""
 WORDS: Final = (MORE, GO, WRITE)
 
 
-def told(envelope: Envelope) -> Envelope:
-    """Return an envelope as who reads sentences gets it: a tool's answer is a message, what is asked aside says how."""
+def as_text(envelope: Envelope) -> Envelope:
+    """Return an envelope as language models read it: tool results as messages, control words as sentences."""
     if envelope.kind is Kind.RESULT:
         return envelope._replace(kind=Kind.SAY, to=EVERYONE)
     data = envelope.data

@@ -1,4 +1,4 @@
-"""Traces: the token ids an agent saw and sampled, rebuilt from a log."""
+"""Traces: the token ids that an agent read and sampled, rebuilt from a log."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from protocols.envelope import Envelope
 
 
 def trace(episode: Episode, agent: str, begin: Open) -> Trace:
-    """Rebuild from the log the ids an agent's policy saw and drew: the same as its live transcript.
+    """Rebuild the ids of an agent's live transcript from the log.
 
-    Of one that began anew, as one with a memory does, it is the last part.
+    If the transcript restarted, as with a memory, this is the part after the last restart.
     """
     return traces(episode, (agent,), begin)[-1]
 
 
 def traces(episode: Episode, agents: Sequence[str], begin: Open) -> list[Trace]:
-    """Rebuild the traces of several agents; the log is read once for all of them. One that began anew has several."""
+    """Rebuild the traces of several agents in one pass over the log; a transcript that restarted has several."""
     from marl.context import memory
 
     tokens = {turn.seq: (i, turn.sample.tokens) for i, turn in enumerate(episode.turns)}
     views = episode.log.views(agents)
-    found: list[Trace] = []
+    rebuilt: list[Trace] = []
     for agent in agents:
         transcript = memory.remembering(begin, memory.of(episode.log.scenario, agent))
-        found += _traces(agent, views[agent], tokens, transcript)
-    return found
+        rebuilt += _traces(agent, views[agent], tokens, transcript)
+    return rebuilt
 
 
 def _traces(
     agent: str, view: Sequence[Envelope], own: Mapping[int, tuple[int, Sequence[int]]], transcript: Transcript
 ) -> list[Trace]:
     spans: list[tuple[int, int, int]] = []
-    found: list[Trace] = []
+    parts: list[Trace] = []
     for envelope in view:
         if envelope.sender != agent:
             transcript.hear(envelope)
             continue
-        before = transcript.ids
+        before, restarts = transcript.ids, transcript.restarts
         transcript.ask()
-        if transcript.ids is not before:
-            found += _part(agent, before, spans)
+        if transcript.restarts != restarts:
+            parts += _part(agent, before, spans)
             spans = []
         index, tokens = own[envelope.seq]
         length = len(transcript.ids)
         if tokens:
             transcript.replied(tokens)
             spans.append((length, length + len(tokens), index))
-        else:  # a reply that missed its deadline leaves nothing behind
+        else:  # the reply missed its deadline
             transcript.take_back(length)
-    return [*found, *(_part(agent, transcript.ids, spans) or [Trace(agent, (), ())])]
+    return [*parts, *(_part(agent, transcript.ids, spans) or [Trace(agent, (), ())])]
 
 
 def _part(agent: str, ids: Sequence[int], spans: Sequence[tuple[int, int, int]]) -> list[Trace]:

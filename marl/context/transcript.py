@@ -1,7 +1,7 @@
-"""Log -> token ids, append-only.
+"""Transcripts: an agent's view of the log as token ids, append-only.
 
-An agent's context is the text of its view of the log, tokenised piece by piece as it arrives and never again; what the
-agent sampled stays in it as the ids that were drawn, never as re-tokenised text.
+Each envelope is tokenised once, when it arrives. Replies stay in the context as the ids that were sampled: their text
+is never tokenised again.
 
     <bos> state s3 > m1 <eos>                               the sender of `lewis`
     <bos> sender_0 : m1 which > s3 <eos>              the receiver
@@ -24,11 +24,11 @@ class Encode(Protocol):
     """Text -> token ids."""
 
     def __call__(self, text: str, said: bool = False) -> Sequence[int]:
-        """Encode what an agent was shown; or what it heard someone say, in which it need not know every word."""
+        """Encode a view; with `said`, a message of another agent, which may contain unknown words."""
 
 
 def render(envelope: Envelope) -> str:
-    """Return what an envelope adds to the context of an agent it reached; nothing for those without text."""
+    """Return the text that an envelope adds to the context of its receiver; empty for kinds without text."""
     if envelope.kind is Kind.SAY:
         where = "" if envelope.to == EVERYONE else f" {envelope.to}"
         return f"{envelope.sender}{where} : {envelope.body}"
@@ -38,14 +38,14 @@ def render(envelope: Envelope) -> str:
 
 
 class Transcript:
-    """What one agent has perceived and replied in one episode.
+    """Envelopes and replies of one agent in one episode.
 
-    `heard` keeps the envelopes, for policies that read text, and `answers` its own replies, each with the number of
-    envelopes heard before, for those that note them; `ids` the tokens, for those that read tokens (with `encode`).
-    `cache` belongs to the policy server: where this transcript's keys and values are.
+    `heard` holds the envelopes, for policies that read text; `answers` the agent's replies as (number of envelopes
+    before it, text), for policies that note them; `ids` the token ids, for policies that read tokens (with `encode`).
+    `cache` and `cached` belong to the policy server: the rows of its KV cache, and how many ids are in them.
     """
 
-    __slots__ = ("_encode", "answers", "cache", "cached", "heard", "ids")
+    __slots__ = ("_encode", "answers", "cache", "cached", "heard", "ids", "restarts")
 
     def __init__(self, encode: Encode | None = None) -> None:
         self._encode = encode
@@ -54,9 +54,11 @@ class Transcript:
         self.ids: list[int] = list(encode(BOS)) if encode else []
         self.cache: Any = None
         self.cached = 0
+        self.restarts = 0
+        """How often `ids` were laid out anew instead of appended to."""
 
     def hear(self, envelope: Envelope) -> None:
-        """Append what reached the agent."""
+        """Append an envelope that the agent received."""
         self.heard.append(envelope)
         if self._encode and (text := render(envelope)):
             self.ids += self._encode(text, envelope.kind in (Kind.SAY, Kind.RESULT))
@@ -67,19 +69,24 @@ class Transcript:
             self.ids += self._encode(PROMPT)
 
     def take_back(self, length: int) -> None:
-        """Forget all ids after the first `length`: a reply that came too late was never given."""
+        """Remove all ids after the first `length`: those of a reply that missed its deadline."""
         del self.ids[length:]
         self.cached = min(self.cached, length)
         if self.answers and self.answers[-1][0] == len(self.heard):
             self.answers.pop()
 
     def answered(self, text: str) -> None:
-        """Note what was replied, as text."""
+        """Note a reply as text."""
         self.answers.append((len(self.heard), text))
 
     def replied(self, tokens: Sequence[int]) -> None:
-        """Append what was sampled."""
+        """Append sampled tokens."""
         self.ids += tokens
+
+    def restart(self, ids: list[int]) -> None:
+        """Begin anew with other ids: nothing of them is cached."""
+        self.ids, self.cache, self.cached = ids, None, 0
+        self.restarts += 1
 
 
 Open = Callable[[], Transcript]

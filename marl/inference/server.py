@@ -16,7 +16,7 @@ from marl.inference.engine import Engine
 from marl.inference.sampler import Request, generate
 from marl.models.chat_model import ChatModel
 from marl.models.language_model import LanguageModel
-from marl.policy.base import Answered, Asked, Batched
+from marl.policy.base import Answered, BatchedPolicy, PendingReply
 from protocols.clock import EpisodeLoop, episode_loop
 
 
@@ -32,7 +32,7 @@ class Question(Request):
         self.wanted = False
 
 
-class PolicyServer(Batched):
+class PolicyServer(BatchedPolicy):
     """The policy of any number of seats that share one model. `version` counts the updates of its weights."""
 
     def __init__(self, lm: LanguageModel, name: str, max_batch: int = 1024) -> None:
@@ -50,7 +50,7 @@ class PolicyServer(Batched):
         """Return a transcript in this model's tokens."""
         return self.lm.open()
 
-    def ask(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool, done: Answered) -> Asked:
+    def ask(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool, done: Answered) -> PendingReply:
         """Put a question into the next batch."""
         if asyncio.get_running_loop() is not self._loop:
             self._loop = episode_loop()
@@ -97,7 +97,7 @@ class ChatServer(PolicyServer):
             lm.base.engine = Engine(lm.base, settings.rows, int(settings.cache * (1 << 30)))
         self.engine: Engine = lm.base.engine
 
-    def ask(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool, done: Answered) -> Asked:
+    def ask(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool, done: Answered) -> PendingReply:
         """Queue a question; the answer is ContextFullError where the transcript leaves no room for a reply."""
         self.engine.attend(episode_loop())
         question = Question(transcript, spec, seed, greedy, done=done)

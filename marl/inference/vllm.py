@@ -27,7 +27,7 @@ from marl.grammar.automaton import Grammar
 from marl.inference.server import PolicyServer
 from marl.models.chat_model import ChatModel
 from marl.models.language_model import LanguageModel
-from marl.policy.base import Answered, Asked
+from marl.policy.base import Answered, PendingReply
 from marl.policy.openai_client import Endpoint, RetryError, connect, decoded
 from protocols.realtime import outside, real_loop
 
@@ -63,7 +63,7 @@ class VllmServer(PolicyServer):
         self._mark = uuid4().hex[:8]  # other runs may be served too
         self._texts: dict[Grammar, str] = {}
 
-    def ask(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool, done: Answered) -> Asked:
+    def ask(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool, done: Answered) -> PendingReply:
         """Send a question off; the answer is ContextFullError where the transcript leaves no room for a reply."""
 
         def answered(task: asyncio.Task[Sample]) -> None:

@@ -1,4 +1,4 @@
-"""Who answers: the Policy protocol, and the policies that need no model."""
+"""Policies: the protocol, and base classes for batched and text policies."""
 
 from __future__ import annotations
 
@@ -13,55 +13,55 @@ from marl.episode import Sample
 
 
 class Policy(Protocol):
-    """Anything that can take a seat."""
+    """Replies for one or more seats."""
 
     name: str
 
     def open(self) -> Transcript:
-        """Return an empty transcript of the kind this policy reads."""
+        """Return an empty transcript of the kind that this policy reads."""
 
     async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
-        """Answer, appending the sampled tokens (if any) to the transcript.
+        """Reply, and append the sampled tokens, if any, to the transcript.
 
-        `seed` has this decision's coordinates; `greedy` asks for the most probable reply.
+        `seed` is keyed by the coordinates of this decision; `greedy` asks for the most probable reply.
         """
 
     def close(self, transcript: Transcript) -> None:
-        """Release what the policy keeps for a transcript."""
+        """Release the resources of a transcript, such as its rows of a KV cache."""
 
 
-class Asked(Protocol):
-    """A question on its way to a reply."""
+class PendingReply(Protocol):
+    """A reply that a policy is still sampling."""
 
     def cancel(self) -> object:
-        """Want no reply any more; nothing happens if it was given."""
+        """Drop the request; without effect once the reply was handed over."""
 
 
 Answered = Callable[[Sample | Exception], None]
 
 
-class Batched(ABC):
-    """A policy that takes questions, and answers by a call: many of them at once, without a task for each."""
+class BatchedPolicy(ABC):
+    """A policy that collects requests and calls back with the replies: a whole batch at once, without tasks."""
 
     @abstractmethod
-    def ask(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool, done: Answered) -> Asked:
-        """Take a question as `reply` does; `done` gets the sample, whose tokens then stand in the transcript."""
+    def ask(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool, done: Answered) -> PendingReply:
+        """Request a reply; `done` is called with the sample after its tokens were appended to the transcript."""
 
     async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
-        """Wait for the answer."""
+        """Reply as `Policy.reply` does."""
         future: asyncio.Future[Sample] = asyncio.get_running_loop().create_future()
 
-        def done(found: Sample | Exception) -> None:
-            if isinstance(found, Exception):
-                future.set_exception(found)
+        def done(reply: Sample | Exception) -> None:
+            if isinstance(reply, Exception):
+                future.set_exception(reply)
             else:
-                future.set_result(found)
+                future.set_result(reply)
 
-        asked = self.ask(transcript, spec=spec, seed=seed, greedy=greedy, done=done)
+        pending = self.ask(transcript, spec=spec, seed=seed, greedy=greedy, done=done)
         try:
             return await future
         finally:
-            asked.cancel()
+            pending.cancel()
 
 
 class TextPolicy:
@@ -70,11 +70,11 @@ class TextPolicy:
     name = "text"
 
     def open(self) -> Transcript:
-        """Return a transcript without ids."""
+        """Return a transcript without token ids."""
         return Transcript()
 
     def close(self, transcript: Transcript) -> None:
-        """Keep nothing."""
+        """Release nothing."""
 
 
 Seats = Mapping[str, Policy]

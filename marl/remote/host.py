@@ -1,11 +1,11 @@
-"""The host: the referee's side of a run whose agents sit elsewhere, behind a broker.
+"""Host of a run: the referee's side, for seats whose agents are in other processes, behind a broker.
 
-Episodes are played as ever (`marl.rollout.collect`), in virtual time and on a bus of their own; each seat that is not
-filled here is a `Remote` policy. The host carries what such a seat hears to the broker and lets its replies in, after
-its `Desk` has looked at each of them. It lives on a thread with a clock of its own, because a broker needs real time.
+Episodes are played by `marl.rollout.collect`, in virtual time and on a bus in memory; each remote seat has a
+`RemotePolicy`. The host sends what such a seat hears to the broker, and accepts its replies after the `HostProtocol`
+has checked them. It runs on a thread with a clock of its own, because a broker needs real time.
 
-What may go wrong on the way is mended here: a view is sent again until it is answered or patience runs out, and whoever
-comes late or missed something gets the episode so far. So at any time a seat may die and another take its place.
+It recovers from losses: a view is sent again until it is answered or patience runs out, and an agent that arrives late
+or missed something gets the episode so far. So a seat may die at any time, and another agent take its place.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import Any, Final, Self, TypeVar
 from marl.episode import Sample
 from marl.errors import UserError
 from marl.policy.base import Policy
-from marl.remote.host_protocol import Desk, Journal
+from marl.remote.host_protocol import HostProtocol, Journal
 from marl.remote.lobby import Lobby
-from marl.remote.rejections import Refusals
-from marl.remote.remote_policy import Remote
+from marl.remote.rejections import Rejections
+from marl.remote.remote_policy import RemotePolicy
 from protocols import clock, topics
 from protocols.envelope import REFEREE, Envelope, Kind
 from protocols.errors import ProtocolError
@@ -33,23 +33,23 @@ from protocols.mqtt.address import Address
 from protocols.mqtt.bus import MqttBus
 from protocols.topics import LOBBY
 
-TICK: Final = 0.1  # seconds between looks at the views that wait
+TICK: Final = 0.1  # seconds between checks of unanswered views
 T = TypeVar("T")
 
 
 class Host:
-    """Entering connects, and raises ProtocolError if the broker or the run's name cannot be had.
+    """A context manager: entering connects; raises ProtocolError without a broker, or if the run has a host already.
 
     Args:
-        url: the broker.
+        url: of the broker.
         run: the name under which agents find this host; one host for each run.
-        seats: the seats whose agents are elsewhere.
-        tokens: seat -> what its agent must show; None lets anyone take a free seat.
-        patience: real seconds that a seat has for a reply, with all that may go wrong on the way.
-        refusals: where what is refused is counted.
-        journal: where replies are written down before the episode goes on.
-        vocabulary: how many tokens a seat's model knows, where replies are to be trained on.
-        about: what agents are told about the run, as JSON values.
+        seats: the seats whose agents are remote.
+        tokens: seat -> token that its agent must send; None lets any agent take a free seat.
+        patience: real seconds that a seat has for a reply, retries included.
+        rejections: counts rejected envelopes.
+        journal: called with every reply before the episode continues.
+        vocabulary: seat -> vocabulary size of its model, where replies are to be trained on.
+        about: facts about the run that are announced to agents, as JSON values.
     """
 
     def __init__(
@@ -60,19 +60,19 @@ class Host:
         *,
         tokens: Mapping[str, str] | None = None,
         patience: float = 60.0,
-        refusals: Refusals | None = None,
+        rejections: Rejections | None = None,
         journal: Journal | None = None,
         vocabulary: Mapping[str, int] | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self.run = topics.name(run)
-        self.refusals = refusals or Refusals()
+        self.rejections = rejections or Rejections()
         self.lobby = Lobby(seats, tokens, lambda seat: self._news.set())
-        self.desk = Desk(
+        self.protocol = HostProtocol(
             run,
             secrets.token_hex(8),
             self.lobby,
-            self.refusals,
+            self.rejections,
             lambda topic, envelope: self._send(topic, envelope),
             patience=patience,
             journal=journal,
@@ -80,13 +80,13 @@ class Host:
         )
         self._about = dict(about or {})
         self._home = topics.sent_by(run, LOBBY, REFEREE)
-        self._bus = MqttBus(url, (self._home, self.desk.notice(Kind.LEAVE)))
+        self._bus = MqttBus(url, (self._home, self.protocol.notice(Kind.LEAVE)))
         self._out: deque[tuple[str, Envelope]] = deque()
         self._over = False
 
     @property
     def address(self) -> Address:
-        """Where the broker is."""
+        """Address of the broker."""
         return self._bus.address
 
     # --- for the thread that plays
@@ -110,41 +110,41 @@ class Host:
         self._thread.join()
 
     def ready(self, timeout: float) -> None:
-        """Wait until every seat is taken, before t = 0; raises UserError when that takes longer (seconds)."""
+        """Wait until every seat is taken, before t = 0; raises UserError after `timeout` seconds."""
         self._await(self._until(lambda: not self.lobby.missing, timeout, lambda: self.lobby.missing))
 
     def seats(self) -> dict[str, Policy]:
-        """Return a policy for each seat, with the name it has elsewhere; from now on a seat keeps its policy."""
+        """Return a policy for each seat, with the name that its agent announced; from now on that name is fixed."""
         self.lobby.began = True
         return {
-            seat: Remote(self, seat, claim.policy if claim is not None else "remote")
+            seat: RemotePolicy(self, seat, claim.policy if claim is not None else "remote")
             for seat, claim in self.lobby.claims.items()
         }
 
     def tell(self, seat: str, envelope: Envelope) -> None:
-        """Send what a seat heard."""
-        self._call(self.desk.tell, seat, envelope)
+        """Send a seat an envelope that it hears."""
+        self._call(self.protocol.tell, seat, envelope)
 
     def ask(self, seat: str, view: Envelope) -> Future[Sample | None]:
         """Send a view; the future holds the reply, or None if patience ran out and the scenario has a deadline."""
         answer: Future[Sample | None] = Future()
-        self._call(self.desk.ask, seat, view, answer)
+        self._call(self.protocol.ask, seat, view, answer)
         return answer
 
     def close(self, seat: str, episode: str) -> None:
-        """Forget an episode of a seat, and let it know if the end has not told it."""
-        self._call(self.desk.close, seat, episode)
+        """Drop an episode of a seat, and notify the seat unless it received the end of the episode."""
+        self._call(self.protocol.close, seat, episode)
 
     def publish(self, weights: Mapping[str, tuple[str, int]], timeout: float) -> None:
-        """Tell seats where their new weights are (folder, version), and wait until they all sample with them."""
+        """Announce new weights, seat -> (folder, version), and wait until all seats sample with them."""
 
-        def old() -> list[str]:
+        def outdated() -> list[str]:
             claims = self.lobby.claims
             return [s for s, (_, version) in weights.items() if (c := claims[s]) is None or c.version != version]
 
         for seat, (folder, version) in weights.items():
-            self._call(self.desk.renew, seat, {"folder": folder, "version": version})
-        self._await(self._until(lambda: not old(), timeout, old))
+            self._call(self.protocol.renew, seat, {"folder": folder, "version": version})
+        self._await(self._until(lambda: not outdated(), timeout, outdated))
 
     def _call(self, function: Callable[..., object], *arguments: Any) -> None:
         self._loop.call_soon_threadsafe(function, *arguments)
@@ -157,17 +157,17 @@ class Host:
     def _live(self) -> None:
         try:
             clock.run(self._serve(), "wall")
-        except BaseException as error:  # the other thread is told
+        except BaseException as error:  # the other thread raises it
             if not self._connected.done():
                 self._connected.set_exception(error)
-            self.desk.fail(error)
+            self.protocol.fail(error)
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._leave, self._news, self._work, self._sent = (asyncio.Event() for _ in range(4))
         async with self._bus as bus:
             await self._open(bus)
-            bus.reconnected.append(self.desk.reconnected)
+            bus.reconnected.append(self.protocol.reconnected)
             self._connected.set_result(None)
             tasks = [asyncio.create_task(self._pump()), asyncio.create_task(self._remind())]
             leave = asyncio.create_task(self._leave.wait())
@@ -182,28 +182,28 @@ class Host:
                 for task in (leave, *tasks):
                     task.cancel()
                 await asyncio.gather(leave, *tasks, return_exceptions=True)
-            await bus.announce(self._home, self.desk.notice(Kind.END if self._over else Kind.LEAVE))
+            await bus.announce(self._home, self.protocol.notice(Kind.END if self._over else Kind.LEAVE))
             await bus.flush()
 
     async def _open(self, bus: MqttBus) -> None:
-        """Take the run's name; raises ProtocolError if another host has it."""
+        """Claim the name of the run; raises ProtocolError if another host has it."""
         mirrored = asyncio.Event()
-        self.desk.mirrored = mirrored.set
-        await bus.watch(topics.sent_by(self.run, "+"), self.desk.arrived)
-        await bus.publish(self._home, self.desk.notice(Kind.VIEW))  # what was there before us comes before it
+        self.protocol.mirrored = mirrored.set
+        await bus.watch(topics.sent_by(self.run, "+"), self.protocol.arrived)
+        await bus.publish(self._home, self.protocol.notice(Kind.VIEW))  # older envelopes arrive before this one
         try:
-            await asyncio.wait_for(mirrored.wait(), self.desk.patience)
+            await asyncio.wait_for(mirrored.wait(), self.protocol.patience)
         except TimeoutError:
             raise ProtocolError(
                 f"the broker at {self._bus.address.shown} does not let this user host {self.run!r}: see its access list"
             ) from None
-        if self.desk.others:
+        if self.protocol.others:
             raise ProtocolError(f"the run {self.run!r} has a host already: choose another name with --run")
-        self.desk.opened = True
-        await bus.announce(self._home, self.desk.notice(Kind.JOIN, **self._about))
+        self.protocol.opened = True
+        await bus.announce(self._home, self.protocol.notice(Kind.JOIN, **self._about))
 
     async def _pump(self) -> None:
-        """Publish what is to be sent, in order."""
+        """Publish outgoing envelopes, in order."""
         while True:
             self._work.clear()
             while self._out:
@@ -216,7 +216,7 @@ class Host:
     async def _remind(self) -> None:
         while True:
             await asyncio.sleep(TICK)
-            self.desk.remind()
+            self.protocol.remind()
 
     async def _until(self, reached: Callable[[], bool], seconds: float, missing: Callable[[], list[str]]) -> None:
         try:

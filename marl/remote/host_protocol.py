@@ -1,7 +1,7 @@
-"""The desk of a host: what each seat of each episode was told and is asked, and what may come in.
+"""Host-side protocol state (no I/O): history, pending requests and validation per seat.
 
-It knows neither threads nor brokers: what is to be sent goes to a callback, and what came is handed in as topic and
-bytes. Whatever is not in order is refused with its reason and changes nothing.
+It knows neither threads nor brokers: outgoing envelopes go to a callback, incoming ones are passed in as topic and
+bytes. An envelope that breaks the protocol is rejected with a reason, and changes nothing.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ from marl.episode import Sample
 from marl.errors import UserError
 from marl.remote import wire
 from marl.remote.lobby import Lobby
-from marl.remote.rejections import Reason, Refusals
+from marl.remote.rejections import Reason, Rejections
 from protocols import topics
 from protocols.envelope import MAX_BYTES, REFEREE, Envelope, Kind
 from protocols.errors import ProtocolError
 from protocols.topics import LOBBY
 
 AGAIN: Final = (0.5, 8.0)
-"""Seconds until an unanswered view is sent again, and at most; half as much again each time in between."""
+"""First and longest wait in seconds before an unanswered view is sent again; each wait is 1.5 times the last one."""
 Journal = Callable[[str, str, Sample | None], None]
-"""Called with episode, seat and reply (None: patience ran out), before the episode goes on."""
-Refused = tuple[Reason, str]
+"""Called with episode, seat and reply (None: patience ran out) before the episode continues."""
+Rejection = tuple[Reason, str]
 
 
 @dataclass(slots=True)
 class _Asked:
-    """A view that waits for its reply."""
+    """A view without a reply."""
 
     view: Envelope
-    place: int
+    index: int
+    """Of the view among the envelopes sent to the seat."""
     answer: Future[Sample | None]
     until: float
     next: float
@@ -43,26 +44,26 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Seated:
-    """One seat of one episode: all that it was told, and what it is asked just now."""
+    """One seat of one episode: all envelopes sent to it, and the view that it has not answered."""
 
-    told: list[Envelope] = field(default_factory=list)
+    sent: list[Envelope] = field(default_factory=list)
     asked: _Asked | None = None
     numbers: set[int] = field(default_factory=set)
-    """The counts of the envelopes that were taken from it."""
+    """Counts `n` of the envelopes accepted from it."""
 
 
-class Desk:
-    """All of it runs on one thread.
+class HostProtocol:
+    """Protocol of one host. Use it from one thread only.
 
     Args:
         run: the name of the run.
-        host: what tells this host from others.
-        lobby: who sits where.
-        refusals: where what is refused is counted.
-        send: takes topic and envelope.
-        patience: real seconds that a seat has for a reply, with all that may go wrong on the way.
-        journal: where replies are written down.
-        vocabulary: how many tokens a seat's model knows, where replies are to be trained on.
+        host: identity of this host among all that ever had this run.
+        lobby: the registry of seats.
+        rejections: counts rejected envelopes.
+        send: called with topic and envelope.
+        patience: real seconds that a seat has for a reply, retries included.
+        journal: called with every reply.
+        vocabulary: seat -> vocabulary size of its model, where replies are to be trained on.
     """
 
     def __init__(
@@ -70,22 +71,22 @@ class Desk:
         run: str,
         host: str,
         lobby: Lobby,
-        refusals: Refusals,
+        rejections: Rejections,
         send: Callable[[str, Envelope], None],
         *,
         patience: float = 60.0,
         journal: Journal | None = None,
         vocabulary: Mapping[str, int] | None = None,
     ) -> None:
-        self.run, self.host, self.lobby, self.refusals, self.patience = run, host, lobby, refusals, patience
+        self.run, self.host, self.lobby, self.rejections, self.patience = run, host, lobby, rejections, patience
         self.missed = 0
-        """Envelopes that seats sent and that never came, by the seats' own counts."""
+        """Envelopes that seats sent and that never arrived, by the seats' own counts."""
         self.opened = False
-        """Whether this host has the run."""
+        """Whether this host has claimed the run."""
         self.others: set[str] = set()
-        """Other hosts that have this run."""
+        """Other hosts that claim this run."""
         self.mirrored: Callable[[], None] = lambda: None
-        """Called when an envelope of this very host came back."""
+        """Called when an envelope of this host came back from the broker."""
         self._send_to = send
         self._journal = journal or (lambda episode, seat, sample: None)
         self._vocabulary = vocabulary or {}
@@ -93,33 +94,33 @@ class Desk:
         self._weights: dict[str, dict[str, Any]] = {}
         self._count = time_ns()  # the host's own count in the lobby; no two hosts begin with the same
 
-    # --- what goes out
+    # --- outgoing
 
     def tell(self, seat: str, envelope: Envelope) -> None:
-        """Send what a seat heard."""
+        """Send a seat an envelope that it hears."""
         seated = self._seated.setdefault((envelope.episode, seat), _Seated())
-        sent = envelope._replace(data={**envelope.data, "place": len(seated.told)})
-        seated.told.append(sent)
+        sent = envelope._replace(data={**envelope.data, "place": len(seated.sent)})
+        seated.sent.append(sent)
         self._send(envelope.episode, seat, sent)
 
     def ask(self, seat: str, view: Envelope, answer: Future[Sample | None]) -> None:
-        """Send a view; `answer` gets the reply, or None where patience ran out and the scenario has a deadline."""
+        """Send a view; `answer` is set to the reply, or None if patience ran out and the scenario has a deadline."""
         seated = self._seated.setdefault((view.episode, seat), _Seated())
         now = monotonic()
-        seated.asked = _Asked(view, len(seated.told), answer, now + self.patience, now + AGAIN[0])
+        seated.asked = _Asked(view, len(seated.sent), answer, now + self.patience, now + AGAIN[0])
         self.tell(seat, view._replace(data={**view.data, "n": max(seated.numbers, default=-1) + 1}))
 
     def close(self, seat: str, episode: str) -> None:
-        """Forget an episode of a seat, and let it know if its end has not."""
+        """Drop an episode of a seat, and notify the seat unless it received the end of the episode."""
         seated = self._seated.get((episode, seat))
         if seated is None:
             return
-        if not seated.told or seated.told[-1].kind is not Kind.END:
+        if not seated.sent or seated.sent[-1].kind is not Kind.END:
             self.tell(seat, Envelope(episode, REFEREE, 0, Kind.END, seat, body="stopped"))
         del self._seated[episode, seat]
 
     def remind(self) -> None:
-        """Send views again that wait too long, and give up those that waited beyond patience."""
+        """Send unanswered views again, and give up those whose patience ran out."""
         now = monotonic()
         for (episode, seat), seated in tuple(self._seated.items()):
             asked = seated.asked
@@ -129,28 +130,28 @@ class Desk:
                 self._give_up(episode, seat, seated)
             elif now >= asked.next:
                 asked.next, asked.wait = now + asked.wait, min(1.5 * asked.wait, AGAIN[1])
-                self._send(episode, seat, seated.told[asked.place])
+                self._send(episode, seat, seated.sent[asked.index])
 
     def reconnected(self) -> None:
-        """Take nobody's presence for granted, and send every view that waits again soon."""
+        """After a reconnect: doubt that agents are present, and send all unanswered views again."""
         self.lobby.doubt()
         for seated in self._seated.values():
             if seated.asked is not None:
                 seated.asked.next = 0.0
 
     def fail(self, error: BaseException) -> None:
-        """Let everyone know who waits for a reply that there will be none."""
+        """Raise an error in all who wait for a reply."""
         for seated in self._seated.values():
             if seated.asked is not None:
                 self._answer(seated, error)
 
     def renew(self, seat: str, weights: dict[str, Any]) -> None:
-        """Tell a seat where its new weights are; also whoever takes it later."""
+        """Announce new weights to a seat, and to any agent that takes it later."""
         self._weights[seat] = weights
         self._welcome(seat)
 
     def notice(self, kind: Kind, **data: Any) -> Envelope:
-        """Return an envelope by which the host speaks of itself in the lobby."""
+        """Return an envelope in which the host announces its own state in the lobby."""
         self._count += 1
         return Envelope(LOBBY, REFEREE, self._count, kind, data={"host": self.host, **data})
 
@@ -164,38 +165,40 @@ class Desk:
     def _send(self, episode: str, seat: str, envelope: Envelope) -> None:
         self._send_to(topics.to(self.run, episode, seat), envelope)
 
-    # --- what comes in
+    # --- incoming
 
     def arrived(self, topic: str, raw: bytes) -> None:
-        """Look at what came under a topic of this run."""
+        """Check and handle a payload under a topic of this run."""
         try:
             where = topics.parse(topic)
         except ProtocolError as error:
-            return self.refusals.add(Reason.TOPIC, topic, raw, str(error))
+            return self.rejections.add(Reason.TOPIC, topic, raw, str(error))
         try:
             envelope = Envelope.from_json(raw)
         except ProtocolError as error:
             reason = Reason.OVERSIZE if len(raw) > MAX_BYTES else Reason.MALFORMED
-            return self.refusals.add(reason, topic, raw, str(error))
+            return self.rejections.add(reason, topic, raw, str(error))
         if envelope.sender != where.agent:
-            return self.refusals.add(Reason.SENDER, topic, raw, f"{envelope.sender} on the topic of {where.agent}")
+            return self.rejections.add(Reason.SENDER, topic, raw, f"{envelope.sender} on the topic of {where.agent}")
         if envelope.episode != where.episode:
-            return self.refusals.add(Reason.EPISODE, topic, raw, f"{envelope.episode} on the topic of {where.episode}")
+            return self.rejections.add(
+                Reason.EPISODE, topic, raw, f"{envelope.episode} on the topic of {where.episode}"
+            )
         if where.agent == REFEREE and where.episode == LOBBY:
             if self._mirrored(envelope):
                 return None
-            return self.refusals.add(Reason.SENDER, topic, raw, "another host")
+            return self.rejections.add(Reason.SENDER, topic, raw, "another host")
         if where.agent not in self.lobby.claims:
             if where.episode == LOBBY and envelope.kind is Kind.LEAVE:
                 return None  # an earlier run of this name had such a seat
-            return self.refusals.add(Reason.SEAT, topic, raw, where.agent)
-        refused = self._presence(envelope) if where.episode == LOBBY else self._replied(envelope)
-        if refused is not None:
-            self.refusals.add(refused[0], topic, raw, refused[1])
+            return self.rejections.add(Reason.SEAT, topic, raw, where.agent)
+        rejection = self._presence(envelope) if where.episode == LOBBY else self._replied(envelope)
+        if rejection is not None:
+            self.rejections.add(rejection[0], topic, raw, rejection[1])
         return None
 
     def _mirrored(self, envelope: Envelope) -> bool:
-        """See what a host says of itself: this one, or, before this one has the run, another that has it."""
+        """Handle a host's announcement; False if it is another host's, after this one has claimed the run."""
         if envelope.data.get("host") == self.host:
             self.mirrored()
         elif self.opened:
@@ -206,7 +209,7 @@ class Desk:
             self.others.clear()
         return True
 
-    def _presence(self, envelope: Envelope) -> Refused | None:
+    def _presence(self, envelope: Envelope) -> Rejection | None:
         seat = envelope.sender
         try:
             data = wire.join(envelope)
@@ -219,20 +222,20 @@ class Desk:
             return None
         if envelope.kind is not Kind.JOIN:
             return Reason.KIND, envelope.kind.value
-        if (refused := self.lobby.join(seat, data, proven=self.opened)) is not None:
-            answer = self.notice(Kind.LEAVE, agent=data.agent)._replace(to=seat, body=refused[1])
+        if (rejection := self.lobby.join(seat, data, proven=self.opened)) is not None:
+            answer = self.notice(Kind.LEAVE, agent=data.agent)._replace(to=seat, body=rejection[1])
             self._send(LOBBY, seat, answer)
-            return refused
+            return rejection
         if data.have is None:
             self._welcome(seat)
         for (episode, who), seated in self._seated.items():
             if who == seat and (data.have is None or episode in data.have):
                 first = 0 if data.have is None else data.have[episode]
-                for told in seated.told[first:]:
-                    self._send(episode, seat, told)
+                for envelope in seated.sent[first:]:
+                    self._send(episode, seat, envelope)
         return None
 
-    def _replied(self, envelope: Envelope) -> Refused | None:
+    def _replied(self, envelope: Envelope) -> Rejection | None:
         seat, episode = envelope.sender, envelope.episode
         token = envelope.data.get("token", "")
         if not isinstance(token, str) or not self.lobby.knows(seat, token):
@@ -257,15 +260,15 @@ class Desk:
         self.missed += max(0, envelope.n - max(seated.numbers, default=-1) - 1)
         seated.numbers.add(envelope.n)
         self._journal(episode, seat, sample)
-        view = seated.told[asked.place]
-        seated.told[asked.place] = view._replace(data={**view.data, "replied": sample.tokens})
+        view = seated.sent[asked.index]
+        seated.sent[asked.index] = view._replace(data={**view.data, "replied": sample.tokens})
         self._answer(seated, sample)
         return None
 
     def _give_up(self, episode: str, seat: str, seated: _Seated) -> None:
         assert seated.asked is not None
-        view = seated.told[seated.asked.place]
-        seated.told[seated.asked.place] = view._replace(data={**view.data, "replied": None})
+        view = seated.sent[seated.asked.index]
+        seated.sent[seated.asked.index] = view._replace(data={**view.data, "replied": None})
         if "deadline" in view.data:
             self._journal(episode, seat, None)
             self._answer(seated, None)

@@ -1,7 +1,7 @@
-"""The journal of a host: every reply of a seat, written down before its episode goes on.
+"""Write-ahead journal of a host: every reply of a seat, written before its episode continues.
 
-A host that was killed finds there what its seats had said, and plays its episodes up to where they were. The file is
-JSON lines: a header that says which run this is, then one line a reply. A last line that is cut off was never read.
+A host that was killed replays its episodes from the journal and continues them. The file holds JSON lines: a header
+that identifies the run, then one line for each reply. A last line that is cut off is dropped.
 """
 
 from __future__ import annotations
@@ -9,23 +9,25 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from marl.episode import Finish, Sample
+from marl.episode import Sample
 from marl.errors import UserError
 from marl.policy.base import Policy
 from marl.policy.recorded import Recorded
 
+LISTED: Final = ("text", "tokens", "logprobs", "version", "finish")
+"""The fields of a reply in old journals, where it is a list."""
 Replies = dict[tuple[str, str], list[Sample | None]]
 
 
 class Journal:
-    """Opens a journal, or begins it; raises UserError if the file belongs to another run.
+    """Opens a journal, or creates it; raises UserError if the file belongs to another run.
 
     Args:
         path: of the file.
-        header: what the run depends on, as JSON values.
-        seats: seat -> the name of the policy that sits there.
+        header: the settings that identify the run, as JSON values.
+        seats: seat -> name of its policy.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], seats: Mapping[str, str]) -> None:
@@ -40,14 +42,14 @@ class Journal:
             self._write(first)
 
     def add(self, episode: str, seat: str, sample: Sample | None) -> None:
-        """Write down one reply; it is with the operating system when this returns."""
+        """Write one reply (None: it missed the deadline) and flush it to the operating system."""
         line: dict[str, Any] = {"episode": episode, "seat": seat}
         if sample is not None:
-            line["reply"] = [sample.text, sample.tokens, sample.logprobs, sample.version, sample.finish.value]
+            line["reply"] = {"text": sample.text, **sample.to_data()}
         self._write(line)
 
     def seats(self, episode: str, live: Mapping[str, Policy]) -> dict[str, Policy]:
-        """Return policies that give an episode's recorded replies and then go on with the live ones."""
+        """Return policies that repeat an episode's recorded replies, then hand over to the live policies."""
         return {
             seat: Recorded(recorded, policy, policy.name) if (recorded := self.replies.get((episode, seat))) else policy
             for seat, policy in live.items()
@@ -70,10 +72,10 @@ class Journal:
             header = json.loads(lines[0])
             for number, line in enumerate(lines[1:], 2):  # noqa: B007 - the sentence below needs it
                 item = json.loads(line)
-                sample = None
-                if (reply := item.get("reply")) is not None:
-                    text, tokens, logprobs, version, finish = reply
-                    sample = Sample(str(text), tuple(tokens), tuple(logprobs), int(version), Finish(finish))
+                reply = item.get("reply")
+                if isinstance(reply, list):  # as older journals have it
+                    reply = dict(zip(LISTED, reply, strict=True))
+                sample = None if reply is None else Sample.from_data(str(reply["text"]), reply)
                 self.replies.setdefault((item["episode"], item["seat"]), []).append(sample)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise UserError(f"{self.path}, line {number}: not a line of a journal ({type(error).__name__})") from None

@@ -1,4 +1,4 @@
-"""The lobby: who sits on which seat of a host, for whom it vouches with a token, and whether it is there."""
+"""Seat registry of a host: which agent holds each seat, checked by token, and whether it is present."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from marl.remote.wire import JoinData
 
 @dataclass(slots=True)
 class Claim:
-    """Somebody took a seat. `present` turns false when it left or may have died."""
+    """An agent's claim on a seat. `present` turns false when the agent left or may have died."""
 
     agent: str
     policy: str
     version: int
     present: bool = True
     proven: bool = True
-    """False if all there is of it is an announcement that a broker kept: its agent may be long dead."""
+    """False if its only evidence is an announcement retained by a broker, whose agent may be dead."""
 
 
 class Lobby:
-    """The seats that agents from elsewhere may take.
+    """The seats that remote agents may take.
 
     Args:
         seats: their names.
-        tokens: seat -> what its agent must show with every envelope; without tokens anyone may take a free seat.
-        changed: called with the seat when it was taken or left.
+        tokens: seat -> token that its agent must send with every envelope; without tokens any agent may take a seat.
+        changed: called with the seat after an agent took or left it.
     """
 
     def __init__(self, seats: Sequence[str], tokens: Mapping[str, str] | None, changed: Callable[[str], None]) -> None:
         self.began = False
-        """Whether episodes are being played: from then on a seat keeps its policy."""
+        """Whether episodes are being played: from then on the policy of a seat is fixed."""
         self.claims: dict[str, Claim | None] = dict.fromkeys(seats)
         self._tokens = tokens
         self._changed = changed
 
     @property
     def missing(self) -> list[str]:
-        """The seats on which nobody sits now."""
+        """The seats without a present agent."""
         return [seat for seat, claim in self.claims.items() if claim is None or not claim.present]
 
     def knows(self, seat: str, token: str) -> bool:
-        """Whether a token is the one of the seat, compared in constant time."""
+        """Return whether a token is the seat's, compared in constant time."""
         return self._tokens is None or hmac.compare_digest(self._tokens[seat].encode(), token.encode())
 
     def join(self, seat: str, data: JoinData, *, proven: bool = True) -> tuple[Reason, str] | None:
-        """Let an agent take a seat, or say why not. A seat can be taken over where no agent is proven to be there."""
+        """Give a seat to an agent, or return why not. A seat can be taken over if no agent is proven to be present."""
         if not self.knows(seat, data.token):
             return Reason.TOKEN, f"the token for the seat {seat} is wrong: give the one its host printed (--token)"
         claim = self.claims[seat]
@@ -63,14 +63,14 @@ class Lobby:
         return None
 
     def leave(self, agent: str) -> None:
-        """Note that an agent is gone, from every seat it had."""
+        """Mark all seats of an agent as left."""
         for seat, claim in self.claims.items():
             if claim is not None and claim.agent == agent and claim.present:
                 claim.present = False
                 self._changed(seat)
 
     def doubt(self) -> None:
-        """Believe nobody to be there until it says so again: the broker that would have told was down."""
+        """Mark all agents as absent until they announce themselves again, after the broker was down."""
         for claim in self.claims.values():
             if claim is not None:
                 claim.present = False

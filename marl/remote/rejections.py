@@ -1,4 +1,4 @@
-"""What was refused at the door: counted by reason, and written down as far as there is room."""
+"""Rejected envelopes, counted by reason; the first `MOST_LINES` are logged."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final
 
 MOST_LINES: Final = 10_000
-EXCERPT: Final = 300  # bytes of a payload that are written down
+EXCERPT: Final = 300  # bytes of a payload that are logged
 
 
 class Reason(StrEnum):
-    """Why an envelope was not let in. It changed nothing."""
+    """Why an envelope was rejected."""
 
     TOPIC = "not a topic of this grammar"
     MALFORMED = "not an envelope"
@@ -29,8 +29,8 @@ class Reason(StrEnum):
     DATA = "bad data"
 
 
-class Refusals:
-    """Counts by reason; with a path also the first `MOST_LINES` refusals as JSON lines."""
+class Rejections:
+    """Counter of rejections by reason; with a path it also writes the first `MOST_LINES` as JSON lines."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
@@ -38,7 +38,7 @@ class Refusals:
         self._lines = 0
 
     def add(self, reason: Reason, topic: str, raw: bytes, why: str = "") -> None:
-        """Count one refusal, and write it down while there is room."""
+        """Count one rejection, and log it unless `MOST_LINES` are logged already."""
         self.counts[reason] += 1
         if self.path is None or self._lines >= MOST_LINES:
             return
@@ -54,5 +54,5 @@ class Refusals:
             file.write(json.dumps(line) + "\n")
 
     def __str__(self) -> str:
-        """The counts for people, most frequent first."""
+        """Return the counts as text, most frequent first."""
         return ", ".join(f"{count} {reason.value}" for reason, count in self.counts.most_common()) or "nothing"

@@ -1,8 +1,7 @@
-"""A seat whose agent is elsewhere, as a policy of the host: what its transcript hears goes out, its replies come in.
+"""Policy of a remote seat, on the host: sends what its transcript hears, and returns the replies that come back.
 
-Everything else stays with the agent of `marl.agent` on the host: it takes the time that the scenario's latency says,
-and gives up at the scenario's deadline. So an episode does not depend on where its agents are: while one of them thinks
-elsewhere, virtual time stands still (docs/decisions/0004).
+Latency and deadline are left to the host's `marl.rollout.agent`, so an episode does not depend on where its agents are:
+virtual time stands still while a remote agent computes its reply (docs/decisions/0004).
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+from typing_extensions import override
+
 from arenas.spec import ReplySpec
 from marl.context.transcript import Transcript
 from marl.episode import Sample
@@ -20,84 +21,84 @@ from protocols.clock import episode_loop
 from protocols.envelope import Envelope, Kind
 
 
-class Line(Protocol):
-    """The way to the agents of a host. It may be called from any thread."""
+class SeatTransport(Protocol):
+    """Transport between a host and its seats. Its methods may be called from any thread."""
 
     def tell(self, seat: str, envelope: Envelope) -> None:
-        """Send what a seat heard."""
+        """Send a seat an envelope that it hears."""
 
     def ask(self, seat: str, view: Envelope) -> Future[Sample | None]:
-        """Send a view; the future holds the reply, None where the seat ran out of patience, or raises UserError."""
+        """Send a view; the future holds the reply, None if patience ran out, or raises UserError."""
 
     def close(self, seat: str, episode: str) -> None:
-        """Forget an episode of a seat."""
+        """Drop an episode of a seat."""
 
 
 class RemoteTranscript(Transcript):
-    """Passes on what it hears. A view waits until it is known whether it asks anything."""
+    """Forwards what it hears. A view is held back until it is known whether a recorded reply follows it."""
 
-    __slots__ = ("episode", "late", "line", "seat", "view")
+    __slots__ = ("episode", "late", "seat", "transport", "view")
 
-    def __init__(self, line: Line, seat: str) -> None:
+    def __init__(self, transport: SeatTransport, seat: str) -> None:
         super().__init__()
-        self.line = line
+        self.transport = transport
         self.seat = seat
         self.episode: str | None = None
         self.view: Envelope | None = None
         self.late = False
 
+    @override
     def hear(self, envelope: Envelope) -> None:
-        """Send it to the seat, or keep it if it is a view."""
         super().hear(envelope)
         self.episode = envelope.episode
         if envelope.kind is Kind.VIEW:
             self.view = envelope
         else:
-            self.line.tell(self.seat, self.noted(envelope))
+            self.transport.tell(self.seat, self.annotated(envelope))
 
+    @override
     def replied(self, tokens: Sequence[int]) -> None:
-        """Send the view that was waiting, with the recorded reply to it."""
         super().replied(tokens)
-        self._answered(list(tokens))
+        self._send_view(list(tokens))
 
+    @override
     def take_back(self, length: int) -> None:
-        """Let the seat know with the next envelope that its reply came too late."""
         super().take_back(length)
-        self._answered(None)
+        self._send_view(None)
         self.late = True
 
-    def _answered(self, tokens: list[int] | None) -> None:
+    def _send_view(self, tokens: list[int] | None) -> None:
         if self.view is not None:
-            self.line.tell(self.seat, self.noted(self.view, replied=tokens))
+            self.transport.tell(self.seat, self.annotated(self.view, replied=tokens))
             self.view = None
 
-    def noted(self, envelope: Envelope, **data: Any) -> Envelope:
-        """Return an envelope with what the seat must know beside it."""
+    def annotated(self, envelope: Envelope, **data: Any) -> Envelope:
+        """Return an envelope with data for the seat, and with `late` if its last reply missed the deadline."""
         if self.late:
             data["late"] = True
             self.late = False
         return envelope._replace(data={**envelope.data, **data}) if data else envelope
 
 
-class Remote(TextPolicy):
-    """The policy of a seat whose agent is elsewhere; `name` is the name of the policy there."""
+class RemotePolicy(TextPolicy):
+    """Policy of a remote seat; `name` is the name that the remote agent announced."""
 
-    def __init__(self, line: Line, seat: str, name: str) -> None:
-        self.line = line
+    def __init__(self, transport: SeatTransport, seat: str, name: str) -> None:
+        self.transport = transport
         self.seat = seat
         self.name = name
 
+    @override
     def open(self) -> Transcript:
-        """Return a transcript that passes on what it hears."""
-        return RemoteTranscript(self.line, self.seat)
+        return RemoteTranscript(self.transport, self.seat)
 
     async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
-        """Ask, and hold virtual time until the reply is there."""
+        """Ask the seat, and hold virtual time until its reply arrives."""
         assert isinstance(transcript, RemoteTranscript)
         assert transcript.view is not None
-        view = transcript.noted(transcript.view, seed=seed, **({"greedy": True} if greedy else {}))
+        view = transcript.annotated(transcript.view, seed=seed, **({"greedy": True} if greedy else {}))
         transcript.view = None
-        future = self.line.ask(self.seat, view)
+        future = self.transport.ask(self.seat, view)
         with episode_loop().holding():
             sample = await asyncio.wrap_future(future)
         if sample is None:
@@ -105,8 +106,8 @@ class Remote(TextPolicy):
             raise AssertionError
         return sample
 
+    @override
     def close(self, transcript: Transcript) -> None:
-        """Forget the episode."""
         assert isinstance(transcript, RemoteTranscript)
         if transcript.episode is not None:
-            self.line.close(self.seat, transcript.episode)
+            self.transport.close(self.seat, transcript.episode)

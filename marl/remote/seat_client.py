@@ -1,7 +1,7 @@
-"""A seat of a host elsewhere: hears its episodes from the broker, in order, and lets its policy reply.
+"""Client of a remote seat: receives its episodes from a broker, in order, and lets its policy reply.
 
-Envelopes of an episode are numbered (`place`). One that came before is answered as it was, one that is missing is asked
-for; a seat that was not there from the beginning is told the episode so far, with the replies that were given.
+Envelopes of an episode are numbered (`place`). A view that comes again is answered as before, a missing envelope is
+requested; a client that joins late gets the episode so far, with the replies that were given.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from arenas.spec import from_wire
 from marl.context.transcript import Transcript
 from marl.errors import UserError
 from marl.policy.base import Policy
-from marl.remote import wire
 from marl.remote.wire import JoinData
 from protocols import topics
 from protocols.envelope import REFEREE, Envelope, Kind
@@ -30,12 +29,12 @@ CAPACITY: Final = 65_536
 PERIOD: Final = 1.0
 """Seconds between joins until the host answers, and between requests for what is missing."""
 Renew = Callable[[str, dict[str, Any]], int]
-"""Takes up new weights (seat, {"folder", "version"}) and returns their version."""
+"""Loads new weights (seat, {"folder", "version"}) and returns their version."""
 
 
 @dataclass(slots=True)
 class _Episode:
-    """What one seat knows of one episode."""
+    """State of one episode in one client."""
 
     transcript: Transcript
     have: int = 0
@@ -45,18 +44,18 @@ class _Episode:
     requested: float = 0.0
 
 
-class Seat:
-    """One seat. `sit` takes part until the host says that the run is over.
+class SeatClient:
+    """One seat. `sit` takes part until the host ends the run.
 
     Args:
         name: of the seat.
-        policy: who replies.
+        policy: replies for the seat.
         bus: the broker; many seats may share one connection.
-        run: the host's.
-        agent: tells this process from others that want the seat.
-        token: what the host printed for this seat.
-        notice: is told in a sentence what happens.
-        renew: takes up new weights, where the policy can.
+        run: of the host.
+        agent: identity of this process among all that want the seat.
+        token: of the seat, as the host printed it.
+        notice: called with a sentence for the user.
+        renew: loads new weights, if the policy can.
     """
 
     def __init__(
@@ -76,10 +75,10 @@ class Seat:
         self.version = 0 if renew is None else -1
         self.played = 0
         self.dropped = 0
-        """Payloads that were no envelopes, or came when too many were waiting."""
+        """Payloads that were not envelopes, or arrived at a full inbox."""
         self._inbox: asyncio.Queue[tuple[str, Envelope]] = asyncio.Queue(CAPACITY)
         self.seated = False
-        """Whether the host let this agent in."""
+        """Whether the host gave this agent the seat."""
         self._notice, self._renew = notice, renew
         self._episodes: dict[str, _Episode] = {}
         self._count = time_ns()  # this seat's own count in the lobby
@@ -89,8 +88,8 @@ class Seat:
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def sit(self) -> None:
-        """Take part; raises UserError where the host does not let this agent in, or its policy fails."""
-        # Unlike an inbox this takes an envelope twice: what is sent again is how losses are mended.
+        """Take part; raises UserError if the host rejects this agent, or its policy fails."""
+        # Unlike an inbox this accepts an envelope twice: envelopes are sent again to recover from losses.
         await self.bus.watch(topics.sent_by(self.run, LOBBY, REFEREE), self._arrived)
         await self.bus.watch(topics.to(self.run, "+", self.name), self._arrived)
         tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._knock())]
@@ -107,7 +106,7 @@ class Seat:
                 self.policy.close(episode.transcript)
 
     async def leave(self) -> None:
-        """Give up the seat, in good order."""
+        """Leave the seat, and announce it."""
         await self.bus.announce(self._home, self._presence(Kind.LEAVE))
 
     def _presence(self, kind: Kind, **data: Any) -> Envelope:
@@ -118,7 +117,7 @@ class Seat:
         return Envelope(LOBBY, self.name, self._count, kind, REFEREE, data=data)
 
     async def _knock(self) -> None:
-        """Announce this seat again and again until the host has answered."""
+        """Announce this seat repeatedly until the host answers."""
         said = False
         while True:
             await asyncio.sleep(PERIOD)
@@ -134,10 +133,10 @@ class Seat:
         try:
             self._inbox.put_nowait((topic, Envelope.from_json(raw)))
         except (ProtocolError, asyncio.QueueFull):
-            self.dropped += 1  # if it mattered, the gap shows, and it is asked for
+            self.dropped += 1  # a missing envelope leaves a gap, and is requested again
 
     async def _hear(self) -> None:
-        """Take in what comes; returns when the run is over."""
+        """Handle envelopes until the run is over."""
         home = topics.sent_by(self.run, LOBBY, REFEREE)
         while True:
             topic, envelope = await self._inbox.get()
@@ -150,8 +149,8 @@ class Seat:
                 await self._take(envelope, envelope.data["place"])
 
     async def _host_said(self, envelope: Envelope) -> bool:
-        """Follow the host: present itself to a new one, wait for one that went; say whether the run is over."""
-        ours = self._host != "" and envelope.data.get("host") == self._host  # not another one's, nor an earlier one's
+        """Handle a host's announcement: join a new host, wait for one that left; return whether the run is over."""
+        ours = self._host != "" and envelope.data.get("host") == self._host  # not another host, nor an earlier one
         if envelope.kind is Kind.END and ours:
             return True
         if envelope.kind is Kind.LEAVE and ours:
@@ -163,7 +162,7 @@ class Seat:
             if isinstance(seats, list) and not self.seated and self.name not in seats:
                 known = ", ".join(map(str, seats))
                 raise UserError(f"the run {self.run} has no free seat {self.name!r}; elsewhere can be taken: {known}")
-            self._welcome.clear()  # who answers is the host, not who says so
+            self._welcome.clear()  # only an answer proves that it is the host
             await self.bus.announce(self._home, self._presence(Kind.JOIN))
         return False
 
@@ -183,7 +182,7 @@ class Seat:
             await self.bus.publish(self._home, self._presence(Kind.JOIN, have={}))
 
     async def _take(self, envelope: Envelope, place: int) -> None:
-        """Take in an envelope if it is the next one of its episode."""
+        """Handle an envelope of an episode if it is the next one."""
         episode = self._episodes.get(envelope.episode)
         if episode is None:
             if envelope.kind is Kind.END:
@@ -221,7 +220,7 @@ class Seat:
                 episode.thinking = asyncio.create_task(self._think(episode, envelope))
 
     async def _think(self, episode: _Episode, view: Envelope) -> None:
-        """Reply to a view; a policy that fails ends the episode, and a person who leaves ends the seat too."""
+        """Reply to a view; a policy that fails ends the episode, and a UserError ends the client too."""
         try:
             spec = from_wire(view.data["reply"])
             sample = await self.policy.reply(
@@ -233,7 +232,7 @@ class Seat:
                 int(view.data["n"]),
                 Kind(spec.kind),
                 body=sample.text,
-                data=wire.data_of(sample) | ({"token": self.token} if self.token else {}),
+                data=sample.to_data() | ({"token": self.token} if self.token else {}),
                 reply_to=view.seq,
             )
         except Exception as error:
@@ -261,11 +260,11 @@ async def sit(
     notice: Callable[[str], None],
     renew: Renew | None = None,
 ) -> int:
-    """Take seats over one connection until the run is over; return how many episodes the busiest of them played.
+    """Take seats over one connection until the run is over; return the largest number of episodes that one played.
 
-    Raises ProtocolError where the broker cannot be reached, and UserError where the host does not let a seat in.
+    Raises ProtocolError if the broker cannot be reached, and UserError if the host rejects an agent.
     """
-    seats: list[Seat] = []
+    seats: list[SeatClient] = []
     first = next(iter(policies))
     presence = JoinData(agent=agent, token=tokens.get(first, "")).model_dump(exclude_defaults=True)
     will = Envelope(
@@ -274,7 +273,7 @@ async def sit(
     async with MqttBus(url, (topics.sent_by(topics.name(run), LOBBY, first), will)) as bus:
         for name, policy in policies.items():
             token = tokens.get(name, "")
-            seats.append(Seat(name, policy, bus, run, agent, token=token, notice=notice, renew=renew))
+            seats.append(SeatClient(name, policy, bus, run, agent, token=token, notice=notice, renew=renew))
         sitting = [asyncio.create_task(seat.sit()) for seat in seats]
         try:
             await asyncio.gather(*sitting)

@@ -1,4 +1,4 @@
-"""Policies elsewhere that follow a trainer: their weights lie where the host says, and are loaded as they change."""
+"""Remote policies whose weights follow a trainer: they are loaded from the folders that the host announces."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from marl.policy.base import Policy
 FOLLOW: Final = "follow"
 
 
-class Follower:
-    """One seat's policy. It has no weights until the host names a folder of them."""
+class WeightFollower:
+    """Policy of one seat. It has no weights until the host announces a folder."""
 
     name = FOLLOW
 
@@ -23,7 +23,7 @@ class Follower:
         self.server: Any = None
 
     def load(self, folder: Path, version: int) -> None:
-        """Take up weights (safetensors, in a Hugging Face folder); raises UserError if they are not whole."""
+        """Load weights (a Hugging Face folder of safetensors); raises UserError if the folder is incomplete."""
         from marl.inference.server import PolicyServer
         from marl.models.language_model import load
 
@@ -40,11 +40,11 @@ class Follower:
         return transcript
 
     async def reply(self, transcript: Transcript, **asked: Any) -> Any:
-        """Sample with the newest weights."""
+        """Sample with the latest weights."""
         return await self._there().reply(transcript, **asked)
 
     def close(self, transcript: Transcript) -> None:
-        """Give up the transcript's row of the cache."""
+        """Release the transcript's row of the KV cache."""
         self._there().close(transcript)
 
     def _there(self) -> Any:
@@ -55,11 +55,11 @@ class Follower:
         return self.server
 
 
-class Followers:
-    """The followers of one process."""
+class WeightFollowers:
+    """The policies of one process, by seat."""
 
     def __init__(self, seats: Sequence[str]) -> None:
-        self.followers = {seat: Follower(seat) for seat in seats}
+        self.followers = {seat: WeightFollower(seat) for seat in seats}
 
     @property
     def policies(self) -> Mapping[str, Policy]:
@@ -67,7 +67,7 @@ class Followers:
         return self.followers
 
     def renew(self, seat: str, weights: dict[str, Any]) -> int:
-        """Load what the host named; returns the version."""
+        """Load the weights that the host announced, and return their version."""
         try:
             folder, version = Path(str(weights["folder"])), int(weights["version"])
         except (KeyError, ValueError, TypeError):

@@ -1,15 +1,15 @@
-"""What crosses the wire beside the text: the data of replies, of joins and of views, checked where they come in.
+"""Validation of envelope data from the wire: replies, joins and leaves.
 
-docs/wire.md describes it for people who speak to the broker by hand.
+docs/wire.md describes the format for people who write a client of their own.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from marl.episode import Finish, Sample
+from marl.episode import Sample
 from protocols.envelope import Envelope
 from protocols.errors import ProtocolError
 
@@ -25,7 +25,7 @@ M = TypeVar("M", bound=_Data)
 
 
 class ReplyData(_Data):
-    """Beside a reply: what its policy sampled. All of it may be left out; then nothing can be trained on it."""
+    """Data of a reply, as `Sample.to_data` writes it. All fields are optional; training needs tokens and logprobs."""
 
     token: _Name = ""
     tokens: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(default_factory=list, max_length=MOST_TOKENS)
@@ -38,14 +38,14 @@ class ReplyData(_Data):
 
 
 class JoinData(_Data):
-    """Beside a join or a leave of a seat."""
+    """Data of a seat's join or leave."""
 
-    agent: _Name = "by hand"  # one for each process, so that two of them can be told apart
+    agent: _Name = "by hand"  # identity of the agent's process
     token: _Name = ""
     policy: _Name = "remote"
-    version: int = Field(default=0, ge=-1, lt=2**31)  # of its weights; -1: it waits for some
+    version: int = Field(default=0, ge=-1, lt=2**31)  # of its weights; -1: it has none yet
     have: dict[str, Annotated[int, Field(ge=0)]] | None = Field(default=None, max_length=4096)
-    """Episode -> how many of its envelopes have come: only these episodes, from there on, are to be sent again."""
+    """Episode -> number of envelopes received: only these episodes are sent again, from there on."""
 
 
 def join(envelope: Envelope) -> JoinData:
@@ -54,34 +54,18 @@ def join(envelope: Envelope) -> JoinData:
 
 
 def reply(envelope: Envelope, vocabulary: int | None = None) -> Sample:
-    """Return what a reply holds; raises ProtocolError.
+    """Return the sample of a reply; raises ProtocolError.
 
     Args:
         envelope: the reply.
-        vocabulary: how many tokens the seat's model knows, if it is one that is trained here.
+        vocabulary: vocabulary size of the seat's model, if the reply is to be trained on.
     """
     data = _checked(ReplyData, envelope)
     if data.logprobs and len(data.logprobs) != len(data.tokens):
         raise ProtocolError(f"{len(data.logprobs)} logprobs for {len(data.tokens)} tokens")
     if vocabulary is not None and (not data.tokens or not data.logprobs or max(data.tokens) >= vocabulary):
         raise ProtocolError(f"a reply to be trained on needs tokens below {vocabulary}, and their logprobs")
-    tokens, logprobs, finish = tuple(data.tokens), tuple(data.logprobs), Finish(data.finish)
-    sampled = (envelope.body, tokens, logprobs, data.version, finish)
-    return Sample(*sampled, usage=data.usage, thought=data.thought, thinking=data.thinking)
-
-
-def data_of(sample: Sample) -> dict[str, Any]:
-    """Return what stands beside a reply on the wire, without what stands at its default."""
-    data: dict[str, Any] = {}
-    if sample.tokens:
-        data = {"tokens": sample.tokens, "logprobs": sample.logprobs, "version": sample.version}
-    if sample.thinking:
-        data |= {"thought": sample.thought, "thinking": sample.thinking}
-    if sample.finish is not Finish.STOP:
-        data["finish"] = sample.finish.value
-    if sample.usage:
-        data["usage"] = dict(sample.usage)
-    return data
+    return Sample.from_data(envelope.body, dict(data))
 
 
 def _checked(model: type[M], envelope: Envelope) -> M:

@@ -11,7 +11,7 @@ from arenas.spec import ReplySpec, from_wire
 from marl.context.memory import MemoryConfig, remembering
 from marl.episode import Sample, Stop
 from marl.errors import ContextFullError, UserError
-from marl.policy.base import Asked, Batched, Policy
+from marl.policy.base import BatchedPolicy, PendingReply, Policy
 from marl.policy.human import Human
 from marl.scenario.config import Latency
 from protocols import topics
@@ -52,7 +52,7 @@ class Agent:
         self._transcript = remembering(policy.open, None if isinstance(policy, Human) else memory)
         self._inbox: Subscription
         self._asked: tuple[str, int]  # for what kind of reply, and by which entry of the log
-        self._thought: Asked | None = None
+        self._thought: PendingReply | None = None
         self._over = False
         self._sent = self._seen = self._turn = 0
 
@@ -93,7 +93,7 @@ class Agent:
         self._asked = (spec.kind, view.seq)
         seed = key(*self._place, self._turn, self.salt)
         deadline = view.data.get("deadline")
-        if deadline is None and isinstance(self.policy, Batched) and self.latency.none:
+        if deadline is None and isinstance(self.policy, BatchedPolicy) and self.latency.none:
             self._thought = self.policy.ask(transcript, spec=spec, seed=seed, greedy=self.greedy, done=self._answer)
         else:
             waiting = self._wait(spec, seed, deadline)
@@ -160,17 +160,7 @@ class Agent:
 
     def _reply(self, sample: Sample) -> Envelope:
         kind, reply_to = self._asked
-        data = {
-            "seen": self._seen,
-            "tokens": sample.tokens,
-            "logprobs": sample.logprobs,
-            "version": sample.version,
-            "finish": sample.finish,
-        }
-        if sample.usage:
-            data["usage"] = dict(sample.usage)
-        if sample.thinking:
-            data |= {"thought": sample.thought, "thinking": sample.thinking}
+        data = {"seen": self._seen, **sample.to_data()}
         return Envelope(
             self._episode, self.seat, self._sent, KINDS[kind], body=sample.text, data=data, reply_to=reply_to
         )

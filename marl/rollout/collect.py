@@ -1,20 +1,15 @@
-"""Many episodes at once; an episode again; an episode with one thing changed.
-
-Replay needs no snapshots: the arena is dealt from the episode's own key, and recorded replies are fed back. A fork
-feeds them back up to a point and lets the policies go on from there.
-"""
+"""Collect episodes: play one, or many at once."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
 from marl.episode import Episode
 from marl.rollout.agent import Agent
+from marl.rollout.gc_threshold import raised_gc_threshold
 from marl.rollout.plan import Plan, header
 from marl.rollout.referee import Referee
 from marl.scenario.world import World
@@ -25,52 +20,67 @@ from protocols.clock import ClockName, run
 from protocols.log import Log
 
 RUN: Final = "local"
-YOUNG: Final = 100_000
-"""New objects between two collections of garbage while episodes are played; Python's own number is 700."""
 
 
 async def play(world: World, bus: MemoryBus, plan: Plan, run: str = RUN, log: Log | None = None) -> Episode:
-    """Play one episode: an agent for each seat, and the referee. `run` keeps forks of one log apart on one bus.
+    """Play one episode: an agent for each seat, the tools, and the referee.
 
-    Who wants to read along gives the `log`, as `header` makes it.
+    Args:
+        world: of the episode.
+        bus: in memory; episodes may share it.
+        plan: the episode.
+        run: level of the topics that keeps forks of one log apart on one bus.
+        log: an empty log, as `header` makes it, for a caller that reads along.
     """
     log = header(world, plan) if log is None else log
     for intervention in plan.do:
         intervention.check(world)
     arena = world.borrow()
-    pattern = topics.sent_by(run, plan.episode)
-    room = max(CAPACITY, 4 * len(plan.seats))  # all may speak in one instant, and some channels double messages
-    inbox = bus.open(pattern, room)
+    replies = topics.sent_by(run, plan.episode)
+    capacity = max(CAPACITY, 4 * len(plan.seats))  # all may speak in one instant, and some channels double messages
+    inbox = bus.open(replies, capacity)
     referee = Referee(world, arena, bus, run, log, plan.do)
-    inboxes = {topic: bus.open(topic, room) for topic in (*referee.to.values(), *referee.tools.values())}
+    agent_topics, tool_topics = referee.exchange.agent_topics, referee.exchange.tool_topics
+    inboxes = {topic: bus.open(topic, capacity) for topic in (*agent_topics.values(), *tool_topics.values())}
     agents = []
-    tasks = []
-    for seat, policy in plan.seats.items():
-        memory = world.scenario.memory.get(seat)
-        agent = Agent(
-            seat, policy, bus, run, plan.episode, plan.seed, world.scenario.latency, plan.greedy, plan.salt, memory
-        )
+    for seat in plan.seats:
+        agent = _agent(world, bus, plan, run, seat)
         agents.append(agent)
-        agent.attend(inboxes[referee.to[seat]])
-    for tool, topic in referee.tools.items():
-        member = Member(world.box, tool, bus, run, plan.episode, plan.answers)
-        serving = member.serve(inboxes[topic])
-        tasks.append(asyncio.get_running_loop().create_task(serving, name=f"{plan.episode}/{tool}"))
+        agent.attend(inboxes[agent_topics[seat]])
+    tools = []
+    for tool, topic in tool_topics.items():
+        serving = Member(world.box, tool, bus, run, plan.episode, plan.answers).serve(inboxes[topic])
+        tools.append(asyncio.get_running_loop().create_task(serving, name=f"{plan.episode}/{tool}"))
     lost = 0
     try:
         episode = await referee.play(inbox)
     finally:
         for agent in agents:
-            agent.leave()  # whoever still thinks
-        for task in tasks:
-            if not task.done():
-                task.cancel()
-        bus.shut(pattern, inbox)
-        for topic, each in inboxes.items():
-            bus.shut(topic, each)
-            lost += each.dropped + each.duplicates
+            agent.leave()  # some may still wait for their policies
+        for task in tools:
+            task.cancel()
+        bus.shut(replies, inbox)
+        for topic, subscription in inboxes.items():
+            bus.shut(topic, subscription)
+            lost += subscription.dropped + subscription.duplicates
         world.give_back(arena)
     return replace(episode, drift=episode.drift + lost) if lost else episode
+
+
+def _agent(world: World, bus: MemoryBus, plan: Plan, run: str, seat: str) -> Agent:
+    scenario, policy = world.scenario, plan.seats[seat]
+    return Agent(
+        seat,
+        policy,
+        bus,
+        run,
+        plan.episode,
+        plan.seed,
+        scenario.latency,
+        plan.greedy,
+        plan.salt,
+        scenario.memory.get(seat),
+    )
 
 
 async def play_all(
@@ -82,7 +92,7 @@ async def play_all(
 ) -> list[Episode]:
     """Play episodes, at most `concurrency` at a time, and return them in the order of the plans.
 
-    `begun` gets the log of each as it begins, and can read along; `done` each that is over.
+    `begun` is called with the log of an episode as it begins, and can read along; `done` with each finished episode.
     """
     plans = list(plans)
     queue = iter(enumerate(plans))
@@ -112,17 +122,6 @@ def collect(
     done: Callable[[Episode], None] | None = None,
     begun: Callable[[Log], None] | None = None,
 ) -> list[Episode]:
-    """Play episodes on a loop of their own. The default clock is virtual: thinking and waiting cost no real time."""
-    with rare_collections():
+    """Play episodes on an event loop of their own; on the default, virtual clock waiting costs no real time."""
+    with raised_gc_threshold():
         return run(play_all(world, plans, concurrency, done, begun), clock)
-
-
-@contextmanager
-def rare_collections() -> Iterator[None]:
-    """Look for garbage in cycles rarely: what an episode makes lives on in it, and is looked through in vain."""
-    young, *older = gc.get_threshold()
-    gc.set_threshold(max(young, YOUNG) if young else 0, *older)
-    try:
-        yield
-    finally:
-        gc.set_threshold(young, *older)

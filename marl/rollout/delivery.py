@@ -1,7 +1,6 @@
-"""Carrying messages: which channel one goes out on, what it costs, what each listener hears of it, and when.
+"""Message delivery: on which channel a message is sent, what it costs, who receives which words of it, and when.
 
-One carrier serves one episode. It knows nothing of the arena: what is said comes in as words, and goes out as
-envelopes to whoever hears them, in the order in which they fall due.
+It knows nothing of the arena: words come in, envelopes go out to the listeners, in the order in which they are due.
 """
 
 from __future__ import annotations
@@ -27,131 +26,135 @@ class Outgoing(NamedTuple):
 
     channel: Channel
     words: Words
-    message: Message
+    sent: Message
     seed: int
-    round: int
+    stage: int
 
     @property
     def to(self) -> str:
-        """What its envelope says it is for: everyone, or the name of a channel beside the public one."""
+        """Addressee of its envelope: everyone, or the name of a channel other than the public one."""
         return EVERYONE if self.channel.name == PUBLIC else self.channel.name
 
 
-class Carrier:
-    """The messages of one episode. `told` counts the envelopes each agent was sent, `prices` what each one owes.
+class MessageDelivery:
+    """The messages of one episode.
 
-    Messages go through the interventions of the scenario, then through those of the episode (`do`).
+    They pass the interventions of the scenario, then those of the episode (`do`).
     """
 
     def __init__(
         self, world: World, bus: MemoryBus, topics: Mapping[str, str], log: Log, do: Sequence[Intervention] = ()
     ) -> None:
-        self.told = dict.fromkeys(topics, 0)
+        self.sent = dict.fromkeys(topics, 0)
+        """Agent -> number of envelopes it was sent."""
         self.prices = dict.fromkeys(topics, 0.0)
+        """Agent -> price of its messages that is not charged to its reward yet."""
+        self.injections: list[Inject] = []
+        """Injections not delivered yet."""
+        self.in_transit: list[tuple[float, int, int, str, Envelope]] = []
+        """Heap of messages on their way: (time, seq, copy, listener, as received)."""
         self._world = world
         self._bus = bus
         self._topics = topics
         self._log = log
-        self._changing: list[tuple[OnMessages, int]] = []
-        self.injecting: list[Inject] = []
-        """What is still to be heard that nobody said."""
-        for whose, group in (*world.standing.items(), ("do", do)):
-            for place, each in enumerate(group):
-                if isinstance(each, OnMessages):
-                    seed = key(log.seed, log.episode, "intervention", whose, place)
-                    self._changing.append((each, seed))
-                elif isinstance(each, Inject):
-                    self.injecting.append(each)
-        self._said: dict[tuple[str, str], int] = {}  # (channel, sender) -> messages
-        self.due: list[tuple[float, int, int, str, Envelope]] = []
-        """What is on its way, the next to arrive first: (time, seq, copy, listener, as heard)."""
-        self._used: dict[tuple[str, str], tuple[int, Usage, Usage]] = {}  # (channel, sender): round, its use, all use
+        self._interventions: list[tuple[OnMessages, int]] = []
+        self._messages: dict[tuple[str, str], int] = {}
+        """(channel, sender) -> number of messages."""
+        self._used: dict[tuple[str, str], tuple[int, Usage, Usage]] = {}
+        """(channel, sender) -> last stage, usage in that stage, usage in the episode."""
+        for owner, interventions in (*world.standing.items(), ("do", do)):
+            for index, intervention in enumerate(interventions):
+                if isinstance(intervention, OnMessages):
+                    seed = key(log.seed, log.episode, "intervention", owner, index)
+                    self._interventions.append((intervention, seed))
+                elif isinstance(intervention, Inject):
+                    self.injections.append(intervention)
 
     @property
     def next_due(self) -> float | None:
-        """When the next message on its way arrives, in seconds of the episode; None if there is none."""
-        return self.due[0][0] if self.due else None
+        """When the next message in transit is due, in seconds of the episode; None if there is none."""
+        return self.in_transit[0][0] if self.in_transit else None
 
-    def tell(self, agent: str, envelope: Envelope) -> None:
+    def send_to(self, agent: str, envelope: Envelope) -> None:
         """Put an envelope into an agent's inbox."""
-        self.told[agent] += 1
+        self.sent[agent] += 1
         self._bus.deliver(self._topics[agent], envelope)
 
     def deliver(self, now: float) -> None:
-        """Hand over every message that is due."""
-        while self.due and self.due[0][0] <= now + 1e-9:
-            _, _, _, listener, as_heard = heappop(self.due)
-            self.tell(listener, as_heard)
+        """Put every message that is due into the inbox of its listener."""
+        while self.in_transit and self.in_transit[0][0] <= now + 1e-9:
+            _, _, _, listener, received = heappop(self.in_transit)
+            self.send_to(listener, received)
 
-    def send(self, agent: str, spec: ReplySpec, words: Words, seq: int, time: float, round_: int) -> Outgoing:
-        """Put words on their channel as message number `seq` of the log, and charge their sender."""
+    def charge(self, agent: str, spec: ReplySpec, words: Words, seq: int, time: float, stage: int) -> Outgoing:
+        """Put words on their channel as entry `seq` of the log, and charge their sender."""
         name, symbols = spec.route(words)
         channel = self._world.channels[name]
         if not channel.effects:
-            return Outgoing(channel, symbols, Message(symbols, spec.symbols), 0, round_)
+            return Outgoing(channel, symbols, Message(symbols, spec.symbols), 0, stage)
         seed = key(self._log.seed, self._log.episode, "channel", seq)
-        last, turn, episode = self._used.get((name, agent), (round_, Usage(), Usage()))
-        if last != round_:
-            turn = Usage()
-        message = channel.send(symbols, spec.symbols, seed, Sent(time, round_, turn, episode))
+        last, in_stage, in_episode = self._used.get((name, agent), (stage, Usage(), Usage()))
+        if last != stage:
+            in_stage = Usage()
+        message = channel.send(symbols, spec.symbols, seed, Sent(time, stage, in_stage, in_episode))
         if used := len(message.symbols):
-            turn, episode = (Usage(each.messages + 1, each.symbols + used) for each in (turn, episode))
-            self._used[name, agent] = (round_, turn, episode)
+            in_stage, in_episode = (Usage(u.messages + 1, u.symbols + used) for u in (in_stage, in_episode))
+            self._used[name, agent] = (stage, in_stage, in_episode)
         self.prices[agent] += message.price
-        return Outgoing(channel, symbols, message, seed, round_)
+        return Outgoing(channel, symbols, message, seed, stage)
 
-    def carry(self, entry: Envelope, out: Outgoing, near: Collection[str] | None = None) -> tuple[Heard, ...]:
-        """Send a stamped message on its way (if given, only to those `near`), and return what everyone will hear."""
+    def send(self, entry: Envelope, out: Outgoing, reach: Collection[str] | None = None) -> tuple[Heard, ...]:
+        """Send a stamped message, and return what its listeners will hear; with `reach`, only to agents in it."""
         channel, speaker, mask = out.channel, entry.sender, self._world.arena.heard_as
-        audience = channel.audience(speaker, out.round)
-        if near is not None:
-            audience = tuple(seat for seat in audience if seat in near)
-        if not channel.effects and not self._changing:
-            said = " ".join(out.words)
-            as_heard = entry.as_heard(said, sender=mask)
+        audience = channel.audience(speaker, out.stage)
+        if reach is not None:
+            audience = tuple(agent for agent in audience if agent in reach)
+        if not channel.effects and not self._interventions:
+            body = " ".join(out.words)
+            received = entry.as_heard(body, sender=mask)
             for listener in audience:
-                heappush(self.due, (entry.time, entry.seq, 0, listener, as_heard))
-            return tuple([Heard(listener, entry.time, said, mask) for listener in audience])
-        arriving = [(seat, each) for seat in audience for each in channel.carry(out.message, out.seed, seat)]
-        for seat in channel.eavesdroppers(speaker, audience):
-            arriving += [(seat, each) for each in channel.overhear(out.message, out.seed, seat)]
-        heard = [self._heard(entry, seat, *delivery) for seat, delivery in arriving]
-        return self._send_off(entry, self._changed(heard, entry, out))
+                heappush(self.in_transit, (entry.time, entry.seq, 0, listener, received))
+            return tuple([Heard(listener, entry.time, body, mask) for listener in audience])
+        arrivals = [(agent, arrival) for agent in audience for arrival in channel.carry(out.sent, out.seed, agent)]
+        for agent in channel.eavesdroppers(speaker, audience):
+            arrivals += [(agent, arrival) for arrival in channel.overhear(out.sent, out.seed, agent)]
+        heard = [self._heard(entry, agent, *arrival) for agent, arrival in arrivals]
+        return self._dispatch(entry, self._intervened(heard, entry, out))
 
-    def _changed(self, heard: list[Heard], entry: Envelope, out: Outgoing) -> list[Heard]:
-        """Apply the interventions that are for this message."""
+    def _intervened(self, heard: list[Heard], entry: Envelope, out: Outgoing) -> list[Heard]:
+        """Apply the interventions on this message."""
         name, sender = out.channel.name, entry.sender
-        place = self._said.get((name, sender), 0)
-        self._said[name, sender] = place + 1
-        said = Said(entry.seq, sender, name, out.round, place, out.message.alphabet)
-        for intervention, seed in self._changing:
+        ordinal = self._messages.get((name, sender), 0)
+        self._messages[name, sender] = ordinal + 1
+        said = Said(entry.seq, sender, name, out.stage, ordinal, out.sent.alphabet)
+        for intervention, seed in self._interventions:
             if intervention.concerns(said):
-                heard = [intervention.instead(each, said, seed) for each in heard]
+                heard = [intervention.instead(one, said, seed) for one in heard]
         return heard
 
-    def injections(self, seq: int, round_: int | None = None) -> list[Inject]:
-        """Return, once, what is to be heard as entry `seq` of the log, or as a round begins."""
-        now: list[Inject] = []
+    def due_injections(self, seq: int, stage: int | None = None) -> list[Inject]:
+        """Remove and return the injections due before entry `seq` of the log, or as a stage begins."""
+        due: list[Inject] = []
         later: list[Inject] = []
-        for each in self.injecting:
-            due = each.round == round_ if each.seq is None else each.seq <= seq
-            (now if due else later).append(each)
-        self.injecting = later
-        return now
+        for injection in self.injections:
+            is_due = injection.round == stage if injection.seq is None else injection.seq <= seq
+            (due if is_due else later).append(injection)
+        self.injections = later
+        return due
 
-    def inject(self, entry: Envelope, injection: Inject, round_: int) -> tuple[Heard, ...]:
-        """Let a stamped message that nobody said be heard as someone's, at once."""
+    def inject(self, entry: Envelope, injection: Inject, stage: int) -> tuple[Heard, ...]:
+        """Deliver an injected message immediately as `sender`'s."""
         channel = self._world.channels[injection.channel]
-        audience = injection.to or channel.audience(injection.sender, round_)
+        audience = injection.to or channel.audience(injection.sender, stage)
         sender = self._world.arena.heard_as or injection.sender
-        return self._send_off(entry, [Heard(seat, entry.time, entry.body, sender) for seat in audience])
+        return self._dispatch(entry, [Heard(agent, entry.time, entry.body, sender) for agent in audience])
 
-    def _send_off(self, entry: Envelope, heard: Sequence[Heard]) -> tuple[Heard, ...]:
+    def _dispatch(self, entry: Envelope, heard: Sequence[Heard]) -> tuple[Heard, ...]:
         copies: dict[str, int] = {}
         for listener, time, body, sender in heard:
             if body is not None:
                 copy = copies[listener] = copies.get(listener, -1) + 1
-                heappush(self.due, (time, entry.seq, copy, listener, entry.as_heard(body, copy, sender)))
+                heappush(self.in_transit, (time, entry.seq, copy, listener, entry.as_heard(body, copy, sender)))
         return tuple(heard)
 
     def _heard(self, entry: Envelope, listener: str, symbols: Words | None, delay: float) -> Heard:

@@ -1,4 +1,4 @@
-"""Plan of an episode: who sits where, its seed, and its interventions."""
+"""Plan of an episode: its seats, seed, deal and interventions."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from protocols.log import Log
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One episode to be played: what its log's header will say, and who sits where.
-
-    `deal` may name a `case` and a `split` of the arena, and in `like` another episode: it is dealt as that one.
-    `answers` of tools stand in the log already: to the call that is entry number so and so.
-    """
+    """One episode to be played: the header of its log, and the policies."""
 
     episode: str
     seats: Seats
     seed: int
     deal: dict[str, Any] = field(default_factory=dict)
+    """May name a `case` and a `split` of the arena, and in `like` another episode, whose deal it repeats."""
     greedy: bool = False
     do: Sequence[Intervention] = ()
     salt: int = 0
+    """Tells apart the draws of forks that share their past."""
     answers: Mapping[int, str] = field(default_factory=dict)
+    """Index of a call in the log -> answer of the tool, which is then not run again."""
 
 
 def header(world: World, plan: Plan) -> Log:
-    """Return the log of a planned episode before anything has happened."""
+    """Return the log of a planned episode: its header, and no entries."""
     return Log(
         plan.episode,
         plan.seed,

@@ -1,4 +1,7 @@
-"""Replay a log, and fork it: play on from a point with live policies."""
+"""Replay a log, and fork it: repeat recorded replies up to a point, then play on with live policies.
+
+This needs no snapshots: the arena is dealt from the episode's own key, and recorded replies are fed back.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from marl.intervention.config import read
 from marl.policy.base import Policy, Seats
 from marl.policy.recorded import OVER, Recorded
 from marl.rollout.plan import Plan
-from protocols.envelope import EVERYONE, NO_DATA, NOBODY, Envelope, Kind
+from protocols.envelope import EVERYONE, NOBODY, Envelope, Kind
 from protocols.log import REPLIES, Log
 
 
-def _text(log: Log, reply: Envelope) -> str:
-    """Return a reply as it was given: where its channel was a choice, its first word was that channel."""
+def _original_text(log: Log, reply: Envelope) -> str:
+    """Return a reply as the policy wrote it: where its channel was a choice, its first word names that channel."""
     if reply.kind is Kind.SAY and reply.to != NOBODY and reply.reply_to is not None:
         spec = from_wire(log.entries[reply.reply_to].envelope.data["reply"])
         if len(spec.channels) > 1:
@@ -25,19 +28,15 @@ def _text(log: Log, reply: Envelope) -> str:
 
 
 def _recorded(log: Log, seat: str, before: int, live: Policy) -> Recorded:
-    """Seat the replies given before an entry, and those then being formed: they were asked for before its own."""
+    """Return a policy that repeats a seat's replies up to an entry, then hands over to the live policy.
+
+    A later reply is repeated too if its view stands before the view of that entry: it was being formed at the time.
+    """
     at = log.entries[before].envelope if before < len(log.entries) else None
     asked = at.reply_to if at is not None and at.kind in REPLIES and at.reply_to is not None else 0
     replies = [e for e in log.replies(seat) if e.seq < before or (e.reply_to or before) < asked]
     samples = [
-        None
-        if reply.data.get("missing")
-        else Sample(
-            _text(log, reply),
-            tuple(reply.data.get("tokens", ())),
-            version=reply.data.get("version", 0),
-            usage=reply.data.get("usage", NO_DATA),
-        )
+        None if reply.data.get("missing") else Sample.from_data(_original_text(log, reply), reply.data)
         for reply in replies
     ]
     return Recorded(samples, live, log.seats[seat])
@@ -48,17 +47,17 @@ def replay(
 ) -> Plan:
     """Plan to play a logged episode again: recorded replies before entry `upto` (default: all), live seats after it.
 
-    The interventions of the log act again, and after them those of `do`. With another `salt`, the live part draws other
-    numbers. Raises ProtocolError for a log whose interventions cannot be repeated.
+    The interventions of the log apply again, then those of `do`. Another `salt` changes the draws of the live part.
+    Raises ProtocolError for a log whose interventions cannot be repeated.
     """
     seats = {
         seat: _recorded(log, seat, len(log.entries) if upto is None else upto, (live or {}).get(seat, OVER))
         for seat in log.seats
     }
     answers = {
-        each.reply_to: each.body
-        for each, _ in log.entries[:upto]
-        if each.kind is Kind.RESULT and each.reply_to is not None
+        envelope.reply_to: envelope.body
+        for envelope, _ in log.entries[:upto]
+        if envelope.kind is Kind.RESULT and envelope.reply_to is not None
     }
     return Plan(log.episode, seats, log.seed, log.deal, log.greedy, (*read(log), *do), salt, answers)
 
@@ -66,9 +65,10 @@ def replay(
 def fork(log: Log, at: int, live: Seats, *, do: Sequence[Intervention] | Intervention = (), salt: int = 0) -> Plan:
     """Plan another future of a logged episode from entry `at` on.
 
-    Without `do` the reply at `at` is drawn anew: the same one with the same salt and weights. With `do` the reply
-    stands, and what its listeners hear changes; an intervention that names no entry is for messages from `at` on.
-    Raises UserError for an intervention on what is no message of the log, or stands before `at`.
+    Without `do` the reply at `at` is sampled again: the same one with the same salt and weights. With `do` the reply
+    is kept, and its listeners hear something else; an intervention without `seq` applies to messages from `at` on.
+    Raises UserError for an intervention on an entry that is not a message, or that stands before `at`.
     """
-    do = tuple(each.placed(log, at) for each in ((do,) if isinstance(do, Intervention) else do))
+    interventions = (do,) if isinstance(do, Intervention) else do
+    do = tuple(intervention.placed(log, at) for intervention in interventions)
     return replay(log, live, upto=at + 1 if do else at, do=do, salt=salt)

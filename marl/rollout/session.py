@@ -1,10 +1,13 @@
-"""Episodes that stand still while someone outside their loop is asked, for callers who step them from outside."""
+"""Step an episode from synchronous code; it pauses whenever an external reply is needed."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+
+from typing_extensions import override
 
 from arenas import ArenaError
 from arenas.spec import ReplySpec
@@ -21,8 +24,8 @@ from protocols.envelope import Kind
 T = TypeVar("T")
 
 
-class Outside(TextPolicy):
-    """A seat whose replies come from outside the loop: `spec` is what it is asked, until `answer` is called."""
+class ExternalPolicy(TextPolicy):
+    """A seat whose replies come from outside the event loop. `spec` is not None while it waits for `answer`."""
 
     name = "outside"
 
@@ -32,57 +35,57 @@ class Outside(TextPolicy):
         self._session = session
         self._reply: asyncio.Future[str] | None = None
 
+    @override
     def open(self) -> Transcript:
-        """Return a transcript, and keep it to be looked at."""
         self.transcript = super().open()
         return self.transcript
 
     async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
-        """Wait for the answer."""
+        """Wait until `answer` is called."""
         self.spec, self._reply = spec, asyncio.get_running_loop().create_future()
-        self._session.someone_is_asked()
+        self._session.pause()
         return Sample(await self._reply)
 
     def answer(self, text: str) -> None:
-        """Give the reply."""
+        """Reply with a text."""
         assert self._reply is not None
         self.spec = None
         self._reply.set_result(text)
 
 
 class Session:
-    """Episodes of a world, each of which stands still while someone outside is asked."""
+    """Episodes of a world, one after another, with all seats played from outside."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.seats = {agent: Outside(self) for agent in world.agents}
+        self.seats = {agent: ExternalPolicy(self) for agent in world.agents}
         self._loop = EpisodeLoop("virtual")
         self._episode: asyncio.Task[Episode] | None = None
-        self._asked: asyncio.Future[None] | None = None
+        self._paused: asyncio.Future[None] | None = None
         self._read = 0
 
     def begin(self, seed: int, deal: Mapping[str, Any]) -> None:
-        """Begin an episode and play to the first question."""
+        """Begin an episode and play until the first replies are needed."""
         self.stop()
-        self.seats = {agent: Outside(self) for agent in self.world.agents}
+        self.seats = {agent: ExternalPolicy(self) for agent in self.world.agents}
         plan = Plan(f"outside-{seed}", self.seats, seed, dict(deal))
         self.log = header(self.world, plan)
         self._read = 0
         self._episode = self._loop.create_task(self._play(plan))
-        self._run(self._until_asked())
+        self._run(self._play_to_pause())
 
     def answer(self, replies: Mapping[str, str]) -> None:
-        """Give the replies of all who are asked, and play to the next question or to the end."""
+        """Reply for all agents that are asked, and play until the next replies are needed or the episode ends."""
         for agent, text in replies.items():
             self.seats[agent].answer(text)
-        self._run(self._until_asked())
+        self._run(self._play_to_pause())
 
     def asked(self) -> dict[str, ReplySpec]:
-        """Return what is asked of whom, in seat order."""
+        """Return the specs of the replies that are needed now, in seat order."""
         return {agent: seat.spec for agent, seat in self.seats.items() if seat.spec is not None}
 
     def paid(self) -> dict[str, float]:
-        """Return what was paid since this was last asked for."""
+        """Return the rewards since the last call."""
         total = dict.fromkeys(self.seats, 0.0)
         for envelope, _ in self.log.entries[self._read :]:
             if envelope.kind is Kind.REWARD:
@@ -93,7 +96,7 @@ class Session:
 
     @property
     def episode(self) -> Episode | None:
-        """The finished episode; None while it goes on. Raises ArenaError if it failed."""
+        """The finished episode; None while it is being played. Raises ArenaError if it failed."""
         if self._episode is None or not self._episode.done():
             return None
         episode = self._episode.result()
@@ -102,40 +105,41 @@ class Session:
         return episode
 
     def stop(self) -> None:
-        """Leave an episode that is not over."""
+        """Cancel an episode that has not ended."""
         if self._episode is not None and not self._episode.done():
             self._episode.cancel()
             self._run(asyncio.wait({self._episode}))
 
     def close(self) -> None:
-        """Leave the episode and close the loop."""
+        """Cancel the episode and close the loop."""
         if not self._loop.is_closed():
             self.stop()
             self._run(self._loop.shutdown_asyncgens())
             self._loop.close()
 
-    def someone_is_asked(self) -> None:
-        """Wake whoever waits for a question."""
-        if self._asked is not None and not self._asked.done():
-            self._asked.set_result(None)
+    def pause(self) -> None:
+        """Pause the episode, because a reply is needed, once all that can happen at this instant has happened."""
+        if self._paused is not None and not self._paused.done():
+            self._paused.set_result(None)
 
     async def _play(self, plan: Plan) -> Episode:
         async with MemoryBus() as bus:
             return await play(self.world, bus, plan, log=self.log)
 
-    async def _until_asked(self) -> None:
+    async def _play_to_pause(self) -> None:
         assert self._episode is not None
         while not self._episode.done() and not self.asked():
-            self._asked = self._loop.create_future()
-            either: set[asyncio.Future[Any]] = {self._episode, self._asked}
+            self._paused = self._loop.create_future()
+            either: set[asyncio.Future[Any]] = {self._episode, self._paused}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not self._episode.done():
-            await self._loop.settled()  # until all who are asked at this instant are
+            await self._loop.settled()  # until all agents that are asked at this instant have been
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        outer = asyncio._get_running_loop()  # a notebook's, which waits meanwhile
-        asyncio._set_running_loop(None)
+        """Run a coroutine on the session's loop: on a thread if this one runs a loop already, as in a notebook."""
         try:
+            asyncio.get_running_loop()
+        except RuntimeError:
             return self._loop.run_until_complete(work)
-        finally:
-            asyncio._set_running_loop(outer)
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(self._loop.run_until_complete, work).result()

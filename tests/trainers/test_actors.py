@@ -12,7 +12,7 @@ import pytest
 from marl.errors import UserError
 from marl.policy.scripted import Random
 from marl.remote.host import Host
-from marl.remote.weights import Followers
+from marl.remote.weights import WeightFollowers
 from protocols import log
 from tests.brokers import broker
 from tests.marl.remote.elsewhere import elsewhere
@@ -43,7 +43,7 @@ def test_the_same_training_with_actors_elsewhere(tmp_path: Path, name: str, shar
     url = broker(name).url
     host = {"url": url, "run": run, "wait": 60.0}
     away = Run(config(tmp_path / "away", "lewis", sharing=sharing, host=host))
-    followers = Followers(away.world.agents)
+    followers = WeightFollowers(away.world.agents)
     with elsewhere(url, run, followers.policies, renew=followers.renew):
         away.train()
     one, other = (list(log.load(each.dir.train_log)) for each in (home, away))
@@ -61,7 +61,7 @@ def test_some_seats_here(tmp_path: Path) -> None:
     run = next(runs)
     host = {"url": broker("mosquitto").url, "run": run, "seats": ["sender_0"], "tokens": {"sender_0": "x"}}
     away = Run(config(tmp_path, "lewis", host=host))
-    followers = Followers(["sender_0"])
+    followers = WeightFollowers(["sender_0"])
     with elsewhere(broker("mosquitto").url, run, followers.policies, token="x", renew=followers.renew):
         away.train()
     assert away.trainer.version == 3

@@ -44,7 +44,7 @@ def test_trained_is_what_the_agent_drew_among_several_and_nothing_else(name: str
             expected: dict[int, tuple[float, float, int]] = {}
             for start, _, index in path.spans:
                 turn = episode.turns[index]
-                for place, logp in enumerate(turn.sample.logprobs):
+                for place, logp in enumerate(turn.sample.behavior_logprobs):
                     step = turn.spec.steps[place] if place < len(turn.spec.steps) else ()
                     options = len(step) + (place >= turn.spec.least)
                     if options > 1:

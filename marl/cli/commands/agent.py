@@ -129,10 +129,10 @@ def _policies(seats: Sequence[str], policy: str) -> tuple[dict[str, Policy], Ren
     if policy == "random":
         return {seat: Random() for seat in seats}, None
     if policy == FOLLOW:
-        from marl.remote.weights import Followers
+        from marl.remote.weights import WeightFollowers
 
         with ERR.status("loading PyTorch"):
-            followers = Followers(seats)
+            followers = WeightFollowers(seats)
         return dict(followers.policies), followers.renew
     kind, _, folder = policy.partition(":")
     if kind != "trained" or not folder:

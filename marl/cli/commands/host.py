@@ -85,15 +85,15 @@ def host(
 
 
 class Kept:
-    """The folder of a hosted run: tokens, the journal of replies, episodes, refusals."""
+    """The folder of a hosted run: tokens, the journal of replies, episodes, rejections."""
 
     def __init__(self, path: Path, world: World, plans: list[Any], open_seats: bool) -> None:
-        from marl.remote.rejections import Refusals
+        from marl.remote.rejections import Rejections
 
         self.path, self.plans, self.done = path, plans, 0
         path.mkdir(parents=True, exist_ok=True)
         self.episodes = path / "episodes.jsonl"
-        self.refusals = Refusals(path / "refused.jsonl")
+        self.rejections = Rejections(path / "refused.jsonl")
         self.journal: Journal | None = None
         self.scores: list[float] = []
         first = plans[0]
@@ -212,7 +212,14 @@ def _play(
     tokens = kept.tokens
     about = {"arena": world.arena.name, "seats": away}
     with Host(
-        url, run, away, tokens=tokens, patience=patience, refusals=kept.refusals, journal=kept.write_reply, about=about
+        url,
+        run,
+        away,
+        tokens=tokens,
+        patience=patience,
+        rejections=kept.rejections,
+        journal=kept.write_reply,
+        about=about,
     ) as hosting:
         for name in away:
             shown = hosting.address.shown + (f" --token {tokens[name]}" if tokens else "")
@@ -234,4 +241,4 @@ def _play(
         kept.journal.close()
     if kept.scores:
         answer(f"mean score of {len(kept.scores)} episodes: {sum(kept.scores) / len(kept.scores):.3f}")
-    note(f"kept: {kept.episodes}; refused at the door: {kept.refusals}; missed: {hosting.desk.missed}")
+    note(f"kept: {kept.episodes}; refused at the door: {kept.rejections}; missed: {hosting.protocol.missed}")

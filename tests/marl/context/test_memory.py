@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from arenas.spec import ReplySpec
 from marl.context.memory import MemoryConfig, Remembered
-from marl.context.prompts import told
+from marl.context.prompts import as_text
 from marl.context.traces import traces
 from marl.context.transcript import Transcript
 from marl.episode import Sample
 from marl.inference.server import PolicyServer, serve
-from marl.policy.base import Asked, TextPolicy
+from marl.policy.base import PendingReply, TextPolicy
 from marl.policy.scripted import Scripted
 from marl.rollout.environment import ParallelEnvironment
 from marl.rollout.plan import Plan
@@ -52,7 +52,7 @@ class Spy(PolicyServer):
         super().__init__(lm_for(here), "spy")
         self.contexts: list[list[int]] = []
 
-    def ask(self, transcript: Transcript, **asked: Any) -> Asked:
+    def ask(self, transcript: Transcript, **asked: Any) -> PendingReply:
         self.contexts.append(list(transcript.ids))
         return super().ask(transcript, **asked)
 
@@ -216,10 +216,10 @@ def test_who_reads_sentences_is_told_what_a_note_is() -> None:
     asked = Envelope(
         "e", "referee", 0, Kind.VIEW, body="memory", data={"reply": spec.wire, "aside": "note", "again": 1}
     )
-    assert told(asked).body.startswith("Write your memory anew")
-    assert told(asked._replace(data={"reply": spec.wire, "again": True})).body == "Now reply."
+    assert as_text(asked).body.startswith("Write your memory anew")
+    assert as_text(asked._replace(data={"reply": spec.wire, "again": True})).body == "Now reply."
     plain = asked._replace(data={"reply": spec.wire})
-    assert told(plain) is plain
+    assert as_text(plain) is plain
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from marl.context.transcript import PROMPT, Transcript
 from marl.episode import Episode, Finish
 from marl.inference.server import PolicyServer
 from marl.models.language_model import LanguageModel
-from marl.policy.base import Asked, Policy
+from marl.policy.base import PendingReply, Policy
 from marl.rollout.replay import fork
 from protocols.envelope import Kind
 from tests.marl.worlds import SLOW, WORLDS, lm_for, one, played, world
@@ -31,7 +31,7 @@ class Spy(PolicyServer):
         self.opened.append(super().open())
         return self.opened[-1]
 
-    def ask(self, transcript: Transcript, **asked: Any) -> Asked:
+    def ask(self, transcript: Transcript, **asked: Any) -> PendingReply:
         self.asked.append((transcript, tuple(transcript.ids)))
         return super().ask(transcript, **asked)
 

@@ -96,7 +96,7 @@ def test_score_equals_generate(base: Base, spec: ReplySpec, think: int) -> None:
         transcript.dialogue.messages.append({"role": "system", "content": text})  # type: ignore[attr-defined]
         transcript.ask()
         assert spec.parse(sample.text) is not None
-        assert scored(lm, transcript.ids, spec, sample.tokens) == pytest.approx(sample.logprobs, abs=1e-4)
+        assert scored(lm, transcript.ids, spec, sample.tokens) == pytest.approx(sample.behavior_logprobs, abs=1e-4)
         assert bool(sample.thinking) == bool(think)
 
 
@@ -215,4 +215,4 @@ def test_smollm2_keeps_to_forms_and_is_scored_as_it_was_drawn() -> None:
             transcript.dialogue.messages.append({"role": "system", "content": text})  # type: ignore[attr-defined]
             transcript.ask()
             assert spec.parse(sample.text) is not None, sample.text
-            assert scored(lm, transcript.ids, spec, sample.tokens) == pytest.approx(sample.logprobs, abs=1e-4)
+            assert scored(lm, transcript.ids, spec, sample.tokens) == pytest.approx(sample.behavior_logprobs, abs=1e-4)

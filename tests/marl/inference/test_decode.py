@@ -92,7 +92,7 @@ def scored(lm: LanguageModel, ids: Sequence[int], spec: ReplySpec, tokens: Seque
 
 
 def close(sample: Sample, logp: Tensor) -> None:
-    assert sample.logprobs == pytest.approx(logp.tolist(), abs=1e-5)
+    assert sample.behavior_logprobs == pytest.approx(logp.tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -135,8 +135,8 @@ def test_a_batch_answers_as_each_alone_in_any_order(lm: LanguageModel) -> None:
     backwards = generate(lm, ragged(lm)[::-1])[::-1]
     for one, two, three in zip(together, alone, backwards, strict=True):
         assert one.tokens == two.tokens == three.tokens
-        assert one.logprobs == pytest.approx(two.logprobs, abs=1e-5)
-        assert one.logprobs == pytest.approx(three.logprobs, abs=1e-5)
+        assert one.behavior_logprobs == pytest.approx(two.behavior_logprobs, abs=1e-5)
+        assert one.behavior_logprobs == pytest.approx(three.behavior_logprobs, abs=1e-5)
 
 
 def test_what_prompts_have_in_common_is_read_once(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,8 +256,8 @@ def test_the_end_is_a_choice_where_a_reply_may_end_and_certain_where_it_must(lm:
         lengths.add(len(words))
         assert end == lm.eos
         assert lm.eos not in words
-        assert len(sample.logprobs) == len(sample.tokens)
-        assert (sample.logprobs[-1] == 0.0) == (len(words) == 3)
+        assert len(sample.behavior_logprobs) == len(sample.tokens)
+        assert (sample.behavior_logprobs[-1] == 0.0) == (len(words) == 3)
         assert sample.text == lm.tokenizer.decode(words)
     assert lengths == {1, 2, 3}
 
@@ -266,7 +266,7 @@ def test_the_end_is_a_choice_where_a_reply_may_end_and_certain_where_it_must(lm:
 def test_what_is_sampled_is_always_legal(lm: LanguageModel, spec: ReplySpec) -> None:
     for sample in generate(lm, [Request(transcript(lm, "m0 x1"), spec, key(i)) for i in range(300)]):
         assert spec.parse(sample.text) is not None
-        assert all(0 >= logp > -np.inf for logp in sample.logprobs)
+        assert all(0 >= logp > -np.inf for logp in sample.behavior_logprobs)
 
 
 def test_sampling_follows_the_scored_distribution(lm: LanguageModel) -> None:

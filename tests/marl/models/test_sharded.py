@@ -38,7 +38,7 @@ def test_a_model_in_several_places_samples_and_scores_as_a_whole_one(kind: str, 
     expected, found = (answers(ChatServer(lm, "one"), spec, ["x", "y y"]) for lm in (whole, parts))
     for one, other in zip(expected, found, strict=True):
         assert one.tokens == other.tokens
-        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+        assert one.behavior_logprobs == pytest.approx(other.behavior_logprobs, abs=1e-4)
         mine, theirs = (scored(lm, [5, 9], spec, one.tokens) for lm in (whole, parts))
         assert mine == pytest.approx(theirs, abs=1e-4)
 

@@ -17,7 +17,7 @@ from protocols import clock
 def refused(host: Host) -> dict[Reason, int]:
     """What a host refused, without replies that came again because the machine, or amqtt, was slow."""
     echoes = (Reason.REPLAYED, Reason.EPISODE)
-    return {reason: count for reason, count in host.refusals.counts.items() if reason not in echoes}
+    return {reason: count for reason, count in host.rejections.counts.items() if reason not in echoes}
 
 
 @contextmanager

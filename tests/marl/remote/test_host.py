@@ -20,7 +20,7 @@ from marl.policy.base import Policy, TextPolicy
 from marl.policy.scripted import Random, Scripted
 from marl.remote.host import Host
 from marl.remote.rejections import Reason
-from marl.remote.seat_client import Seat
+from marl.remote.seat_client import SeatClient
 from marl.rollout.collect import collect
 from marl.rollout.plan import Plan
 from marl.scenario.world import World
@@ -51,7 +51,7 @@ def played(url: str, here: World, policies: dict[str, Policy], episodes: int = 4
     with elsewhere(url, run, policies), Host(url, run, here.agents) as host:
         host.ready(20)
         done = collect(here, plans(host.seats(), episodes, **options))
-    assert (refused(host), host.desk.missed) == ({}, 0)
+    assert (refused(host), host.protocol.missed) == ({}, 0)
     return done
 
 
@@ -83,7 +83,7 @@ def test_models_elsewhere_sample_the_same_tokens(settings: str, greedy: bool) ->
     for far, near in zip(there, local, strict=True):
         for one, other in zip(far.turns, near.turns, strict=True):
             assert (one.sample.tokens, one.sample.version) == (other.sample.tokens, other.sample.version)
-            assert one.sample.logprobs == pytest.approx(other.sample.logprobs, abs=1e-5)
+            assert one.sample.behavior_logprobs == pytest.approx(other.sample.behavior_logprobs, abs=1e-5)
             assert one.sample.finish is other.sample.finish
     if "deadline" in settings:
         assert any(not turn.sample.tokens for episode in local for turn in episode.turns), "no reply came too late"
@@ -122,14 +122,14 @@ def succession(url: str, run: str, seat: str, first: Dying, second: Policy) -> I
 
     async def live() -> None:
         async with MqttBus(url) as bus:
-            dying = Seat(seat, first, bus, run, "first")
+            dying = SeatClient(seat, first, bus, run, "first")
             sitting = asyncio.create_task(dying.sit())
             await first.dead.wait()
             sitting.cancel()
             await asyncio.gather(sitting, return_exceptions=True)
             await dying.leave()
         async with MqttBus(url) as bus:
-            await Seat(seat, second, bus, run, "second").sit()
+            await SeatClient(seat, second, bus, run, "second").sit()
 
     thread = threading.Thread(target=lambda: on_clock(live(), "wall"), daemon=True)
     thread.start()

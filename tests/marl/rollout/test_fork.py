@@ -46,7 +46,9 @@ def test_a_fork_that_changes_nothing_is_the_same_episode_at_every_decision(name:
     forks = collect(here, [fork(episode.log, turn.seq, seats) for turn in episode.turns])
     assert raw(forks) == raw([episode]) * len(episode.turns)
     for live, (at, again) in zip(episode.turns, enumerate(forks), strict=True):
-        assert again.turns[at].sample.logprobs == pytest.approx(live.sample.logprobs, abs=1e-5)  # it was drawn anew
+        assert again.turns[at].sample.behavior_logprobs == pytest.approx(
+            live.sample.behavior_logprobs, abs=1e-5
+        )  # it was drawn anew
 
 
 def test_many_forks_of_one_log_do_not_hear_each_other() -> None:
@@ -159,6 +161,6 @@ def test_another_policy_takes_over_in_the_middle_with_the_recorded_past() -> Non
     assert [t.sample.tokens for t in again.turns[:4]] == [t.sample.tokens for t in episode.turns[:4]]
     # From the beginning the newcomer would have played otherwise, or this test would show nothing.
     assert raw(played(here, live, 1)) != raw([episode])
-    assert all(turn.sample.logprobs == () for turn in again.turns[:4])
-    assert all(turn.sample.logprobs for turn in again.turns[4:])
+    assert all(turn.sample.behavior_logprobs == () for turn in again.turns[:4])
+    assert all(turn.sample.behavior_logprobs for turn in again.turns[4:])
     assert again.log.seats == episode.log.seats

@@ -312,7 +312,7 @@ def test_the_others_replies_are_drawn_from_the_policy() -> None:
         for k, turn in enumerate(episode.turns):
             assert len(found[e][k]) == 200
             share = found[e][k].count(turn.sample.text) / 200
-            p = float(np.exp(turn.sample.logprobs[0]))
+            p = float(np.exp(turn.sample.behavior_logprobs[0]))
             assert abs(share - p) < 4 * (p * (1 - p) / 200) ** 0.5 + 1e-9
 
 

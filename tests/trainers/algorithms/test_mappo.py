@@ -147,7 +147,7 @@ def test_old_log_probabilities_are_those_of_sampling_in_every_minibatch(count: i
         logp
         for episode in episodes
         for turn in episode.turns
-        for logp, options in zip(turn.sample.logprobs, choices(turn.spec), strict=False)
+        for logp, options in zip(turn.sample.behavior_logprobs, choices(turn.spec), strict=False)
         if options > 1
     ]
     torch.testing.assert_close(old, torch.tensor(sampled).sort().values, atol=0, rtol=0)

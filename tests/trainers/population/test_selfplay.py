@@ -79,7 +79,7 @@ def test_no_token_of_a_frozen_opponent_is_trained_whatever_credit_says() -> None
     batch = collate(made.policies["p0"], episodes, MATRIX.agents, np.ones((12, 4)))
     assert len(batch.ids) == 12, "one transcript for each episode: the learner's"
     assert batch.tokens == 24
-    drawn = [turn.sample.logprobs[0] for e in episodes for turn in e.turns if turn.agent == "player_1"]
+    drawn = [turn.sample.behavior_logprobs[0] for e in episodes for turn in e.turns if turn.agent == "player_1"]
     assert batch.logp_old[batch.trained].tolist() == pytest.approx(drawn)
 
 

@@ -1,4 +1,4 @@
-"""What the host's desk lets in. Whatever else comes is refused once, with its reason, and changes nothing."""
+"""Envelopes that a host accepts; all others are rejected once, with a reason, and change nothing."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marl.episode import Sample
-from marl.remote.host_protocol import Desk
+from marl.remote.host_protocol import HostProtocol
 from marl.remote.lobby import Lobby
-from marl.remote.rejections import EXCERPT, Reason, Refusals
+from marl.remote.rejections import EXCERPT, Reason, Rejections
 from protocols import topics
 from protocols.envelope import MAX_BYTES, Envelope, Kind
 from protocols.topics import LOBBY
@@ -28,40 +28,42 @@ SPEC = {"words": ["m0", "m1"], "places": 1, "kind": "say"}
 
 
 class Scene:
-    """A desk in the middle of an episode: `a_0` is asked, `b_0` only listens."""
+    """A host protocol in the middle of an episode: `a_0` is asked, `b_0` only listens."""
 
     def __init__(self, tokens: dict[str, str] | None = TOKENS, path: Path | None = None, **options: Any) -> None:
         self.sent: list[tuple[str, Envelope]] = []
         self.journal: list[tuple[str, str, Sample | None]] = []
-        self.refusals = Refusals(path)
+        self.rejections = Rejections(path)
         self.lobby = Lobby(SEATS, tokens, lambda seat: None)
-        self.desk = Desk(
+        self.protocol = HostProtocol(
             "run",
             "host",
             self.lobby,
-            self.refusals,
+            self.rejections,
             lambda topic, envelope: self.sent.append((topic, envelope)),
             journal=lambda *line: self.journal.append(line),
             **options,
         )
-        self.desk.opened = True
+        self.protocol.opened = True
         for seat in SEATS:
             data = {"agent": seat, "policy": "random", **({"token": tokens[seat]} if tokens else {})}
             self.arrive(topics.sent_by("run", LOBBY, seat), Envelope(LOBBY, seat, 1, Kind.JOIN, data=data).to_json())
         self.answer: Future[Sample | None] = Future()
-        self.desk.tell("b_0", Envelope("e0", "referee", 0, Kind.SAY, body="hello"))
-        self.desk.ask("a_0", Envelope("e0", "referee", 1, Kind.VIEW, "a_0", seq=7, data={"reply": SPEC}), self.answer)
-        assert not self.refusals.counts
+        self.protocol.tell("b_0", Envelope("e0", "referee", 0, Kind.SAY, body="hello"))
+        self.protocol.ask(
+            "a_0", Envelope("e0", "referee", 1, Kind.VIEW, "a_0", seq=7, data={"reply": SPEC}), self.answer
+        )
+        assert not self.rejections.counts
         assert not self.lobby.missing
 
     def arrive(self, topic: str, raw: bytes) -> None:
-        self.desk.arrived(topic, raw)
+        self.protocol.arrived(topic, raw)
 
     def state(self) -> Any:
         return deepcopy((self.lobby.claims, self.journal, len(self.sent), self.answer.done(), self.told()))
 
     def told(self) -> Any:
-        return [(key, list(seated.told), sorted(seated.numbers)) for key, seated in self.desk._seated.items()]
+        return [(key, list(seated.sent), sorted(seated.numbers)) for key, seated in self.protocol._seated.items()]
 
 
 def reply(**changes: Any) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def test_a_reply_comes_in() -> None:
     scene.arrive(TOPIC, json.dumps(reply()).encode())
     assert scene.answer.result(0) == Sample("m1", (4, 2), (-0.5, -0.1), 3)
     assert [line[:2] for line in scene.journal] == [("e0", "a_0")]
-    assert not scene.refusals.counts
+    assert not scene.rejections.counts
 
 
 WRONG: dict[str, tuple[Reason, dict[str, Any]]] = {
@@ -123,7 +125,7 @@ def test_a_reply_with_one_thing_wrong(name: str) -> None:
     scene = Scene()
     before = scene.state()
     scene.arrive(TOPIC, json.dumps(reply(**change)).encode())
-    assert scene.refusals.counts == {reason: 1}
+    assert scene.rejections.counts == {reason: 1}
     assert scene.state() == before
     scene.arrive(TOPIC, json.dumps(reply()).encode())
     assert scene.answer.done()  # the right one still comes in: nothing that was refused stands in its way
@@ -134,9 +136,9 @@ def test_a_reply_comes_in_once() -> None:
     raw = json.dumps(reply()).encode()
     for _ in range(3):
         scene.arrive(TOPIC, raw)
-    assert scene.refusals.counts == {Reason.REPLAYED: 2}
+    assert scene.rejections.counts == {Reason.REPLAYED: 2}
     scene.arrive(TOPIC, json.dumps(reply(n=1)).encode())
-    assert scene.refusals.counts[Reason.UNASKED] == 1
+    assert scene.rejections.counts[Reason.UNASKED] == 1
     assert len(scene.journal) == 1
 
 
@@ -145,7 +147,7 @@ def test_tokens_beyond_the_vocabulary() -> None:
     for wrong in (data(tokens=[4, 9]), data(tokens=[], logprobs=[]), data(logprobs=[])):
         scene = Scene(vocabulary={"a_0": 9})
         scene.arrive(TOPIC, json.dumps(reply(**wrong)).encode())
-        assert scene.refusals.counts == {Reason.DATA: 1}
+        assert scene.rejections.counts == {Reason.DATA: 1}
         assert not scene.answer.done()
 
 
@@ -153,7 +155,7 @@ def test_missing_envelopes_of_a_seat_are_counted() -> None:
     scene = Scene()
     scene.arrive(TOPIC, json.dumps(reply(n=3)).encode())
     assert scene.answer.done()
-    assert scene.desk.missed == 3
+    assert scene.protocol.missed == 3
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_in_the_lobby(seat: str, envelope: dict[str, Any], reason: Reason) -> No
     before = scene.lobby.claims.copy()
     whole = {"episode": LOBBY, "sender": seat, "n": 5, **envelope}
     scene.arrive(topics.sent_by("run", LOBBY, seat), json.dumps(whole).encode())
-    assert scene.refusals.counts == {reason: 1}
+    assert scene.rejections.counts == {reason: 1}
     assert scene.lobby.claims == before
     assert not scene.lobby.missing
 
@@ -189,7 +191,7 @@ def test_refusals_are_written_down_as_far_as_there_is_room(tmp_path: Path, monke
     assert len(lines) == 3
     assert lines[0]["reason"] == "not an envelope"
     assert (lines[0]["topic"], lines[0]["bytes"], len(lines[0]["payload"])) == (TOPIC, 1000, EXCERPT)
-    assert str(scene.refusals) == "5 not an envelope"
+    assert str(scene.rejections) == "5 not an envelope"
 
 
 JSON = st.recursive(
@@ -254,7 +256,7 @@ def fuzz(shots: list[tuple[str, bytes]]) -> None:
     for topic, raw in shots:
         scene.arrive(topic, raw)
     ignored = sum(leftover(topic, raw) for topic, raw in shots)
-    assert sum(scene.refusals.counts.values()) == len(shots) - ignored
+    assert sum(scene.rejections.counts.values()) == len(shots) - ignored
     assert scene.state() == before
     scene.arrive(TOPIC, json.dumps(reply()).encode())
     assert scene.answer.done()
