@@ -37,7 +37,7 @@ async def play(world: World, bus: MemoryBus, plan: Plan, run: str = RUN, log: Lo
     log = header(world, plan) if log is None else log
     for intervention in plan.do:
         intervention.check(world)
-    arena = world.borrow()
+    arena = world.acquire()
     pattern = topics.sent_by(run, plan.episode)
     room = max(CAPACITY, 4 * len(plan.seats))  # all may speak in one instant, and some channels double messages
     inbox = bus.open(pattern, room)
@@ -69,7 +69,7 @@ async def play(world: World, bus: MemoryBus, plan: Plan, run: str = RUN, log: Lo
         for topic, each in inboxes.items():
             bus.shut(topic, each)
             lost += each.dropped + each.duplicates
-        world.give_back(arena)
+        world.release(arena)
     return replace(episode, drift=episode.drift + lost) if lost else episode
 
 

@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from arenas.spec import ReplySpec, Words
-from marl.intervention.base import Intervention, OnMessages, Said
+from marl.intervention.base import Intervention, MessageEvent, OnMessages
 from marl.intervention.inject import Inject
 from marl.scenario.world import World
 from protocols.bus import MemoryBus
@@ -123,10 +123,10 @@ class Carrier:
         name, sender = out.channel.name, entry.sender
         place = self._said.get((name, sender), 0)
         self._said[name, sender] = place + 1
-        said = Said(entry.seq, sender, name, out.round, place, out.message.alphabet)
+        message = MessageEvent(entry.seq, sender, name, out.round, place, out.message.alphabet)
         for intervention, seed in self._changing:
-            if intervention.concerns(said):
-                heard = [intervention.instead(each, said, seed) for each in heard]
+            if intervention.matches(message):
+                heard = [intervention.alter(each, message, seed) for each in heard]
         return heard
 
     def injections(self, seq: int, round_: int | None = None) -> list[Inject]:
