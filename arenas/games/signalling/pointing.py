@@ -1,13 +1,4 @@
-"""Pointing: the speaker sees an object, the listener points it out among d others by its values.
-
-The game of `reference`, whose listener gives a position, for listeners who need only know what messages mean. Objects
-have `attributes` attributes with one of `values` values each. The candidates are distinct and in random order. The
-listener is asked for the attribute in which they differ most, may name the values that occur there, and the candidates
-with the named value are left; and so on until one is left. Both get 1 if that is the target, else 0. Or it names values
-of all attributes at `once`, and a candidate that has most of them is chosen: of n that have as many, each with chance
-1/n, which is what both get if the target is among them. (Lazaridou, Peysakhovich & Baroni 2017, and the `basic_games`
-of EGG, Kharitonov et al. 2019, have the game with positions.)
-"""
+"""Reference game in which the listener selects a candidate by its values."""
 
 from __future__ import annotations
 
@@ -30,6 +21,23 @@ class Pointing(Arena):
     `once`: one reply, with a value of each attribute.
     """
 
+    rules = """
+    Pointing: the speaker sees an object, the listener points it out among d others by its values.
+
+    The game of `reference`, whose listener gives a position, for listeners who need only know what messages mean. Objects
+    have `attributes` attributes with one of `values` values each. The candidates are distinct and in random order. The
+    listener is asked for the attribute in which they differ most, may name the values that occur there, and the candidates
+    with the named value are left; and so on until one is left. Both get 1 if that is the target, else 0. Or it names values
+    of all attributes at `once`, and a candidate that has most of them is chosen: of n that have as many, each with chance
+    1/n, which is what both get if the target is among them. (Lazaridou, Peysakhovich & Baroni 2017, and the `basic_games`
+    of EGG, Kharitonov et al. 2019, have the game with positions.)
+
+    One target among `distractors` others; messages of `length` symbols out of `alphabet`. A case is a target.
+
+    `shown`: whether the listener's view lists the candidates that are left. Without, it knows of them only which values
+    it may name: the same game to who understands the message, and easier to learn, as a message alone stands out more.
+    `once`: one reply, with a value of each attribute.
+    """
     metadata = Arena.metadata | {"name": "pointing_v0"}
     tags = ("cooperative", "communication")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {

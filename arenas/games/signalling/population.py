@@ -1,10 +1,4 @@
-"""Population: many agents, of whom two who know each other are drawn to play a game for two with one another.
-
-Who knows whom is a graph: an edge from one agent to another lets them play, the first on the game's first seat. Nobody
-is told whom it plays with, so that agents who share partners do best to speak alike; and everyone plays every seat that
-its edges lead to, so that it hears the language it speaks. All are paid what the two are paid on average, so a score
-is one of the game. (Graesser, Cho & Kiela 2019; Michel et al. 2023, on populations divided into parts.)
-"""
+"""Population: a two-player game between two agents drawn from a graph."""
 
 from __future__ import annotations
 
@@ -60,6 +54,18 @@ class Population(Arena):
     Every other parameter is the game's own.
     """
 
+    rules = """
+    Population: many agents, of whom two who know each other are drawn to play a game for two with one another.
+
+    Who knows whom is a graph: an edge from one agent to another lets them play, the first on the game's first seat. Nobody
+    is told whom it plays with, so that agents who share partners do best to speak alike; and everyone plays every seat that
+    its edges lead to, so that it hears the language it speaks. All are paid what the two are paid on average, so a score
+    is one of the game. (Graesser, Cho & Kiela 2019; Michel et al. 2023, on populations divided into parts.)
+
+    `agents` on a `graph` (complete, ring, chain, star or a list of edges) play a `game` for two with its settings.
+
+    Every other parameter is the game's own.
+    """
     metadata = Arena.metadata | {"name": "population_v0"}
     tags = ("cooperative", "communication")
     heard_as = PARTNER

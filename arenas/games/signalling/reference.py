@@ -1,9 +1,4 @@
-"""Reference game: the speaker sees an object, the listener sees it among d others and says at which position it is.
-
-Objects have `attributes` attributes with one of `values` values each. The candidates are distinct and in random order.
-Both get 1 if the position is right, else 0. (Lazaridou, Peysakhovich & Baroni 2017; the discrimination game of EGG's
-`basic_games`, Kharitonov et al. 2019, is the one with d = 4.)
-"""
+"""Reference game: the listener selects a candidate by its position."""
 
 from __future__ import annotations
 
@@ -41,6 +36,15 @@ def best_score(objects: int, messages: int, distractors: int) -> float:
 class Reference(Arena):
     """One target among `distractors` others; messages of `length` symbols out of `alphabet`. A case is a target."""
 
+    rules = """
+    Reference game: the speaker sees an object, the listener sees it among d others and says at which position it is.
+
+    Objects have `attributes` attributes with one of `values` values each. The candidates are distinct and in random order.
+    Both get 1 if the position is right, else 0. (Lazaridou, Peysakhovich & Baroni 2017; the discrimination game of EGG's
+    `basic_games`, Kharitonov et al. 2019, is the one with d = 4.)
+
+    One target among `distractors` others; messages of `length` symbols out of `alphabet`. A case is a target.
+    """
     metadata = Arena.metadata | {"name": "reference_v0"}
     tags = ("cooperative", "communication")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {
