@@ -43,7 +43,7 @@ class MessageEvent(NamedTuple):
     channel: str
     round: int = 0
     """The stage of the arena."""
-    index: int = 0
+    position: int = 0
     """How many messages the same sender sent on this channel before."""
     alphabet: Symbols = ()
 

@@ -124,7 +124,7 @@ class Spoken(NamedTuple):
 class Shuffle(OnMessages):
     """Replace each message by one of another episode of the `pool`, so that it tells nothing about this episode.
 
-    One pool episode is drawn for each episode. A message is replaced by the message with the same index, by the same
+    One pool episode is drawn for each episode. A message is replaced by the message at the same position, by the same
     sender on the same channel; listeners hear nothing if the pool episode has none. So words are heard as often as in
     the pool.
     """
@@ -145,7 +145,7 @@ class Shuffle(OnMessages):
     def alter(self, heard: Heard, message: MessageEvent, seed: int) -> Heard:
         episode = self._episodes[below(len(self._episodes), key(seed, "episode"))]
         spoken = episode.get((message.sender, message.channel), [])
-        body = spoken[message.index].heard.get(heard.to) if message.index < len(spoken) else None
+        body = spoken[message.position].heard.get(heard.to) if message.position < len(spoken) else None
         return heard._replace(body=body)
 
     @override

@@ -10,6 +10,7 @@ import numpy as np
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
+from arenas.games.signalling.lewis import Lewis
 from arenas.scripted import ARENA, Memory, Script
 from arenas.spec import ReplySpec, Words, symbols
 
@@ -49,9 +50,12 @@ def _pairs(graph: str | Sequence[Sequence[str]], agents: int) -> list[Pair]:
 
 
 class Population(Arena):
-    """`agents` on a `graph` (complete, ring, chain, star or a list of edges) play a `game` for two with its settings.
+    """Two agents, drawn from a graph, play a game for two.
 
-    Every other parameter is the game's own.
+    Args:
+        agents: how many there are.
+        graph: complete, ring, chain, star or a list of edges.
+        game: what a pair plays.
     """
 
     rules = """
@@ -75,17 +79,16 @@ class Population(Arena):
         self,
         agents: int = 4,
         graph: str | Sequence[Sequence[str]] = "complete",
-        game: str = "lewis",
-        **settings: Any,
+        game: Arena | None = None,
     ) -> None:
-        from arenas import make
-
-        if agents < 2 or game == "population":
-            raise ArenaError(f"population needs agents >= 2 and a game for two, not {agents=} and {game=}")
-        self.game = make(game, **settings)
+        self.game = game or Lewis()
         self.game_seats = tuple(self.game.possible_agents)
+        if agents < 2 or isinstance(game, Population):
+            raise ArenaError(
+                f"population needs agents >= 2 and a game for two, not {agents=} and game={self.game.name!r}"
+            )
         if len(self.game_seats) != 2 or self.game.channels or self.game.open_text:
-            raise ArenaError(f"population plays games for two with one public channel; {game} is none")
+            raise ArenaError(f"population plays games for two with one public channel; {self.game.name} is not one")
         names = symbols("agent_", agents)
         self.pairs = _pairs(graph, agents)
         self.cases = len(self.pairs) * self.game.cases
@@ -176,3 +179,16 @@ class Population(Arena):
             return on_seat
 
         return {name: played(script) for name, script in self.game.scripts().items()}
+
+
+def population_by_name(make: Callable[..., Arena]) -> Callable[..., Population]:
+    """Return a factory of populations whose `game` is a name; `make` builds the game from it and its settings."""
+
+    def population(
+        agents: int = 4, graph: str | Sequence[Sequence[str]] = "complete", game: str = "lewis", **settings: Any
+    ) -> Population:
+        if game == "population":
+            raise ArenaError("population needs a game for two, and a population is not one: choose another game")
+        return Population(agents, graph, make(game, **settings))
+
+    return population
