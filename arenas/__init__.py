@@ -26,7 +26,7 @@ from arenas.games.puzzles.tictactoe import TicTacToe
 from arenas.games.signalling.lewis import Lewis
 from arenas.games.signalling.naming import Naming
 from arenas.games.signalling.pointing import Pointing
-from arenas.games.signalling.population import Population
+from arenas.games.signalling.population import population_by_name
 from arenas.games.signalling.reconstruction import Reconstruction
 from arenas.games.signalling.reference import Reference
 from arenas.games.signalling.speaker_listener import SpeakerListener
@@ -60,7 +60,7 @@ ARENAS: dict[str, Callable[..., Arena]] = {
     "negotiation": Negotiation,
     "overcooked": Overcooked,
     "pointing": Pointing,
-    "population": Population,
+    "population": population_by_name(lambda game, **settings: make(game, **settings)),
     "public_goods": PublicGoods,
     "reconstruction": Reconstruction,
     "reference": Reference,
@@ -73,7 +73,7 @@ ARENAS: dict[str, Callable[..., Arena]] = {
     "undercover": Undercover,
     "writing": Writing,
 }
-"""Name -> class. Add your own: `arenas.ARENAS["mine"] = Mine`, or `arenas.load("mine.py")`."""
+"""Name -> what builds the arena. Add your own: `arenas.ARENAS["mine"] = Mine`, or `arenas.load("mine.py")`."""
 
 
 _KINDS: Final = {

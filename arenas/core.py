@@ -1,45 +1,41 @@
-"""An arena: a PettingZoo environment whose author writes the rules and nothing else.
+"""Base class of arenas: the author writes the rules, and gets a PettingZoo environment.
 
-An episode is a sequence of *stages*. In each stage some agents reply (several at once, or one), and when all of them
-have, the stage is resolved. The author gives `deal` or `lay`, `acting`, `view`, `resolve` (and `hidden`, `anchors`);
-this class keeps PettingZoo's books, so that every arena is at once an AEC environment and what the referee plays over
-the bus.
+An episode is a sequence of *stages*. In each stage one or several agents reply; when all of them have, the stage is
+resolved. The author writes `deal` or `lay`, `acting`, `view`, `resolve` (and `hidden`, `anchors`). The base class keeps
+PettingZoo's bookkeeping, so every arena is an AEC environment; the referee plays the same arena over the bus.
 """
 
 from __future__ import annotations
 
 import string
+import sys
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from functools import cached_property
 from hashlib import blake2b
-from inspect import getdoc, getmodule
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from inspect import cleandoc
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
-from pettingzoo import AECEnv
+from typing_extensions import override
 
 from arenas.errors import ArenaError
+from arenas.pettingzoo_base import TurnTaking
+from arenas.scripted import Script
 from arenas.spec import PUBLIC, UNKNOWN, ReplySpec, Words
 
-if TYPE_CHECKING:
-    from arenas.scripted import Script
-
-MAX_ACTIONS: Final = 1 << 20
-_TEXT: Final = string.ascii_letters + string.digits + string.punctuation + " \n"
+_CHARACTERS: Final = string.ascii_letters + string.digits + string.punctuation + " \n"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What resolving a stage did: rewards by agent (missing ones are 0), and whether and how the episode ended."""
+    """Result of a stage: rewards by agent (0 for agents left out), and whether and how the episode ended."""
 
     rewards: Mapping[str, float] = field(default_factory=dict)
     done: bool = False
-    truncated: bool = False  # with done: cut off by a time limit, so the rules would have gone on
+    truncated: bool = False  # with done: a time limit cut the episode off, the rules would have gone on
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +44,8 @@ class Anchors:
 
     `random`: uniformly random replies. `silent`: the best known without communication. `full`: the optimum, with full
     information or perfect communication. `equilibrium`: where rational play ends, if that is one score. `values`: what
-    each seat, in seat order, gets there; the value of the game to each if it is of constant sum. None is not known, as
-    in games of other libraries.
+    each seat, in seat order, gets there; the value of the game to each if it is of constant sum. None: unknown, as in
+    games of other libraries.
     """
 
     random: float | None = None
@@ -67,7 +63,7 @@ class Anchors:
 
 
 def _pcg64(seed: int) -> dict[str, Any]:
-    """Return a generator state that depends on a seed alone; ten times quicker than making a generator."""
+    """Return the PCG64 state of a seed; setting it is ten times faster than making a generator."""
     digest = blake2b(str(seed).encode(), digest_size=32).digest()
     state, increment = int.from_bytes(digest[:16], "little"), int.from_bytes(digest[16:], "little")
     return {
@@ -78,8 +74,8 @@ def _pcg64(seed: int) -> dict[str, Any]:
     }
 
 
-class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
-    """Base of all arenas. See `arenas/games/signalling/lewis.py` for a whole one.
+class Arena(TurnTaking):
+    """Base of all arenas. `arenas/games/signalling/lewis.py` is a whole one in 60 lines.
 
     Args:
         replies: for each seat, in seat order, the reply spec or specs it may be asked for.
@@ -89,13 +85,20 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "name": "arena_v0", "is_parallelizable": False}
+    rules: str = ""
+    """The rules in words, for prompts and help pages; in the source it may be indented like a docstring.
+
+    A class without it has the docstrings of its module and class instead. Set it: prompts then stay the same when
+    docstrings change.
+    """
+    _charset = _CHARACTERS
     tags: tuple[str, ...] = ()  # cooperative | competitive | mixed, communication, ...
-    open_text: bool = False  # views hold words that nobody declared: no model from scratch can read them
+    open_text: bool = False  # views hold undeclared words: models from scratch cannot read them
     view_chars: int = 4096  # the most characters of an observation, for PettingZoo
     cases: int = 0  # the number of equally likely deals, where they can be counted
-    heard_as: str = ""  # whom all messages seem to come from, where nobody is told who speaks; a word of `words`
+    heard_as: str = ""  # the sender that listeners see on every message, where speakers are anonymous; one of `words`
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {}
-    """Parameters of generated arenas: name -> (lowest, highest). Whatever is chosen within all of them works."""
+    """Parameters of generated arenas: name -> (lowest, highest). Every combination within the limits works."""
 
     def __init__(
         self,
@@ -110,12 +113,19 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
         spoken = [word for specs in self.replies.values() for spec in specs for word in spec.alphabet]
         self.channels = {name: tuple(members) for name, members in (channels or {}).items()}
         free = (UNKNOWN,) if any(spec.free for specs in self.replies.values() for spec in specs) else ()
-        known = [*self.possible_agents, ":", *words, *spoken, *self.channels, *free]
-        self.vocabulary: Words = tuple(dict.fromkeys(known))
+        self.vocabulary = tuple(dict.fromkeys([*self.possible_agents, ":", *words, *spoken, *self.channels, *free]))
         self.view_words = view_words
         self.render_mode = "ansi"
         self.agents: list[str] = []
         self._rng = np.random.Generator(np.random.PCG64())
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "rules" in vars(cls):
+            cls.rules = cleandoc(cls.rules)
+        elif cls.__doc__:
+            texts = (getattr(sys.modules.get(cls.__module__), "__doc__", None), cls.__doc__)
+            cls.rules = "\n\n".join(cleandoc(text) for text in texts if text)
 
     # --- what an author writes -------------------------------------------------------------------------------
 
@@ -142,20 +152,21 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
         """Apply one legal reply of every acting agent and go on to the next stage."""
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """Return what an acting agent may reply now; arenas in which that changes override this."""
+        """Return what an acting agent may reply now; override it where that changes."""
         return self.replies[agent][0]
 
     def audience(self, speaker: str) -> Collection[str] | None:
-        """Return who may hear what an agent says now, of those whom its channel lets hear; None: all of them."""
+        """Return who may hear an agent now, among the members of its channel; None: all of them."""
         return None
 
     def hidden(self) -> str:
-        """Return the state that no agent sees whole, for the centralized critic, in words of `vocabulary`."""
+        """Return the full state for the centralized critic, in words of `vocabulary`."""
         return ""
 
     def splits(self) -> Mapping[str, Sequence[int]]:
-        """Return which deals belong to which split; held-out ones are never dealt in training."""
+        """Return the deals of each split; held-out ones are never dealt in training."""
         return {"train": range(self.cases)} if self.cases else {}
 
     @abstractmethod
@@ -169,18 +180,7 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
         """
         return {}
 
-    @property
-    def rules(self) -> str:
-        """The rules in words: what the arena's module and class say of themselves."""
-        made = type(self)
-        return "\n\n".join(filter(None, [getdoc(getmodule(made)), getdoc(made)]))
-
     # --- what the referee uses -------------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """The name without its version."""
-        return str(self.metadata["name"]).rpartition("_v")[0]
 
     def begin(self, seed: int | None = None, *, case: int | None = None, split: str = "train") -> None:
         """Start an episode; the same seed, case and split give the same one."""
@@ -203,132 +203,65 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
 
     # --- PettingZoo ------------------------------------------------------------------------------------------
 
-    @cached_property
-    def _ids(self) -> dict[str, int]:
-        return {word: i for i, word in enumerate(self.vocabulary, 1)}
+    @override
+    def _most_replies(self, agent: str) -> int:
+        return max(spec.size for spec in self.replies[agent])
 
-    @cached_property
-    def action_spaces(self) -> dict[str, spaces.Discrete]:
-        """Action i is the i-th reply of the present spec."""
-        sizes = {agent: max(spec.size for spec in specs) for agent, specs in self.replies.items()}
-        for agent, size in sizes.items():
-            if size > MAX_ACTIONS:
-                raise ArenaError(
-                    f"{self.name}: {agent} has {size} different replies, and PettingZoo's Discrete holds "
-                    f"{MAX_ACTIONS}; make its options, alphabet or length smaller"
-                )
-        return {agent: spaces.Discrete(size) for agent, size in sizes.items()}
-
-    @cached_property
-    def observation_spaces(self) -> dict[str, spaces.Dict]:
-        """The words as ids (0 pads), the same as text, and which actions are legal."""
-        ids = spaces.Box(0, len(self.vocabulary), (self.view_words,), np.int64)
-        text = spaces.Text(min_length=0, max_length=self.view_chars, charset=_TEXT)
-        return {
-            agent: spaces.Dict(
-                {"observation": ids, "text": text, "action_mask": spaces.Box(0, 1, (int(space.n),), np.int8)}
-            )
-            for agent, space in self.action_spaces.items()
-        }
-
-    def action_space(self, agent: str) -> spaces.Discrete:
-        """Return the space of an agent's actions."""
-        return self.action_spaces[agent]
-
-    def observation_space(self, agent: str) -> spaces.Dict:
-        """Return the space of an agent's observations."""
-        return self.observation_spaces[agent]
-
+    @override
     def encode(self, text: str) -> NDArray[np.int64]:
-        """Return the ids of a text's words, padded with 0 to `view_words`; raises ArenaError beyond or outside.
+        """Return the ids of a text's words, padded with 0 to `view_words`; raises ArenaError if they do not fit.
 
         Where talk is free, a word outside the vocabulary is `<unk>`.
         """
         words = text.split()
         if len(words) > self.view_words:
             raise ArenaError(f"{self.name}: {len(words)} words do not fit; give view_words={len(words)} or more")
-        ids = np.zeros(self.view_words, np.int64)
         try:
-            unknown = self._ids.get(UNKNOWN)
-            ids[: len(words)] = [self._ids[word] if unknown is None else self._ids.get(word, unknown) for word in words]
+            return self._padded_ids(words, self._ids.get(UNKNOWN))
         except KeyError as error:
             raise ArenaError(f"{self.name}: add {error} to the arena's words") from None
-        return ids
 
     def observe(self, agent: str) -> dict[str, Any]:
         """Return an agent's observation: what it heard in this episode, then its view."""
-        asked = self.agent_selection == agent and not self.terminations[agent] and not self.truncations[agent]
-        text = " ".join([*self._heard[agent], self.view(agent) if agent in self.acting() else ""]).strip()
-        mask = np.zeros(int(self.action_spaces[agent].n), np.int8)
-        mask[: self.spec(agent).size if asked or agent in self.acting() else 1] = 1
-        return {"observation": self.encode(text), "text": text, "action_mask": mask}
+        acting = agent in self.acting()
+        selected = self.agent_selection == agent and not self.terminations[agent] and not self.truncations[agent]
+        text = " ".join([*self._heard[agent], self.view(agent) if acting else ""]).strip()
+        return self._observation(agent, text, slice(self.spec(agent).size if selected or acting else 1))
 
     def state(self) -> NDArray[np.int64]:
         """Return the hidden state as word ids, padded with 0 to `view_words`."""
         return self.encode(self.hidden())
 
-    @cached_property
-    def state_space(self) -> spaces.Box:
-        """The space of `state()`."""
-        return spaces.Box(0, len(self.vocabulary), (self.view_words,), np.int64)
-
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Start an episode; `options` may name a `case` (a numbered deal) or a `split`, and other keys are ignored."""
         self.begin(seed, **{key: value for key, value in (options or {}).items() if key in ("case", "split")})
-        self.agents = list(self.possible_agents)
-        self.rewards = dict.fromkeys(self.agents, 0.0)
-        self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
-        self.terminations = dict.fromkeys(self.agents, False)
-        self.truncations = dict.fromkeys(self.agents, False)
-        self.infos: dict[str, dict[str, Any]] = {agent: {} for agent in self.agents}
-        self._heard: dict[str, list[str]] = {agent: [] for agent in self.agents}
-        self._pending: dict[str, Words | None] = {}
-        self.agent_selection = self._first()
+        self._heard: dict[str, list[str]] = {agent: [] for agent in self.possible_agents}
+        self._begin_turns()
 
-    def _first(self) -> str:
+    @override
+    def _asked(self) -> tuple[str, ...]:
         acting = self.acting()
         if not acting:
             raise ArenaError(f"{self.name}: acting() names no agent; name one, or let resolve() end the episode")
-        return acting[0]
+        return acting
 
-    def step(self, action: int | None) -> None:
-        """Take the selected agent's action; the last one resolves the stage. A channel's members hear what is said."""
-        agent = self.agent_selection
-        if self.terminations[agent] or self.truncations[agent]:
-            self._was_dead_step(action)
-            return
-        self._cumulative_rewards[agent] = 0.0
-        self._clear_rewards()
-        spec = self.spec(agent)
-        reply = spec.words(int(action)) if action is not None and 0 <= int(action) < spec.size else None
-        self.infos[agent] = {} if reply is not None else {"illegal": True}
-        self._pending[agent] = reply
-        waiting = [a for a in self.acting() if a not in self._pending]
-        if waiting:
-            self.agent_selection = waiting[0]
-        else:
-            self._resolve_stage()
-        self._accumulate_rewards()
-
-    def _resolve_stage(self) -> None:
-        specs = {a: self.spec(a) for a in self._pending}
-        said = {a: specs[a].route(r or ()) for a, r in self._pending.items() if specs[a].kind == "say"}
-        near = {speaker: self.audience(speaker) for speaker in said}
-        outcome = self.advance(self._pending)
-        self._pending = {}
-        for speaker, (channel, message) in said.items():
-            members = self.channels.get(channel)
+    @override
+    def _resolve_stage(self, replies: Mapping[str, Words | None]) -> None:
+        specs = {agent: self.spec(agent) for agent in replies}
+        messages = {agent: specs[agent].route(r or ()) for agent, r in replies.items() if specs[agent].kind == "say"}
+        audiences = {speaker: self.audience(speaker) for speaker in messages}
+        outcome = self.advance(replies)
+        for speaker, (channel, words) in messages.items():
             where = [channel] if channel != PUBLIC else []
-            for listener in members or self.agents:
-                if listener != speaker and ((among := near[speaker]) is None or listener in among):
-                    self._heard[listener] += [self.heard_as or speaker, *where, ":", *message]
-        self.rewards = {a: float(outcome.rewards.get(a, 0.0)) for a in self.agents}
-        if outcome.done:
-            over = self.truncations if outcome.truncated else self.terminations
-            over.update(dict.fromkeys(self.agents, True))
-            self.agent_selection = self.agents[0]
-        else:
-            self.agent_selection = self._first()
+            audience = audiences[speaker]
+            for listener in self.channels.get(channel) or self.agents:
+                if listener != speaker and (audience is None or listener in audience):
+                    self._heard[listener] += [self.heard_as or speaker, *where, ":", *words]
+        self._end_stage(
+            outcome.rewards,
+            terminated=outcome.done and not outcome.truncated,
+            truncated=outcome.done and outcome.truncated,
+        )
 
     def render(self) -> str:
         """Return the hidden state and everyone's view as text."""
@@ -336,4 +269,4 @@ class Arena(AECEnv[str, dict[str, Any], int]):  # type: ignore[misc]
         return "\n".join([self.hidden(), *views])
 
     def close(self) -> None:
-        """Release nothing; there is nothing."""
+        """Release nothing; an arena holds no resources."""

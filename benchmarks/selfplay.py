@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from marl.evaluation import exploitability as exploit
-from marl.policy import Policy, Random, Script
+from marl.policy import ArenaScriptPolicy, Policy, Random
 from marl.rollout import Plan, collect
 from trainers.run import Run, RunConfig
 
@@ -71,7 +71,7 @@ def against(run: Run, other: Policy, episodes: int = 100) -> dict[str, int]:
 def measured(run: Run) -> dict[str, Any]:
     """Return what a finished run's policies are worth."""
     if run.tree is None:
-        perfect = Script(run.world.arena.scripts()["equilibrium"], "perfect")
+        perfect = ArenaScriptPolicy(run.world.arena.scripts()["equilibrium"], "perfect")
         return {"against_perfect": against(run, perfect), "against_random": against(run, Random())}
     now = exploit.played(run.tree, {seat: run.trainer.policies[name] for seat, name in run.trainer.seats.items()})
     assert run.selfplay is not None

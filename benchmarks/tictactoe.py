@@ -28,7 +28,7 @@ from arenas.solvers.play import ask, perceive
 from arenas.spec import Words
 from marl.evaluation.exploitability import context
 from marl.models.language_model import LanguageModel
-from marl.policy import Script
+from marl.policy import ArenaScriptPolicy
 from marl.rollout import Plan, collect
 from marl.settings import check, override, read_toml
 from trainers.run import Progress, Run, RunConfig
@@ -108,7 +108,7 @@ def look(run: Run) -> dict[str, float]:
 
 def sampled(run: Run, games: int = 1000) -> float:
     """Return the share of games lost to an optimal opponent with drawn replies, half of them on each seat."""
-    optimal = Script(best, "optimal")
+    optimal = ArenaScriptPolicy(best, "optimal")
     lost = 0
     for i, seat in enumerate(run.world.agents):
         seats = dict(run.seats) | {rival: optimal for rival in run.world.agents if rival != seat}

@@ -97,6 +97,7 @@ class OpenSpiel(Arena):
             words=[*ascii_letters, *punctuation, *map(str, range(100)), *sorted(self.known)],
             view_words=view_words,
         )
+        self.rules = f"{self.kind.long_name}, a game of OpenSpiel for {len(seats)} players."
 
     def _read(self, text: str) -> str:
         """Return a text of OpenSpiel as declared words."""
@@ -144,11 +145,6 @@ class OpenSpiel(Arena):
     def hidden(self) -> str:
         """The whole state."""
         return self._read(str(self.node))
-
-    @property
-    def rules(self) -> str:
-        """OpenSpiel's name of the game."""
-        return f"{self.kind.long_name}, a game of OpenSpiel for {self.game.num_players()} players."
 
     def anchors(self) -> Anchors:
         """In games of constant sum every score is its share; else random play is estimated, with fixed seeds."""

@@ -151,18 +151,13 @@ class PettingZoo(Replayed):
             view_words=sum(1 + each.length for each in self.renderings.values()),
         )
         self._environment = made
+        cls = type(made.unwrapped)
+        self.rules = f"{game} of PettingZoo.\n\n{_plain(getdoc(getmodule(cls)) or getdoc(cls) or '')}".strip()
 
     def start(self, environment: Any, seed: int) -> Game:
         """Reset the environment."""
         play = InTurn if hasattr(environment, "agent_iter") else AtOnce
         return play(environment, seed, self.specs, self.renderings)
-
-    @property
-    def rules(self) -> str:
-        """What the environment's module says of itself."""
-        made = type(self.about.unwrapped)
-        text = getdoc(getmodule(made)) or getdoc(made) or ""
-        return f"{self._key[0]} of PettingZoo.\n\n{_plain(text)}".strip()
 
     def anchors(self) -> Anchors:
         """Random play is estimated from a few episodes with fixed seeds; nothing else is known."""

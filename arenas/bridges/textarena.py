@@ -144,6 +144,7 @@ class TextArena(Replayed):
             words=[*ascii_letters, *digits, *punctuation],
             view_words=1 << 12,
         )
+        self.rules = f"{game} of TextArena. Its first view tells the rules."
 
     def start(self, environment: Any, seed: int) -> Game:
         """Build the game anew and begin it."""
@@ -159,11 +160,6 @@ class TextArena(Replayed):
         shown = text[-self.view_words :]
         ids[: len(shown)] = [self._ids.get(character, 0) for character in shown]
         return ids
-
-    @property
-    def rules(self) -> str:
-        """TextArena's games tell their rules to the players."""
-        return f"{self.id} of TextArena. Its first view tells the rules."
 
     def anchors(self) -> Anchors:
         """Nothing is known."""

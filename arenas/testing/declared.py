@@ -46,7 +46,7 @@ def check_description(arena: Arena) -> None:
     name = str(arena.metadata.get("name", ""))
     if not re.fullmatch(r"[a-z0-9_]+_v[0-9]+", name) or name == Arena.metadata["name"]:
         raise ArenaError(f'{cls.__name__}: give it metadata = Arena.metadata | {{"name": "..._v0"}}, not {name!r}')
-    require(arena, bool((cls.__doc__ or "").strip()), f"write a docstring for {cls.__name__} that tells the rules")
+    require(arena, bool(arena.rules.strip()), f'give {cls.__name__} rules in words: rules = """..."""')
     for agent in arena.possible_agents:
         named = re.fullmatch(r"[a-z]+_[0-9]+", agent) is not None
         require(arena, named, f"name the agent {agent!r} after its role and a number, such as player_0")

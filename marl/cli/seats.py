@@ -122,7 +122,7 @@ def chat_of(world: World, source: str, loaded: dict[Path, dict[str, Policy]]) ->
 def script_of(world: World, name: str) -> Policy:
     """Return a script of the arena, by name; the best that there is unless one is named. Raises UserError."""
     from arenas.solvers.measure import best
-    from marl.policy.scripted import Script
+    from marl.policy.scripted import ArenaScriptPolicy
 
     scripts = world.arena.scripts()
     if not scripts:
@@ -130,7 +130,7 @@ def script_of(world: World, name: str) -> Policy:
     name = name or best(scripts)
     if name not in scripts:
         raise UserError(f"{world.arena.name} has no script {name!r}; it has {', '.join(scripts)}")
-    return Script(scripts[name], f"scripted:{name}")
+    return ArenaScriptPolicy(scripts[name], f"scripted:{name}")
 
 
 def ask_person(seat: str, heard: Sequence[Envelope], spec: ReplySpec) -> str:

@@ -1,7 +1,7 @@
-"""Interventions do(message): what listeners hear is not what was said."""
+"""Interventions do(message): change what listeners hear."""
 
-from marl.intervention.base import Intervention, OnMessages, Said
-from marl.intervention.config import InterventionConfig, read
+from marl.intervention.base import Intervention, MessageEvent, MessageSpace, OnMessages
+from marl.intervention.config import InterventionConfig, parse
 from marl.intervention.inject import Inject
 from marl.intervention.message import Close, Drop, Replace, Rewrite, Shuffle, Spoken, Swap
 
@@ -11,12 +11,13 @@ __all__ = [
     "Inject",
     "Intervention",
     "InterventionConfig",
+    "MessageEvent",
+    "MessageSpace",
     "OnMessages",
     "Replace",
     "Rewrite",
-    "Said",
     "Shuffle",
     "Spoken",
     "Swap",
-    "read",
+    "parse",
 ]

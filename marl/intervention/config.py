@@ -1,4 +1,4 @@
-"""Interventions as configuration, and read from the header of a log."""
+"""Interventions in configurations and in the headers of logs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from protocols.errors import ProtocolError
 from protocols.log import Log
 
 InterventionConfig = Annotated[Drop | Close | Replace | Rewrite | Swap | Shuffle | Inject, Field(discriminator="type")]
-_MANY: Final[TypeAdapter[tuple[Any, ...]]] = TypeAdapter(tuple[InterventionConfig, ...])
+_INTERVENTIONS: Final[TypeAdapter[tuple[Any, ...]]] = TypeAdapter(tuple[InterventionConfig, ...])
 
 
-def read(log: Log) -> tuple[Intervention, ...]:
-    """Return the interventions of a log's header; raises ProtocolError for one that is none, or has no function."""
+def parse(log: Log) -> tuple[Intervention, ...]:
+    """Return the interventions of a log's header; raises ProtocolError for an invalid one."""
     try:
-        return _MANY.validate_python(log.do) if log.do else ()
+        return _INTERVENTIONS.validate_python(log.do) if log.do else ()
     except ValidationError as error:
         first = error.errors()[0]
         where = f"{first['loc'][-1]}: " if first["type"] == "missing" else ""

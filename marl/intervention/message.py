@@ -1,69 +1,67 @@
-"""Interventions: what listeners hear is not what was said.
+"""Interventions on messages: drop, replace, rewrite, swap or shuffle what listeners hear.
 
-An intervention names the messages it is for and what their listeners hear instead, while their senders believe to have
-said what they said. Those of a scenario hold for all its episodes; those of a plan for one, and its log's header keeps
-them. Several act in order, each on what the one before left. The channel has done its work by then: what an
-intervention makes heard is heard as it stands, at the time at which the message arrives.
+The sender believes that it said what it said; only what its listeners hear changes. The interventions of a scenario act
+in all its episodes. Those of a plan act in one episode, and the header of its log records them. Several act in order,
+each on the result of the one before. They act after the channel: its noise does not touch what they put in, and the
+message arrives when it would have arrived.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
-from marl.intervention.base import OnMessages, Said
+from marl.intervention.base import MessageEvent, MessageSpace, OnMessages
 from protocols.draws import below, key, uniform
 from protocols.effects import REWRITERS
 from protocols.log import Heard
 
-if TYPE_CHECKING:
-    from marl.scenario.world import World
-
 
 class Drop(OnMessages):
-    """The listeners hear nothing, with probability `p` (for all of them alike)."""
+    """Lose the message with probability `p`: one draw for all its listeners."""
 
     type: Literal["drop"] = "drop"
     p: float = Field(default=1.0, ge=0, le=1)
 
-    def instead(self, heard: Heard, said: Said, seed: int) -> Heard:
-        """Lose it or not."""
-        return heard._replace(body=None) if self.p == 1 or uniform(key(seed, said.seq)) < self.p else heard
+    @override
+    def alter(self, heard: Heard, message: MessageEvent, seed: int) -> Heard:
+        return heard._replace(body=None) if self.p == 1 or uniform(key(seed, message.seq)) < self.p else heard
 
 
 class Close(OnMessages):
-    """Everything on a channel is lost."""
+    """Lose every message on a channel."""
 
     type: Literal["close"] = "close"
     channel: str
 
-    def instead(self, heard: Heard, said: Said, seed: int) -> Heard:
-        """Lose it."""
+    @override
+    def alter(self, heard: Heard, message: MessageEvent, seed: int) -> Heard:
         return heard._replace(body=None)
 
 
 class Replace(OnMessages):
-    """The listeners hear `body` instead, also those who would have heard nothing."""
+    """Replace the message by `body`, also for listeners who would have heard nothing."""
 
     type: Literal["replace"] = "replace"
     body: str
 
-    def instead(self, heard: Heard, said: Said, seed: int) -> Heard:
-        """Put other words in."""
+    @override
+    def alter(self, heard: Heard, message: MessageEvent, seed: int) -> Heard:
         return heard._replace(body=self.body)
 
-    def check(self, world: World) -> None:
-        """Raise ProtocolError for a seat, a channel or a word that the world does not have."""
-        super().check(world)
-        self._words(world, self.sender, self.body.split())
+    @override
+    def check(self, space: MessageSpace) -> None:
+        super().check(space)
+        self._check_words(space, self.sender, self.body.split())
 
 
 class Rewrite(OnMessages):
-    """What is heard is rewritten: word by word from a `table`, or `by` a function of `protocols.effects.REWRITERS`.
+    """Rewrite the message: word by word from a `table`, or `by` a function of `protocols.effects.REWRITERS`.
 
-    A log names the function. Whoever replays it must have put the function there.
+    A log records only the function's name, so the function must be in `REWRITERS` when the log is replayed.
     """
 
     type: Literal["rewrite"] = "rewrite"
@@ -81,41 +79,41 @@ class Rewrite(OnMessages):
             )
         return self
 
-    def instead(self, heard: Heard, said: Said, seed: int) -> Heard:
-        """Rewrite what arrived, the same way for all listeners."""
+    @override
+    def alter(self, heard: Heard, message: MessageEvent, seed: int) -> Heard:
         if heard.body is None:
             return heard
         words = tuple(heard.body.split())
         if self.by:
-            words = tuple(REWRITERS[self.by](words, said.alphabet, key(seed, said.seq)))
+            words = tuple(REWRITERS[self.by](words, message.alphabet, key(seed, message.seq)))
         return heard._replace(body=" ".join(self.table.get(word, word) for word in words))
 
-    def check(self, world: World) -> None:
-        """Raise ProtocolError for a seat, a channel or a word that the world does not have."""
-        super().check(world)
-        self._words(world, self.sender, [word for pair in self.table.items() for word in pair])
+    @override
+    def check(self, space: MessageSpace) -> None:
+        super().check(space)
+        self._check_words(space, self.sender, [word for pair in self.table.items() for word in pair])
 
 
 class Swap(OnMessages):
-    """The listeners believe it to come from another seat. That seat itself is not fooled."""
+    """Change the sender that listeners see to `seat`. The listener on that seat still sees the true one."""
 
     type: Literal["swap"] = "swap"
     seat: str
 
-    def instead(self, heard: Heard, said: Said, seed: int) -> Heard:
-        """Put another name on it."""
+    @override
+    def alter(self, heard: Heard, message: MessageEvent, seed: int) -> Heard:
         if heard.to == self.seat:
             return heard
-        return heard._replace(sender="" if self.seat == said.sender else self.seat)
+        return heard._replace(sender="" if self.seat == message.sender else self.seat)
 
-    def check(self, world: World) -> None:
-        """Raise ProtocolError for a seat or a channel that the world does not have."""
-        super().check(world)
-        self._seat(world, self.seat)
+    @override
+    def check(self, space: MessageSpace) -> None:
+        super().check(space)
+        self._check_seats(space, self.seat)
 
 
 class Spoken(NamedTuple):
-    """A message of an episode, as each listener heard it; None, or a listener left out, where it was not heard."""
+    """A message of another episode, by what each listener heard; None or missing if it heard nothing."""
 
     episode: str
     sender: str
@@ -124,10 +122,11 @@ class Spoken(NamedTuple):
 
 
 class Shuffle(OnMessages):
-    """The listeners hear what they heard in an episode of the `pool`, drawn for each episode, at the same place.
+    """Replace each message by one of another episode of the `pool`, so that it tells nothing about this episode.
 
-    The same place is the same number of messages of this sender on this channel before it. Where that episode had none
-    they hear nothing. So what is heard is as frequent as in the pool, and tells nothing about this episode.
+    One pool episode is drawn for each episode. A message is replaced by the message at the same position, by the same
+    sender on the same channel; listeners hear nothing if the pool episode has none. So words are heard as often as in
+    the pool.
     """
 
     type: Literal["shuffle"] = "shuffle"
@@ -135,21 +134,25 @@ class Shuffle(OnMessages):
 
     @cached_property
     def _episodes(self) -> list[dict[tuple[str, str], list[Spoken]]]:
-        found: dict[str, dict[tuple[str, str], list[Spoken]]] = {}
-        for each in self.pool:
-            found.setdefault(each.episode, {}).setdefault((each.sender, each.channel), []).append(each)
-        return list(found.values())
+        """The messages of each pool episode, by sender and channel."""
+        episodes: dict[str, dict[tuple[str, str], list[Spoken]]] = {}
+        for spoken in self.pool:
+            by_source = episodes.setdefault(spoken.episode, {})
+            by_source.setdefault((spoken.sender, spoken.channel), []).append(spoken)
+        return list(episodes.values())
 
-    def instead(self, heard: Heard, said: Said, seed: int) -> Heard:
-        """Let the other episode's message be heard."""
-        spoken = self._episodes[below(len(self._episodes), key(seed, "episode"))]
-        there = spoken.get((said.sender, said.channel), [])
-        return heard._replace(body=there[said.place].heard.get(heard.to) if said.place < len(there) else None)
+    @override
+    def alter(self, heard: Heard, message: MessageEvent, seed: int) -> Heard:
+        episode = self._episodes[below(len(self._episodes), key(seed, "episode"))]
+        spoken = episode.get((message.sender, message.channel), [])
+        body = spoken[message.position].heard.get(heard.to) if message.position < len(spoken) else None
+        return heard._replace(body=body)
 
-    def check(self, world: World) -> None:
-        """Raise ProtocolError for a seat, a channel or a word that the world does not have."""
-        super().check(world)
-        for each in self.pool:
-            self._seat(world, each.sender, *each.heard)
-            self._channel(world, each.channel)
-            self._words(world, each.sender, [word for body in each.heard.values() for word in (body or "").split()])
+    @override
+    def check(self, space: MessageSpace) -> None:
+        super().check(space)
+        for spoken in self.pool:
+            self._check_seats(space, spoken.sender, *spoken.heard)
+            self._check_channel(space, spoken.channel)
+            words = [word for body in spoken.heard.values() for word in (body or "").split()]
+            self._check_words(space, spoken.sender, words)

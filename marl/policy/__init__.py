@@ -2,18 +2,18 @@
 
 from marl.policy.base import BatchedPolicy, PendingReply, Policy, Seats, TextPolicy
 from marl.policy.human import Human
-from marl.policy.recorded import OVER, Recorded
-from marl.policy.scripted import Random, Script, Scripted, asked, remember
+from marl.policy.recorded import NoPolicy, Recorded
+from marl.policy.scripted import ArenaScriptPolicy, Random, Scripted, asked, remember
 
 __all__ = [
-    "OVER",
+    "ArenaScriptPolicy",
     "BatchedPolicy",
     "Human",
+    "NoPolicy",
     "PendingReply",
     "Policy",
     "Random",
     "Recorded",
-    "Script",
     "Scripted",
     "Seats",
     "TextPolicy",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
 
 from arenas.spec import ReplySpec
 from marl.context.transcript import Transcript
@@ -13,7 +12,13 @@ from marl.policy.base import Policy, TextPolicy
 
 
 class Recorded:
-    """Replays the replies of one seat of a log (None: it missed the deadline); then the live policy goes on."""
+    """Replays the replies of one seat of a log, then asks the live policy.
+
+    Args:
+        samples: the recorded replies; None where the seat missed the deadline.
+        live: the policy that replies after the last of them.
+        name: of the policy, for the log.
+    """
 
     def __init__(self, samples: Sequence[Sample | None], live: Policy, name: str) -> None:
         self.samples = samples
@@ -22,17 +27,17 @@ class Recorded:
         self._next = 0
 
     def open(self) -> Transcript:
-        """Return the live policy's kind of transcript."""
+        """Return an empty transcript of the live policy."""
         return self.live.open()
 
     async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
-        """Give the recorded reply, or ask the live policy."""
+        """Return the next recorded reply, or ask the live policy."""
         if self._next == len(self.samples):
             return await self.live.reply(transcript, spec=spec, seed=seed, greedy=greedy)
         sample = self.samples[self._next]
         self._next += 1
         if sample is None:
-            await asyncio.get_running_loop().create_future()  # for ever: the referee's deadline ends the wait
+            await asyncio.get_running_loop().create_future()  # never done: the deadline ends the wait
             raise AssertionError
         transcript.replied(sample.tokens)
         transcript.answered(sample.text)
@@ -43,12 +48,9 @@ class Recorded:
         self.live.close(transcript)
 
 
-class _Over(TextPolicy):
-    """Stands in where a replay should never need a live policy."""
+class NoPolicy(TextPolicy):
+    """The live policy of a replay that must not need one: asking it raises LookupError."""
 
     async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
-        """Say that the recording was too short."""
+        """Raise LookupError."""
         raise LookupError("the recorded replies ended before the episode did: the log is incomplete or was changed")
-
-
-OVER: Final = _Over()

@@ -36,8 +36,8 @@ class Scripted(TextPolicy):
         return Sample(self.script(transcript.heard, spec))
 
 
-class Script(TextPolicy):
-    """A script of an arena: it knows what its seat was shown, heard and replied, and gives a reply or its chances."""
+class ArenaScriptPolicy(TextPolicy):
+    """Plays a script of an arena (see `arenas.scripted`)."""
 
     def __init__(self, script: scripted.Script, name: str) -> None:
         self.script = script

@@ -35,7 +35,7 @@ async def play(world: World, bus: MemoryBus, plan: Plan, run: str = RUN, log: Lo
     log = header(world, plan) if log is None else log
     for intervention in plan.do:
         intervention.check(world)
-    arena = world.borrow()
+    arena = world.acquire()
     replies = topics.sent_by(run, plan.episode)
     capacity = max(CAPACITY, 4 * len(plan.seats))  # all may speak in one instant, and some channels double messages
     inbox = bus.open(replies, capacity)
@@ -63,7 +63,7 @@ async def play(world: World, bus: MemoryBus, plan: Plan, run: str = RUN, log: Lo
         for topic, subscription in inboxes.items():
             bus.shut(topic, subscription)
             lost += subscription.dropped + subscription.duplicates
-        world.give_back(arena)
+        world.release(arena)
     return replace(episode, drift=episode.drift + lost) if lost else episode
 
 

@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from arenas.spec import ReplySpec, Words
-from marl.intervention.base import Intervention, OnMessages, Said
+from marl.intervention.base import Intervention, MessageEvent, OnMessages
 from marl.intervention.inject import Inject
 from marl.scenario.world import World
 from protocols.bus import MemoryBus
@@ -126,10 +126,10 @@ class MessageDelivery:
         name, sender = out.channel.name, entry.sender
         ordinal = self._messages.get((name, sender), 0)
         self._messages[name, sender] = ordinal + 1
-        said = Said(entry.seq, sender, name, out.stage, ordinal, out.sent.alphabet)
+        message = MessageEvent(entry.seq, sender, name, out.stage, ordinal, out.sent.alphabet)
         for intervention, seed in self._interventions:
-            if intervention.concerns(said):
-                heard = [intervention.instead(one, said, seed) for one in heard]
+            if intervention.matches(message):
+                heard = [intervention.alter(one, message, seed) for one in heard]
         return heard
 
     def due_injections(self, seq: int, stage: int | None = None) -> list[Inject]:

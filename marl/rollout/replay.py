@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from arenas.spec import PUBLIC, from_wire
 from marl.episode import Sample
 from marl.intervention.base import Intervention
-from marl.intervention.config import read
+from marl.intervention.config import parse
 from marl.policy.base import Policy, Seats
-from marl.policy.recorded import OVER, Recorded
+from marl.policy.recorded import NoPolicy, Recorded
 from marl.rollout.plan import Plan
 from protocols.envelope import EVERYONE, NOBODY, Envelope, Kind
 from protocols.log import REPLIES, Log
@@ -51,7 +51,7 @@ def replay(
     Raises ProtocolError for a log whose interventions cannot be repeated.
     """
     seats = {
-        seat: _recorded(log, seat, len(log.entries) if upto is None else upto, (live or {}).get(seat, OVER))
+        seat: _recorded(log, seat, len(log.entries) if upto is None else upto, (live or {}).get(seat, NoPolicy()))
         for seat in log.seats
     }
     answers = {
@@ -59,7 +59,7 @@ def replay(
         for envelope, _ in log.entries[:upto]
         if envelope.kind is Kind.RESULT and envelope.reply_to is not None
     }
-    return Plan(log.episode, seats, log.seed, log.deal, log.greedy, (*read(log), *do), salt, answers)
+    return Plan(log.episode, seats, log.seed, log.deal, log.greedy, (*parse(log), *do), salt, answers)
 
 
 def fork(log: Log, at: int, live: Seats, *, do: Sequence[Intervention] | Intervention = (), salt: int = 0) -> Plan:
@@ -70,5 +70,5 @@ def fork(log: Log, at: int, live: Seats, *, do: Sequence[Intervention] | Interve
     Raises UserError for an intervention on an entry that is not a message, or that stands before `at`.
     """
     interventions = (do,) if isinstance(do, Intervention) else do
-    do = tuple(intervention.placed(log, at) for intervention in interventions)
+    do = tuple(intervention.for_fork(log, at) for intervention in interventions)
     return replay(log, live, upto=at + 1 if do else at, do=do, salt=salt)

@@ -1,4 +1,4 @@
-"""A scenario: an arena, and the protocol under which its agents talk. As configuration, and as live objects."""
+"""Configuration of a scenario: an arena, and the protocol under which its agents talk."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ArenaConfig(BaseModel):
 
 
 class Latency(BaseModel):
-    """How long an agent thinks, in seconds of the episode's clock: the reply takes effect that much later."""
+    """Thinking time of an agent in seconds of the episode's clock; its reply takes effect that much later."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,33 +42,33 @@ class Latency(BaseModel):
 
     @property
     def none(self) -> bool:
-        """Whether thinking takes no time."""
+        """Whether replies take effect at once."""
         return not (self.constant or self.per_token or self.jitter)
 
     def seconds(self, tokens: int, draw: float) -> float:
-        """Return the time for a reply of so many tokens; `draw` is uniform in [0, 1)."""
+        """Return the thinking time for a reply of `tokens` tokens; `draw` is uniform in [0, 1)."""
         return self.constant + self.per_token * tokens + self.jitter * draw
 
 
 class Scenario(Settings):
-    """Everything about an episode except who plays."""
+    """Everything about an episode except which policies play."""
 
     later = frozenset({"channels", "closed", "interventions", "memory", "tools", "think_price"})
 
     arena: ArenaConfig
     topology: TopologyConfig = Named()
     channel: tuple[EffectConfig, ...] = ()
-    """What happens to messages on the public channel."""
+    """The effects of the public channel, in order."""
     channels: dict[str, ChannelConfig] = Field(default_factory=dict)
-    """Channels beside the public one. Their members choose, with the first word of a message, where to say it."""
+    """Channels beside the public one. The first word of a member's message names the channel."""
     closed: tuple[str, ...] = ()
-    """Channels on which everything is lost: the control run without communication."""
+    """Channels on which every message is lost: the control run without communication."""
     interventions: tuple[InterventionConfig, ...] = ()
-    """What listeners hear that was not said."""
+    """Changes of what listeners hear, in every episode."""
     tools: dict[str, ToolConfig] = Field(default_factory=dict)
-    """Members of the bus that agents may call before they reply."""
+    """Tools that agents may call before they reply."""
     memory: dict[str, MemoryConfig] = Field(default_factory=dict)
-    """Seat -> what it keeps of its view; everything unless it is named here."""
+    """Seat -> which part of its view it remembers; everything unless it is named here."""
     floor: FloorConfig = Floor.SIMULTANEOUS
     latency: Latency = Latency()
     think_price: float = Field(default=0.0, ge=0, description="what an agent pays for each token of private thought")
@@ -76,5 +76,5 @@ class Scenario(Settings):
 
     @cached_property
     def wire(self) -> dict[str, Any]:
-        """The scenario as JSON values, as it stands in every log: defaults included, as they may change some day."""
+        """The scenario as JSON values for logs: defaults included, because a later version may change them."""
         return self.model_dump(mode="json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import arenas
@@ -23,10 +24,10 @@ from protocols.floor import Free, Moderator
 
 
 class World:
-    """A scenario come to life. Arenas are reused between episodes: `borrow` one, and `give_back`.
+    """The live objects of a scenario. Arenas are pooled between episodes: `acquire`, then `release`.
 
-    A `sealed` one is for logs: it calls no tool, whatever a log says, and has only the answers that were recorded.
-    Raises ArenaError, or ProtocolError for a protocol that does not fit the arena's seats.
+    A `sealed` world is for replaying logs: it never calls a tool, it only repeats recorded answers. Raises ArenaError,
+    or ProtocolError for a protocol that does not fit the arena's seats.
     """
 
     def __init__(self, scenario: Scenario, *, sealed: bool = False) -> None:
@@ -40,7 +41,7 @@ class World:
         self.box = Toolbox(scenario.tools, self.agents, self.speakable, sealed=sealed)
         self.notes = self._notes()
         if (scenario.tools or self.notes) and isinstance(floor, Free):
-            what = "tools need" if scenario.tools else "a memory that is written needs"
+            what = "tools need" if scenario.tools else "a memory that its agent writes needs"
             raise ProtocolError(f'{what} a floor on which agents are asked in turn: use floor = "rounds"')
         self.anchors = self.arena.anchors()
         self._idle: list[arenas.Arena] = []
@@ -52,7 +53,7 @@ class World:
             "closed": [Close(channel=name) for name in scenario.closed],
             "scenario": scenario.interventions,
         }
-        """What is changed in every episode, by where it is said."""
+        """The interventions of every episode, by the setting that asks for them."""
 
     @property
     def channel(self) -> Channel:
@@ -62,61 +63,67 @@ class World:
     @property
     def topology(self) -> Topology:
         """Who hears whom on the public channel."""
-        over = self.channel.topology
-        assert over is not None  # every channel of a world has one
-        return over
+        topology = self.channel.topology
+        assert topology is not None  # every channel of a world has one
+        return topology
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """Every word of the arena, and those that the protocol adds: what an agent may hear or reply."""
+        """Every word that an agent may hear or reply: the arena's, and those that the protocol adds."""
         named = tuple(name for name in self.channels if name != PUBLIC)
-        added = [*((PUBLIC, *named) if named else ()), *(word for c in self.channels.values() for word in c.words)]
-        asked = () if isinstance(self.scenario.floor, Floor) else self.scenario.floor.words
-        aside = (*self.box.words, *prompts.WORDS, UNKNOWN) if self.scenario.tools else ()
+        words = [*self.arena.vocabulary, *((PUBLIC, *named) if named else ())]
+        for channel_ in self.channels.values():
+            words += channel_.words
+        if not isinstance(self.scenario.floor, Floor):
+            words += self.scenario.floor.words
+        if self.scenario.tools:
+            words += (*self.box.words, *prompts.WORDS, UNKNOWN)
         if self.notes:
-            aside = (*aside, *prompts.WORDS, *(word for spec in self.notes.values() for word in spec.alphabet))
-        return tuple(dict.fromkeys([*self.arena.vocabulary, *added, *asked, *aside]))
+            words += prompts.WORDS
+        for spec in self.notes.values():
+            words += spec.alphabet
+        return tuple(dict.fromkeys(words))
 
     def about(self, agent: str) -> str:
-        """Tell an agent in words what it should know before anything else: the rules, and its tools."""
+        """Return the introduction of an agent's prompt: the rules, and its tools."""
         return "\n\n".join(filter(None, [self.arena.rules, self.box.about(agent)]))
 
     def symbols(self, agent: str | None) -> tuple[str, ...]:
-        """Return the words of which messages of an agent (None: of any) can consist when they are heard."""
-        known = self._symbols.get(agent)
-        if known is None:
-            replies = self.arena.replies
-            specs = [spec for seat in (replies if agent is None else (agent,)) for spec in replies[seat]]
-            said = [word for spec in specs if spec.kind == "say" for word in spec.symbols]
-            added = [word for channel in self.channels.values() for word in channel.words]
-            known = self._symbols[agent] = tuple(dict.fromkeys([*said, *added]))
-        return known
+        """Return the words that listeners may hear from an agent (None: from any agent)."""
+        symbols = self._symbols.get(agent)
+        if symbols is None:
+            words = [word for spec in self._say_specs(agent) for word in spec.symbols]
+            for channel_ in self.channels.values():
+                words += channel_.words
+            symbols = self._symbols[agent] = tuple(dict.fromkeys(words))
+        return symbols
 
     def free(self, agent: str | None) -> bool:
-        """Say whether an agent (None: anyone) may say any text."""
+        """Return whether an agent (None: any agent) may say any text."""
+        return any(spec.free for spec in self._say_specs(agent))
+
+    def _say_specs(self, agent: str | None) -> list[ReplySpec]:
+        """Return the reply specs with which an agent (None: any agent) speaks."""
         replies = self.arena.replies
-        return any(
-            spec.free and spec.kind == "say"
-            for seat in (replies if agent is None else (agent,))
-            for spec in replies[seat]
-        )
+        specs = chain.from_iterable(replies.values()) if agent is None else replies[agent]
+        return [spec for spec in specs if spec.kind == "say"]
 
     def reply_spec(self, agent: str, spec: ReplySpec) -> ReplySpec:
         """Return what an agent may reply where the arena asks for `spec`.
 
-        What the arena would have said in public may go out on any channel of the scenario that the agent is in.
+        What the rules send in public, the agent may send on any channel of the scenario that it is a member of.
         """
         if spec.kind != "say" or spec.channels or not self.scenario.channels:
             return spec
-        known = self._specs.get((agent, spec))
-        if known is None:
-            mine = [name for name in self.scenario.channels if agent in self._members(name)]
-            known = on(spec.places, spec.least, (PUBLIC, *mine), spec.free) if mine else spec
-            self._specs[agent, spec] = known
-        return known
+        widened = self._specs.get((agent, spec))
+        if widened is None:
+            own = [name for name in self.scenario.channels if agent in self._members(name)]
+            widened = on(spec.places, spec.least, (PUBLIC, *own), spec.free) if own else spec
+            self._specs[agent, spec] = widened
+        return widened
 
     def _notes(self) -> dict[str, ReplySpec]:
-        """Return for each seat that writes its memory what it may write."""
+        """Return what each agent may write into its memory, for those that write one."""
         notes = {}
         for seat, memory in self.scenario.memory.items():
             if seat not in self.agents:
@@ -127,65 +134,76 @@ class World:
 
     @property
     def speakable(self) -> tuple[str, ...]:
-        """The words of the arena that can be said aside: to tools, and into a memory."""
+        """The words of the arena that agents may use in tool calls and in memories."""
         return tuple(word for word in self.arena.vocabulary if word not in (*self.agents, ":", UNKNOWN))
 
     def or_silent(self, spec: ReplySpec) -> ReplySpec:
-        """Return a spec that allows silence too."""
+        """Return the spec with silence allowed."""
         if spec.least == 0:
             return spec
-        known = self._specs.get(("", spec))
-        if known is None:
-            known = self._specs["", spec] = replace(spec, least=0)
-        return known
+        silent = self._specs.get(("", spec))
+        if silent is None:
+            silent = self._specs["", spec] = replace(spec, least=0)
+        return silent
 
     def _members(self, name: str) -> tuple[str, ...]:
-        over = self.channels[name].topology
-        return () if over is None else over.seats
+        topology = self.channels[name].topology
+        return () if topology is None else topology.seats
 
     def _channels(self) -> dict[str, Channel]:
-        """Lay out the public channel, those of the arena's rules and those of the scenario."""
+        """Build the public channel, those of the arena's rules and those of the scenario; raises ProtocolError."""
         scenario, rules = self.scenario, self.arena.channels
         public = ChannelConfig(topology=scenario.topology, effects=scenario.channel)
         channels = {PUBLIC: channel.build(PUBLIC, public, self.agents)}
         for name in dict.fromkeys([*rules, *scenario.channels]):
             config = scenario.channels.get(name, ChannelConfig())
             if name == PUBLIC:
-                raise ProtocolError("channel public: its effects stand in scenario.channel, its graph in topology")
+                raise ProtocolError(
+                    "channel public: set its effects in scenario.channel, its graph in scenario.topology"
+                )
             if name in self.agents:
                 raise ProtocolError(f"channel {name}: a seat has this name, so choose another")
-            config = config if config.members else config.model_copy(update={"members": rules.get(name, ())})
+            if not config.members:
+                config = config.model_copy(update={"members": rules.get(name, ())})
             channels[topics.name(name)] = channel.build(name, config, self.agents)
         for name in scenario.closed:
             if name not in channels:
                 raise ProtocolError(f"there is no channel {name!r} to close; there are {', '.join(channels)}")
-        for agent, specs in self.arena.replies.items():
-            if scenario.channels and any(spec.kind == "say" and (spec.pattern or spec.schema) for spec in specs):
+        for agent in self.agents:
+            self._check_speech(agent, channels)
+        return channels
+
+    def _check_speech(self, agent: str, channels: Mapping[str, Channel]) -> None:
+        """Raise ProtocolError if the arena's rules let an agent speak where the scenario does not."""
+        for spec in self._say_specs(agent):
+            if self.scenario.channels and (spec.pattern or spec.schema):
                 raise ProtocolError(
                     f"channels: what {agent} says has a form, which leaves no room for the name of a channel: leave "
                     "scenario.channels out"
                 )
-            for name in dict.fromkeys(name for spec in specs for name in spec.channels if name != PUBLIC):
-                over = channels[name].topology if name in channels else None
-                if over is None or agent not in over.seats:
-                    raise ProtocolError(f"channel {name}: {agent} speaks there by the arena's rules but is no member")
-        return channels
+            for name in spec.channels:
+                topology = channels[name].topology if name in channels else None
+                if topology is None or agent not in topology.seats:
+                    raise ProtocolError(
+                        f"channel {name}: {agent} speaks there by the arena's rules but is not a member: add it to "
+                        f"scenario.channels.{name}.members"
+                    )
 
-    def borrow(self) -> arenas.Arena:
-        """Return an arena that nobody else is using."""
+    def acquire(self) -> arenas.Arena:
+        """Return an arena that no running episode uses."""
         if self._idle:
             return self._idle.pop()
-        made = self.scenario.arena.make()
-        made.replies = self.arena.replies  # equal specs as one object, which look-ups by spec find at once
-        return made
+        arena = self.scenario.arena.make()
+        arena.replies = self.arena.replies  # look-ups by spec are faster with one object for equal specs
+        return arena
 
-    def give_back(self, arena: arenas.Arena) -> None:
-        """Take an arena back."""
+    def release(self, arena: arenas.Arena) -> None:
+        """Return an arena to the pool."""
         self._idle.append(arena)
 
 
 def load_world(settings: dict[str, Any], source: str, *, sealed: bool = False) -> World:
-    """Bring a scenario to life, from a configuration or (sealed) from a log; raises UserError."""
+    """Build the world of a scenario from a configuration or (sealed) from a log; raises UserError."""
     try:
         return World(check(Scenario, settings, source), sealed=sealed)
     except (ArenaError, ProtocolError) as error:

@@ -1,14 +1,4 @@
-"""Hanabi: all see the cards of the others and not their own; hints are scarce; the fireworks are built together.
-
-Each color has three cards of rank 1, one of the highest, two of each other. A turn: play a card (it must be the next of
-its color, or a life is lost; a finished color gives a hint back), discard one (gives a hint back; not while all hints
-are there), or hint: name a color or a rank to another player, who is shown all cards of it. Played and discarded cards
-are replaced from the deck; when that is empty, everyone has one more turn. It is over, too, when all is built or the
-last life is lost. All are paid what the score changes by: the cards in the fireworks; 0 after the last life.
-
-Bard et al. 2020, "The Hanabi challenge"; rules and numbers of the Hanabi Learning Environment (HLE), as in OpenSpiel's
-`hanabi`, with which the tests compare. Moves are public and views show them; nothing is said on a channel.
-"""
+"""Hanabi: cooperative card game with scarce hints."""
 
 from __future__ import annotations
 
@@ -62,6 +52,22 @@ class Hanabi(Arena):
     `bomb`: what the fireworks are worth once the last life is lost: 0 as in HLE, or 1 to keep them.
     """
 
+    rules = """
+    Hanabi: all see the cards of the others and not their own; hints are scarce; the fireworks are built together.
+
+    Each color has three cards of rank 1, one of the highest, two of each other. A turn: play a card (it must be the next of
+    its color, or a life is lost; a finished color gives a hint back), discard one (gives a hint back; not while all hints
+    are there), or hint: name a color or a rank to another player, who is shown all cards of it. Played and discarded cards
+    are replaced from the deck; when that is empty, everyone has one more turn. It is over, too, when all is built or the
+    last life is lost. All are paid what the score changes by: the cards in the fireworks; 0 after the last life.
+
+    Bard et al. 2020, "The Hanabi challenge"; rules and numbers of the Hanabi Learning Environment (HLE), as in OpenSpiel's
+    `hanabi`, with which the tests compare. Moves are public and views show them; nothing is said on a channel.
+
+    HLE's `size` very_small, small or full; every number of it can be set apart (None: 5 in hand, from 4 players 4).
+
+    `bomb`: what the fireworks are worth once the last life is lost: 0 as in HLE, or 1 to keep them.
+    """
     metadata = Arena.metadata | {"name": "hanabi_v0"}
     tags = ("cooperative", "memory")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"players": (2, 5)}

@@ -1,10 +1,4 @@
-"""Kuhn poker: a deck of a jack, a queen and a king; each of two players puts in one chip and gets one card.
-
-The first player checks or bets one chip more; the other checks, or bets, or answers a bet: fold, or call. A check
-that is met by a bet is answered last. Who folds loses the chip put in; else the higher card takes all. The return is
-the chips won.
-(Kuhn 1950; OpenSpiel's `kuhn_poker`, where check and fold are "Pass" and bet and call are "Bet".)
-"""
+"""Kuhn poker, with its known equilibrium."""
 
 from __future__ import annotations
 
@@ -64,6 +58,16 @@ def equilibrium(alpha: float = 1 / 3) -> Script:
 class Kuhn(Arena):
     """A case is one of the six deals."""
 
+    rules = """
+    Kuhn poker: a deck of a jack, a queen and a king; each of two players puts in one chip and gets one card.
+
+    The first player checks or bets one chip more; the other checks, or bets, or answers a bet: fold, or call. A check
+    that is met by a bet is answered last. Who folds loses the chip put in; else the higher card takes all. The return is
+    the chips won.
+    (Kuhn 1950; OpenSpiel's `kuhn_poker`, where check and fold are "Pass" and bet and call are "Bet".)
+
+    A case is one of the six deals.
+    """
     metadata = Arena.metadata | {"name": "kuhn_v0"}
     tags = ("competitive", "memory")
     cases = len(DEALS)

@@ -1,10 +1,4 @@
-"""Leduc poker: six cards, two each of jack, queen and king; two rounds of betting, a public card between them.
-
-Each of two players puts in one chip and gets one card. player_0 begins both rounds. A raise adds 2 chips in the first
-round and 4 in the second to what must be met, and there are at most two raises a round. Who folds loses what is put in.
-In the end a pair with the public card wins, else the higher card; equal cards share. Returns are chips won.
-(Southey et al. 2005, Bayes' Bluff; OpenSpiel's `leduc_poker`. Suits do not matter and are not shown.)
-"""
+"""Leduc poker, with its known value."""
 
 from __future__ import annotations
 
@@ -68,6 +62,16 @@ def _computed() -> Script:
 class Leduc(Arena):
     """A case is one of the 120 deals of three cards."""
 
+    rules = """
+    Leduc poker: six cards, two each of jack, queen and king; two rounds of betting, a public card between them.
+
+    Each of two players puts in one chip and gets one card. player_0 begins both rounds. A raise adds 2 chips in the first
+    round and 4 in the second to what must be met, and there are at most two raises a round. Who folds loses what is put in.
+    In the end a pair with the public card wins, else the higher card; equal cards share. Returns are chips won.
+    (Southey et al. 2005, Bayes' Bluff; OpenSpiel's `leduc_poker`. Suits do not matter and are not shown.)
+
+    A case is one of the 120 deals of three cards.
+    """
     metadata = Arena.metadata | {"name": "leduc_v0"}
     tags = ("competitive", "memory")
     cases = len(DEALS)

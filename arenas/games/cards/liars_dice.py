@@ -1,9 +1,4 @@
-"""Liar's dice for two: each rolls dice in secret; in turn they outbid each other, until one calls the other a liar.
-
-A bid 2x5 says: of all dice, at least two show a five; the highest face is wild and counts as any. A bid must have more
-dice than the last one, or as many and a higher face. player_0 bids first. When a player says "liar", the last bidder
-wins 1 if the bid is true, else the caller does; the other loses 1. (OpenSpiel's `liars_dice`, rule "reset-face".)
-"""
+"""Liar's dice for two players."""
 
 from __future__ import annotations
 
@@ -41,6 +36,15 @@ def chance(needed: int, dice: int, face: int, faces: int) -> float:
 class LiarsDice(Arena):
     """`dice` dice for each player with faces 1 to `faces`. A case is a roll of all dice."""
 
+    rules = """
+    Liar's dice for two: each rolls dice in secret; in turn they outbid each other, until one calls the other a liar.
+
+    A bid 2x5 says: of all dice, at least two show a five; the highest face is wild and counts as any. A bid must have more
+    dice than the last one, or as many and a higher face. player_0 bids first. When a player says "liar", the last bidder
+    wins 1 if the bid is true, else the caller does; the other loses 1. (OpenSpiel's `liars_dice`, rule "reset-face".)
+
+    `dice` dice for each player with faces 1 to `faces`. A case is a roll of all dice.
+    """
     metadata = Arena.metadata | {"name": "liars_dice_v0"}
     tags = ("competitive", "memory")
     ranges: ClassVar = {"dice": (1, 5), "faces": (2, 6)}

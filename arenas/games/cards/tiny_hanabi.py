@@ -1,10 +1,4 @@
-"""Tiny Hanabi: two players get a card each; the first acts, the second sees it and acts; a table pays both the same.
-
-With nothing but its action to tell the card by, the first player must act so that the second one understands, at the
-least cost. Games A to F are the Tiny Hanabi Suite (Burch & Bard 2018; Sokota et al. 2021, Solving Common-Payoff Games
-with Approximate Policy Iteration; tables from the repository ssokota/tiny-hanabi). E is the game of the Bayesian Action
-Decoder (Foerster et al. 2019) and of OpenSpiel's `tiny_hanabi`: one action is safe and pays 8 where 10 can be had.
-"""
+"""Tiny Hanabi: matrix games of one action each, with cards."""
 
 from __future__ import annotations
 
@@ -82,6 +76,16 @@ def player(game: str, heard: bool) -> Script:
 class TinyHanabi(Arena):
     """A case is a pair of cards."""
 
+    rules = """
+    Tiny Hanabi: two players get a card each; the first acts, the second sees it and acts; a table pays both the same.
+
+    With nothing but its action to tell the card by, the first player must act so that the second one understands, at the
+    least cost. Games A to F are the Tiny Hanabi Suite (Burch & Bard 2018; Sokota et al. 2021, Solving Common-Payoff Games
+    with Approximate Policy Iteration; tables from the repository ssokota/tiny-hanabi). E is the game of the Bayesian Action
+    Decoder (Foerster et al. 2019) and of OpenSpiel's `tiny_hanabi`: one action is safe and pays 8 where 10 can be had.
+
+    A case is a pair of cards.
+    """
     metadata = Arena.metadata | {"name": "tiny_hanabi_v0"}
     tags = ("cooperative",)
 

@@ -1,20 +1,4 @@
-"""Gridworld: a porter finds the key and carries it, a smith opens the door with it; they have to meet, and to talk.
-
-The cells of a square grid are called as on a chess board: a1 is the corner in the south-west, north is a2, east is b1.
-In each step everyone says one word or nothing, then the porter and the smith move at once (a wall or the edge stops
-them). The porter alone can `take` the key from its cell. When both are in one cell, the smith gets the key from the
-porter. The smith alone can `open` the door, from the door's cell, with the key. All are paid 1/4 when the key is taken,
-1/4 when it changes hands and 1/2 when the door opens, each times (H - t + 1) / H in step t of the horizon H.
-
-Movers know the walls, where they are themselves, and what lies in their cell. Who knows more:
-
-    agents=2   the porter knows where the key is, the smith where the door is
-    agents=3   a scout, who does not move, sees all: the key, the door and both movers
-    agents=4   one scout sees the key and the door, another sees the movers
-
-Layouts are generated from `seed` and can all be solved within the horizon; some are held out of training. (Of our own
-making, in the manner of the gridworlds with keys and doors of MiniGrid, Chevalier-Boisvert et al. 2023.)
-"""
+"""Gridworld with a key and a door: agents with partial views must meet."""
 
 from __future__ import annotations
 
@@ -139,6 +123,26 @@ def random_score(layout: Layout, horizon: int) -> float:
 class Gridworld(Arena):
     """A layout is a case; the fraction `held_out` of them makes the split "held_out"."""
 
+    rules = """
+    Gridworld: a porter finds the key and carries it, a smith opens the door with it; they have to meet, and to talk.
+
+    The cells of a square grid are called as on a chess board: a1 is the corner in the south-west, north is a2, east is b1.
+    In each step everyone says one word or nothing, then the porter and the smith move at once (a wall or the edge stops
+    them). The porter alone can `take` the key from its cell. When both are in one cell, the smith gets the key from the
+    porter. The smith alone can `open` the door, from the door's cell, with the key. All are paid 1/4 when the key is taken,
+    1/4 when it changes hands and 1/2 when the door opens, each times (H - t + 1) / H in step t of the horizon H.
+
+    Movers know the walls, where they are themselves, and what lies in their cell. Who knows more:
+
+        agents=2   the porter knows where the key is, the smith where the door is
+        agents=3   a scout, who does not move, sees all: the key, the door and both movers
+        agents=4   one scout sees the key and the door, another sees the movers
+
+    Layouts are generated from `seed` and can all be solved within the horizon; some are held out of training. (Of our own
+    making, in the manner of the gridworlds with keys and doors of MiniGrid, Chevalier-Boisvert et al. 2023.)
+
+    A layout is a case; the fraction `held_out` of them makes the split "held_out".
+    """
     metadata = Arena.metadata | {"name": "gridworld_v0"}
     tags = ("cooperative", "communication", "planning", "memory")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"size": (3, 8), "agents": (2, 4), "horizon": (8, 60)}

@@ -1,18 +1,4 @@
-"""Overcooked in words: two cooks in a kitchen, only one of whom knows the recipe, as in OvercookedV2.
-
-A recipe is `size` ingredients, onions and tomatoes. cook_0 alone sees it, and may say as many words, or any text of 100
-characters, before each of the first `talk` steps. In a step both act at once: they stay or walk, or use what they walk
-into. A box gives its content to empty hands and takes nothing back. A counter holds one thing. A pot takes ingredients
-until there are `size` of them, which are soup at once; a dish takes the soup out. Cooks see their own hands and what is
-next to them: everything at first and wherever they walk, and else only what may change.
-
-The first soup that is handed out through the hatch ends the episode: both get `soup` if it is right, or else lose
-`penalty`. After `horizon` steps it is cut off. On the way both get Overcooked's shaped rewards times `shaping`, once: 3
-for each more right ingredient in a pot without wrong ones, and 5 for the right soup on a dish.
-
-After Overcooked-AI (Carroll et al. 2019), where soup has to cook, cooks turn and interact, see everything, and serve on
-for 400 steps. OvercookedV2 (Gessler et al. 2025) hides the recipe, which may change, and narrows the view.
-"""
+"""Overcooked: two cooks, one of whom knows the recipe."""
 
 from __future__ import annotations
 
@@ -156,6 +142,24 @@ def at_random(rows: Rows, size: int, horizon: int, soup: float, shaping: float, 
 class Overcooked(Arena):
     """`layout` is window (cook_1 reaches only the ingredients, cook_0 all else) or cramped_room; a case is a recipe."""
 
+    rules = """
+    Overcooked in words: two cooks in a kitchen, only one of whom knows the recipe, as in OvercookedV2.
+
+    A recipe is `size` ingredients, onions and tomatoes. cook_0 alone sees it, and may say as many words, or any text of 100
+    characters, before each of the first `talk` steps. In a step both act at once: they stay or walk, or use what they walk
+    into. A box gives its content to empty hands and takes nothing back. A counter holds one thing. A pot takes ingredients
+    until there are `size` of them, which are soup at once; a dish takes the soup out. Cooks see their own hands and what is
+    next to them: everything at first and wherever they walk, and else only what may change.
+
+    The first soup that is handed out through the hatch ends the episode: both get `soup` if it is right, or else lose
+    `penalty`. After `horizon` steps it is cut off. On the way both get Overcooked's shaped rewards times `shaping`, once: 3
+    for each more right ingredient in a pot without wrong ones, and 5 for the right soup on a dish.
+
+    After Overcooked-AI (Carroll et al. 2019), where soup has to cook, cooks turn and interact, see everything, and serve on
+    for 400 steps. OvercookedV2 (Gessler et al. 2025) hides the recipe, which may change, and narrows the view.
+
+    `layout` is window (cook_1 reaches only the ingredients, cook_0 all else) or cramped_room; a case is a recipe.
+    """
     metadata = Arena.metadata | {"name": "overcooked_v0"}
     tags = ("cooperative", "communication", "planning")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"size": (1, 2), "horizon": (10, 30), "talk": (0, 3)}

@@ -1,10 +1,4 @@
-"""Guess who: one agent sees a character, the other finds out by questions that are answered with yes or no.
-
-A character has one value of each attribute, and all combinations are equally likely. In each of `rounds` rounds the
-asker says one value ("red") or nothing; the answerer says "yes" or "no". When the asker says nothing, or after the last
-round, it describes the character. Both get 1 if every attribute is right, less `price` for each question. (The board
-game, in a closed world; N characters take ceil(log2 N) questions.)
-"""
+"""Guess who: a dialogue of questions, answers and a guess."""
 
 from __future__ import annotations
 
@@ -66,6 +60,16 @@ def plan(left: tuple[int, ...], questions: int, price: float) -> tuple[float, in
 class GuessWho(Arena):
     """`attributes` of `values` values each, so many questions at most; a case is a character."""
 
+    rules = """
+    Guess who: one agent sees a character, the other finds out by questions that are answered with yes or no.
+
+    A character has one value of each attribute, and all combinations are equally likely. In each of `rounds` rounds the
+    asker says one value ("red") or nothing; the answerer says "yes" or "no". When the asker says nothing, or after the last
+    round, it describes the character. Both get 1 if every attribute is right, less `price` for each question. (The board
+    game, in a closed world; N characters take ceil(log2 N) questions.)
+
+    `attributes` of `values` values each, so many questions at most; a case is a character.
+    """
     metadata = Arena.metadata | {"name": "guess_who_v0"}
     tags = ("cooperative", "communication", "planning")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"attributes": (1, 4), "values": (2, 4), "rounds": (1, 8)}

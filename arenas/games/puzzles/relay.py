@@ -1,9 +1,4 @@
-"""Relay: a source sees one of n states, a sink must name it, and messages cross a graph of relays between them.
-
-Every edge of the graph is a private channel and is used once: `edge_0` first, and a seat speaks when it has heard all
-that it will hear. All seats get 1 if the sink is right, else 0. Nothing is lost unless the scenario puts effects on the
-edges (`[scenario.channels.edge_0]`). How much crosses a graph: Ford & Fulkerson 1956.
-"""
+"""Relay: messages that cross a graph of private channels, hop by hop."""
 
 from __future__ import annotations
 
@@ -86,6 +81,17 @@ class Relay(Arena):
     Each edge carries one message of `length` out of `alphabet` symbols.
     """
 
+    rules = """
+    Relay: a source sees one of n states, a sink must name it, and messages cross a graph of relays between them.
+
+    Every edge of the graph is a private channel and is used once: `edge_0` first, and a seat speaks when it has heard all
+    that it will hear. All seats get 1 if the sink is right, else 0. Nothing is lost unless the scenario puts effects on the
+    edges (`[scenario.channels.edge_0]`). How much crosses a graph: Ford & Fulkerson 1956.
+
+    `graph`: a chain of `relays`, a diamond of as many side by side, or a list of edges such as [["source_0", ...]].
+
+    Each edge carries one message of `length` out of `alphabet` symbols.
+    """
     metadata = Arena.metadata | {"name": "relay_v0"}
     tags = ("cooperative", "communication", "memory")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {

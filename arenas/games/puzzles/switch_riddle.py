@@ -1,13 +1,4 @@
-"""Switch riddle: each day one of n prisoners, drawn at random, is led into a room with a light and may switch it.
-
-All know the day, and nobody sees who else is led there: the light is the only channel. Whoever is in the room may
-declare that all have been there: all get 1 if that is so, else -1, and the riddle ends. After the last day all get 0.
-The light is off at first. It is a move that the next visitor sees, not a message: no bus carries it.
-
-Foerster et al. 2016, "Learning to communicate with deep multi-agent reinforcement learning", with their horizon of
-4n - 6 days; moves and the order of a day (the visit counts before the declaration) as in JaxMARL's `switch_riddle`.
-There all agents reply every day, and only the visitor's reply has an effect; here only the visitor is asked.
-"""
+"""Switch riddle: prisoners who communicate through one light."""
 
 from __future__ import annotations
 
@@ -90,6 +81,19 @@ def at_least(memory: Memory, n: int) -> int:
 class SwitchRiddle(Arena):
     """n prisoners, `days` days (None: 4n - 6); where n to the power of days is at most 2^16, a case is an order."""
 
+    rules = """
+    Switch riddle: each day one of n prisoners, drawn at random, is led into a room with a light and may switch it.
+
+    All know the day, and nobody sees who else is led there: the light is the only channel. Whoever is in the room may
+    declare that all have been there: all get 1 if that is so, else -1, and the riddle ends. After the last day all get 0.
+    The light is off at first. It is a move that the next visitor sees, not a message: no bus carries it.
+
+    Foerster et al. 2016, "Learning to communicate with deep multi-agent reinforcement learning", with their horizon of
+    4n - 6 days; moves and the order of a day (the visit counts before the declaration) as in JaxMARL's `switch_riddle`.
+    There all agents reply every day, and only the visitor's reply has an effect; here only the visitor is asked.
+
+    n prisoners, `days` days (None: 4n - 6); where n to the power of days is at most 2^16, a case is an order.
+    """
     metadata = Arena.metadata | {"name": "switch_riddle_v0"}
     tags = ("cooperative", "memory")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"n": (2, 20)}

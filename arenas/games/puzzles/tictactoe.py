@@ -1,8 +1,4 @@
-"""Tic-tac-toe: x and o take turns to mark one of nine cells; three in a row, column or diagonal win.
-
-A full board without such a line is a draw, and perfect play ends in one. (OpenSpiel's `tic_tac_toe`; PettingZoo's
-`tictactoe`.)
-"""
+"""Tic-tac-toe."""
 
 from __future__ import annotations
 
@@ -57,6 +53,14 @@ def perfect(memory: Memory) -> Words:
 class TicTacToe(Arena):
     """Nothing is drawn, so there is one deal. player_0 is x and begins."""
 
+    rules = """
+    Tic-tac-toe: x and o take turns to mark one of nine cells; three in a row, column or diagonal win.
+
+    A full board without such a line is a draw, and perfect play ends in one. (OpenSpiel's `tic_tac_toe`; PettingZoo's
+    `tictactoe`.)
+
+    Nothing is drawn, so there is one deal. player_0 is x and begins.
+    """
     metadata = Arena.metadata | {"name": "tictactoe_v0"}
     tags = ("competitive", "planning")
     cases = 1

@@ -1,9 +1,4 @@
-"""Lewis signalling: the sender sees one of n states and says one of k symbols; the receiver names the state.
-
-Both get 1 if the receiver is right, else 0. (Lewis 1969, Convention; Skyrms 2010, Signals.)
-"""
-
-from __future__ import annotations
+"""Lewis signalling game."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -19,6 +14,11 @@ SENDER, RECEIVER = "sender_0", "receiver_0"
 class Lewis(Arena):
     """n equally likely states, k symbols."""
 
+    rules = """Lewis signalling: the sender sees one of n states and says one of k symbols; the receiver names the state.
+
+    Both get 1 if the receiver is right, else 0. (Lewis 1969, Convention; Skyrms 2010, Signals.)
+
+    n equally likely states, k symbols."""
     metadata = Arena.metadata | {"name": "lewis_v0"}
     tags = ("cooperative", "communication")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"n": (2, 30), "k": (1, 30)}

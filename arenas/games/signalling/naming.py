@@ -1,10 +1,4 @@
-"""Naming game: a population without a leader has to settle on one name.
-
-In each round two agents who know each other are drawn. Both pick a name at once and get 1 if it is the same, else
-`miss`. Each is then shown both names when it is next asked, and never whom it met. Who knows whom is a graph. (Steels
-1995; Baronchelli et al. 2006, with a fixed set of names and symmetric roles as in Ashery, Aiello & Baronchelli 2025,
-where a hit is worth 100 and a miss -50.)
-"""
+"""Naming game on a graph: convergence of a population on one name."""
 
 from __future__ import annotations
 
@@ -34,6 +28,18 @@ class Naming(Arena):
     Nothing is said: names are moves, and what is known of others is what one met.
     """
 
+    rules = """
+    Naming game: a population without a leader has to settle on one name.
+
+    In each round two agents who know each other are drawn. Both pick a name at once and get 1 if it is the same, else
+    `miss`. Each is then shown both names when it is next asked, and never whom it met. Who knows whom is a graph. (Steels
+    1995; Baronchelli et al. 2006, with a fixed set of names and symmetric roles as in Ashery, Aiello & Baronchelli 2025,
+    where a hit is worth 100 and a miss -50.)
+
+    `agents` on a graph (complete, ring or chain), so many names, so many rounds. Any pair is as likely as any other.
+
+    Nothing is said: names are moves, and what is known of others is what one met.
+    """
     metadata = Arena.metadata | {"name": "naming_v0"}
     tags = ("cooperative", "memory")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {

@@ -1,10 +1,4 @@
-"""Population: many agents, of whom two who know each other are drawn to play a game for two with one another.
-
-Who knows whom is a graph: an edge from one agent to another lets them play, the first on the game's first seat. Nobody
-is told whom it plays with, so that agents who share partners do best to speak alike; and everyone plays every seat that
-its edges lead to, so that it hears the language it speaks. All are paid what the two are paid on average, so a score
-is one of the game. (Graesser, Cho & Kiela 2019; Michel et al. 2023, on populations divided into parts.)
-"""
+"""Population: a two-player game between two agents drawn from a graph."""
 
 from __future__ import annotations
 
@@ -16,6 +10,7 @@ import numpy as np
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
+from arenas.games.signalling.lewis import Lewis
 from arenas.scripted import ARENA, Memory, Script
 from arenas.spec import ReplySpec, Words, symbols
 
@@ -55,11 +50,26 @@ def _pairs(graph: str | Sequence[Sequence[str]], agents: int) -> list[Pair]:
 
 
 class Population(Arena):
-    """`agents` on a `graph` (complete, ring, chain, star or a list of edges) play a `game` for two with its settings.
+    """Two agents, drawn from a graph, play a game for two.
+
+    Args:
+        agents: how many there are.
+        graph: complete, ring, chain, star or a list of edges.
+        game: what a pair plays.
+    """
+
+    rules = """
+    Population: many agents, of whom two who know each other are drawn to play a game for two with one another.
+
+    Who knows whom is a graph: an edge from one agent to another lets them play, the first on the game's first seat. Nobody
+    is told whom it plays with, so that agents who share partners do best to speak alike; and everyone plays every seat that
+    its edges lead to, so that it hears the language it speaks. All are paid what the two are paid on average, so a score
+    is one of the game. (Graesser, Cho & Kiela 2019; Michel et al. 2023, on populations divided into parts.)
+
+    `agents` on a `graph` (complete, ring, chain, star or a list of edges) play a `game` for two with its settings.
 
     Every other parameter is the game's own.
     """
-
     metadata = Arena.metadata | {"name": "population_v0"}
     tags = ("cooperative", "communication")
     heard_as = PARTNER
@@ -69,17 +79,16 @@ class Population(Arena):
         self,
         agents: int = 4,
         graph: str | Sequence[Sequence[str]] = "complete",
-        game: str = "lewis",
-        **settings: Any,
+        game: Arena | None = None,
     ) -> None:
-        from arenas import make
-
-        if agents < 2 or game == "population":
-            raise ArenaError(f"population needs agents >= 2 and a game for two, not {agents=} and {game=}")
-        self.game = make(game, **settings)
+        self.game = game or Lewis()
         self.game_seats = tuple(self.game.possible_agents)
+        if agents < 2 or isinstance(game, Population):
+            raise ArenaError(
+                f"population needs agents >= 2 and a game for two, not {agents=} and game={self.game.name!r}"
+            )
         if len(self.game_seats) != 2 or self.game.channels or self.game.open_text:
-            raise ArenaError(f"population plays games for two with one public channel; {game} is none")
+            raise ArenaError(f"population plays games for two with one public channel; {self.game.name} is not one")
         names = symbols("agent_", agents)
         self.pairs = _pairs(graph, agents)
         self.cases = len(self.pairs) * self.game.cases
@@ -170,3 +179,16 @@ class Population(Arena):
             return on_seat
 
         return {name: played(script) for name, script in self.game.scripts().items()}
+
+
+def population_by_name(make: Callable[..., Arena]) -> Callable[..., Population]:
+    """Return a factory of populations whose `game` is a name; `make` builds the game from it and its settings."""
+
+    def population(
+        agents: int = 4, graph: str | Sequence[Sequence[str]] = "complete", game: str = "lewis", **settings: Any
+    ) -> Population:
+        if game == "population":
+            raise ArenaError("population needs a game for two, and a population is not one: choose another game")
+        return Population(agents, graph, make(game, **settings))
+
+    return population

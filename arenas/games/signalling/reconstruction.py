@@ -1,9 +1,4 @@
-"""Reconstruction game: the speaker sees an object, the listener names every attribute of it.
-
-Objects have `attributes` attributes with one of `values` values each. Both get the fraction of attributes that are
-right (`partial`), or 1 only if all are. (The reconstruction game of EGG's `basic_games`, Kharitonov et al. 2019; that
-it forces meanings to be consistent where discrimination does not: Ben Zion et al. 2024.)
-"""
+"""Reconstruction game: the listener names every attribute of an object."""
 
 from __future__ import annotations
 
@@ -15,8 +10,9 @@ from typing import ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from arenas.core import MAX_ACTIONS, Anchors, Arena, Outcome
+from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
+from arenas.pettingzoo_base import MAX_ACTIONS
 from arenas.scripted import Memory, Script
 from arenas.spec import Words, objects, say, symbols
 
@@ -65,6 +61,18 @@ class Reconstruction(Arena):
     "held_out", rounded to whole diagonals (see `diagonals`), at least one and at most all but one.
     """
 
+    rules = """
+    Reconstruction game: the speaker sees an object, the listener names every attribute of it.
+
+    Objects have `attributes` attributes with one of `values` values each. Both get the fraction of attributes that are
+    right (`partial`), or 1 only if all are. (The reconstruction game of EGG's `basic_games`, Kharitonov et al. 2019; that
+    it forces meanings to be consistent where discrimination does not: Ben Zion et al. 2024.)
+
+    Messages of `length` symbols out of `alphabet`, or of `least` to `length` if that is given; a case is an object.
+
+    `held_out`: the fraction of attribute combinations that are kept out of the split "train" and make the split
+    "held_out", rounded to whole diagonals (see `diagonals`), at least one and at most all but one.
+    """
     metadata = Arena.metadata | {"name": "reconstruction_v0"}
     tags = ("cooperative", "communication")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {

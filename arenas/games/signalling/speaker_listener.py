@@ -1,10 +1,4 @@
-"""Speaker and listener: the speaker knows which landmark is the goal, the listener walks on a grid of cells.
-
-The speaker sees the goal's colour and says one symbol, once. The listener begins anywhere, sees where it is, knows
-where the landmarks are and takes `horizon` steps; it never learns what was paid. After each step both get minus its
-distance from the goal, in steps. (A text version on a grid of simple_speaker_listener, Lowe et al. 2017, mpe2: there
-space is continuous, the speaker talks on, and the distance is squared.)
-"""
+"""Speaker and listener on a grid: navigation by one message."""
 
 from __future__ import annotations
 
@@ -95,6 +89,19 @@ class SpeakerListener(Arena):
     yellow in the last. `scattered`, they stand anywhere, and the listener is shown where.
     """
 
+    rules = """
+    Speaker and listener: the speaker knows which landmark is the goal, the listener walks on a grid of cells.
+
+    The speaker sees the goal's colour and says one symbol, once. The listener begins anywhere, sees where it is, knows
+    where the landmarks are and takes `horizon` steps; it never learns what was paid. After each step both get minus its
+    distance from the goal, in steps. (A text version on a grid of simple_speaker_listener, Lowe et al. 2017, mpe2: there
+    space is continuous, the speaker talks on, and the distance is squared.)
+
+    A grid of `size` x `size` cells: a1, a2 is north of it, b1 east of it.
+
+    Landmarks stand in its corners, in this order: red in a1, green in the one opposite, blue in that north of a1,
+    yellow in the last. `scattered`, they stand anywhere, and the listener is shown where.
+    """
     metadata = Arena.metadata | {"name": "speaker_listener_v0"}
     tags = ("cooperative", "communication", "planning")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {

@@ -1,12 +1,4 @@
-"""Commons: fishers share a lake, may talk, and choose at once how much to catch; what is left doubles, or collapses.
-
-Each month everyone may say something, if there is `talk`, then catches 0 to its fair share of a full lake (stock /
-agents). Who asks for more fish together than there are gets them in proportion. Of fewer than 5 fish left none come
-back, and the game is over; else they double, up to the full lake, and everyone is shown what each took. The last month
-is known to be the last. A catch is paid in fair shares of a full lake: 20 fish of 100 pay each of five fishers 1. (The
-fishery of GovSim, Piatti et al. 2024, whose constants are the defaults; there what is over-asked for is dealt out at
-random, catches are whole fish, `step = 1`, and the fishers talk after each month's catch.)
-"""
+"""Commons dilemma: fishers share a lake, with optional talk (GovSim)."""
 
 from __future__ import annotations
 
@@ -112,6 +104,18 @@ def equality(returns: Sequence[float]) -> float:
 class Commons(Arena):
     """So many agents and months; catches are multiples of `step`; messages have at most `talk` words, 0 for no talk."""
 
+    rules = """
+    Commons: fishers share a lake, may talk, and choose at once how much to catch; what is left doubles, or collapses.
+
+    Each month everyone may say something, if there is `talk`, then catches 0 to its fair share of a full lake (stock /
+    agents). Who asks for more fish together than there are gets them in proportion. Of fewer than 5 fish left none come
+    back, and the game is over; else they double, up to the full lake, and everyone is shown what each took. The last month
+    is known to be the last. A catch is paid in fair shares of a full lake: 20 fish of 100 pay each of five fishers 1. (The
+    fishery of GovSim, Piatti et al. 2024, whose constants are the defaults; there what is over-asked for is dealt out at
+    random, catches are whole fish, `step = 1`, and the fishers talk after each month's catch.)
+
+    So many agents and months; catches are multiples of `step`; messages have at most `talk` words, 0 for no talk.
+    """
     metadata = Arena.metadata | {"name": "commons_v0", "is_parallelizable": True}
     cases = 1  # nothing is drawn
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"months": (1, 24), "talk": (0, 3)}

@@ -1,14 +1,4 @@
-"""Hidden profile: whom your own facts recommend may be the wrong one; only the sum of everybody's facts tells.
-
-Every member of a committee has a knowledge base of its own: how many points each candidate gets there. The best
-candidate is the one with the most points over all bases. In half of the deals it comes first in no base (the profile is
-hidden), in the other half in all (it is manifest); one base alone does not tell which. Members look entries up, one at
-a time and at a price; then they talk; then each names a candidate. All get the fraction of members that are right, and
-each pays for its own look-ups.
-
-After Stasser & Titus 1985, "Pooling of unshared information in group decision making". There some facts were known to
-all; here all are unshared.
-"""
+"""Hidden profile: group decision from knowledge that is spread over the members."""
 
 from __future__ import annotations
 
@@ -99,6 +89,22 @@ class HiddenProfile(Arena):
     Then all talk at once, `rounds` times: `length` words at most, or any text of 200 characters. A case is a profile.
     """
 
+    rules = """
+    Hidden profile: whom your own facts recommend may be the wrong one; only the sum of everybody's facts tells.
+
+    Every member of a committee has a knowledge base of its own: how many points each candidate gets there. The best
+    candidate is the one with the most points over all bases. In half of the deals it comes first in no base (the profile is
+    hidden), in the other half in all (it is manifest); one base alone does not tell which. Members look entries up, one at
+    a time and at a price; then they talk; then each names a candidate. All get the fraction of members that are right, and
+    each pays for its own look-ups.
+
+    After Stasser & Titus 1985, "Pooling of unshared information in group decision making". There some facts were known to
+    all; here all are unshared.
+
+    Bases hold 0 to `points` for each of `candidates`; members look up at most `lookups` (None: all) at `price`.
+
+    Then all talk at once, `rounds` times: `length` words at most, or any text of 200 characters. A case is a profile.
+    """
     metadata = Arena.metadata | {"name": "hidden_profile_v0", "is_parallelizable": True}
     tags = ("cooperative", "communication", "memory", "tool")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"candidates": (3, 4), "points": (3, 5), "rounds": (0, 3)}

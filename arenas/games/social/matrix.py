@@ -1,9 +1,4 @@
-"""Matrix games: two players choose at once, a table pays both; played once or for `rounds` rounds.
-
-From the second round on each player is shown what both did in the round before, its own action first. Nothing is said,
-so play is coordinated only by what was agreed in training; with `talk` above 0 both say so many symbols that mean
-nothing and bind nobody before they choose (cheap talk, Farrell & Rabin 1996).
-"""
+"""Matrix games: once or repeated, with or without cheap talk."""
 
 from __future__ import annotations
 
@@ -94,6 +89,15 @@ def mixes_evenly(pay: NDArray[np.float64]) -> bool:
 class Matrix(Arena):
     """A game of `classics`, or your own `payoffs`: a table of pairs, a row for each action of player_0."""
 
+    rules = """
+    Matrix games: two players choose at once, a table pays both; played once or for `rounds` rounds.
+
+    From the second round on each player is shown what both did in the round before, its own action first. Nothing is said,
+    so play is coordinated only by what was agreed in training; with `talk` above 0 both say so many symbols that mean
+    nothing and bind nobody before they choose (cheap talk, Farrell & Rabin 1996).
+
+    A game of `classics`, or your own `payoffs`: a table of pairs, a row for each action of player_0.
+    """
     metadata = Arena.metadata | {"name": "matrix_v0", "is_parallelizable": True}
     cases = 1  # nothing is drawn
 

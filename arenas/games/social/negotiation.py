@@ -1,11 +1,4 @@
-"""Negotiation, Deal or No Deal: two negotiators divide books, hats and balls that they value differently.
-
-Both see how many of each there are (1 to 4, of all three 5 to 7), and each only its own values: 0 to 10 points a piece,
-10 for all there is. Everything is worth something to one of them, and something is to both. They speak in turn, then
-write down at once how many of each they take. If that gives out just what there is, each is paid its points; if not,
-both get 0. All such deals are equally likely. (Lewis, Yarats, Dauphin, Parikh & Batra 2017, section 2, after DeVault,
-Mell & Gratch 2015; there people could also walk away after ten turns. Here the number of turns is given.)
-"""
+"""Negotiation over items of private value (Deal or No Deal)."""
 
 from __future__ import annotations
 
@@ -111,6 +104,17 @@ def means() -> tuple[float, float]:
 class Negotiation(Arena):
     """So many `turns` of speaking, one negotiator after the other, with up to `words` words each."""
 
+    rules = """
+    Negotiation, Deal or No Deal: two negotiators divide books, hats and balls that they value differently.
+
+    Both see how many of each there are (1 to 4, of all three 5 to 7), and each only its own values: 0 to 10 points a piece,
+    10 for all there is. Everything is worth something to one of them, and something is to both. They speak in turn, then
+    write down at once how many of each they take. If that gives out just what there is, each is paid its points; if not,
+    both get 0. All such deals are equally likely. (Lewis, Yarats, Dauphin, Parikh & Batra 2017, section 2, after DeVault,
+    Mell & Gratch 2015; there people could also walk away after ten turns. Here the number of turns is given.)
+
+    So many `turns` of speaking, one negotiator after the other, with up to `words` words each.
+    """
     metadata = Arena.metadata | {"name": "negotiation_v0"}
     cases = len(deals())
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"turns": (0, 10), "words": (1, 4)}

@@ -1,11 +1,4 @@
-"""Public goods: players talk, and choose at once how much of an endowment to put into a pot that is shared equally.
-
-What is in the pot is multiplied by m, 1 < m < n, and every one of the n players gets the same of it: with endowment e
-and contributions c_i, player i is paid (e - c_i + m (c_1 + ... + c_n) / n) / e. So a token kept is worth more to its
-owner than one given, and a token given is worth more to all together. From the second round on everyone is shown what
-each gave. The number of rounds is known. (The linear game of Isaac & Walker 1988; the defaults are those of Fehr &
-Gächter 2000: 4 players, 20 tokens, a return of 0.4 for each token given, 10 rounds.)
-"""
+"""Public goods game with talk before each round."""
 
 from __future__ import annotations
 
@@ -30,6 +23,17 @@ def payoffs(given: Sequence[int], endowment: int, multiplier: float) -> list[flo
 class PublicGoods(Arena):
     """So many players and rounds; contributions are multiples of `step`; messages have up to `talk` words."""
 
+    rules = """
+    Public goods: players talk, and choose at once how much of an endowment to put into a pot that is shared equally.
+
+    What is in the pot is multiplied by m, 1 < m < n, and every one of the n players gets the same of it: with endowment e
+    and contributions c_i, player i is paid (e - c_i + m (c_1 + ... + c_n) / n) / e. So a token kept is worth more to its
+    owner than one given, and a token given is worth more to all together. From the second round on everyone is shown what
+    each gave. The number of rounds is known. (The linear game of Isaac & Walker 1988; the defaults are those of Fehr &
+    Gächter 2000: 4 players, 20 tokens, a return of 0.4 for each token given, 10 rounds.)
+
+    So many players and rounds; contributions are multiples of `step`; messages have up to `talk` words.
+    """
     metadata = Arena.metadata | {"name": "public_goods_v0", "is_parallelizable": True}
     cases = 1  # nothing is drawn
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"players": (2, 10), "rounds": (1, 20), "talk": (0, 3)}

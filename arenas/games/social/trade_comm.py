@@ -1,9 +1,4 @@
-"""Trading with talk: both players hold an item that the other does not see, say one word each, then both offer a trade.
-
-player_0 speaks first and player_1 hears it. An offer is what to give and what to get, as in "i3 i5"; both offers are
-made at once. Both players are paid 1 if each gives the item it holds and gets the one the other holds, else 0.
-(OpenSpiel's `trade_comm`, there played in turn with the first offer unseen.)
-"""
+"""Trade Comm: exchange of items after one word each."""
 
 from __future__ import annotations
 
@@ -25,6 +20,18 @@ class TradeComm(Arena):
     learn, with the same best play.
     """
 
+    rules = """
+    Trading with talk: both players hold an item that the other does not see, say one word each, then both offer a trade.
+
+    player_0 speaks first and player_1 hears it. An offer is what to give and what to get, as in "i3 i5"; both offers are
+    made at once. Both players are paid 1 if each gives the item it holds and gets the one the other holds, else 0.
+    (OpenSpiel's `trade_comm`, there played in turn with the first offer unseen.)
+
+    `items` kinds of items, and `spare` more words to say. A case is a pair of items; both may hold the same.
+
+    `alone` is how many per cent of its pay a player gets for its own offer, whatever the other one offers: easier to
+    learn, with the same best play.
+    """
     metadata = Arena.metadata | {"name": "trade_comm_v0"}
     tags = ("cooperative", "communication")
     ranges: ClassVar = {"items": (2, 100), "alone": (0, 100)}

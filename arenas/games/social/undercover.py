@@ -1,11 +1,4 @@
-"""Undercover: everyone holds a word, one of them another; all describe theirs, then vote for who has the other one.
-
-Nobody is told who is the undercover. Words are animals of a closed world, told apart by size, place and cover; the two
-of an episode differ in one of these. In each round the players speak one after the other. Whoever has the most votes is
-found; if several do, nobody is. If the undercover is found, it pays 1 to every other player, else each of them pays 1
-to it. Who says an animal's name loses the game for its side at once. So what was said is judged by the rules alone.
-(The party game Undercover, or Who is the Spy; Liang et al. 2023, SpyGame, play it with large language models.)
-"""
+"""Undercover: descriptions and a vote, as in the party game."""
 
 from __future__ import annotations
 
@@ -69,6 +62,17 @@ def conflicts(animal: str, said: Iterable[str]) -> int:
 class Undercover(Arena):
     """So many players; in each of so many rounds everyone says up to `words` words."""
 
+    rules = """
+    Undercover: everyone holds a word, one of them another; all describe theirs, then vote for who has the other one.
+
+    Nobody is told who is the undercover. Words are animals of a closed world, told apart by size, place and cover; the two
+    of an episode differ in one of these. In each round the players speak one after the other. Whoever has the most votes is
+    found; if several do, nobody is. If the undercover is found, it pays 1 to every other player, else each of them pays 1
+    to it. Who says an animal's name loses the game for its side at once. So what was said is judged by the rules alone.
+    (The party game Undercover, or Who is the Spy; Liang et al. 2023, SpyGame, play it with large language models.)
+
+    So many players; in each of so many rounds everyone says up to `words` words.
+    """
     metadata = Arena.metadata | {"name": "undercover_v0"}
     tags = ("mixed", "communication")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"players": (3, 10), "rounds": (1, 5), "words": (1, 3)}

@@ -1,4 +1,4 @@
-"""Arithmetic: the solver is shown a sum and replies with its result, a whole number, for 1 if it is right, else 0."""
+"""Arithmetic: name the result of a drawn sum, by heart or with a tool."""
 
 from __future__ import annotations
 
@@ -35,6 +35,13 @@ class Arithmetic(Arena):
     A reply in plain text has at most `free` characters; with 0 one of the possible results is chosen.
     """
 
+    rules = """
+    Arithmetic: the solver is shown a sum and replies with its result, a whole number, for 1 if it is right, else 0.
+
+    `terms` numbers from 0 to `most`, with signs out of `signs` between them: + and - unless given.
+
+    A reply in plain text has at most `free` characters; with 0 one of the possible results is chosen.
+    """
     metadata = Arena.metadata | {"name": "arithmetic_v0", "is_parallelizable": True}
     tags = ("cooperative", "tool")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"most": (1, 50), "terms": (2, 2)}

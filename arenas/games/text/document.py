@@ -1,9 +1,4 @@
-"""Document: a reader gets a text in chunks, one after the other, and is asked at the end for a fact that stood in one.
-
-Every sentence says of a thing which colour it has; one of them, anywhere, says it of the code. When the text is over
-the reader names the code's colour, for 1 if it is right, else 0. (After the needle in a haystack of tests of long
-contexts.)
-"""
+"""Long document read in chunks: a test of memories."""
 
 from __future__ import annotations
 
@@ -26,6 +21,15 @@ THINGS: Final = ("sky", "sea", "sand", "door", "roof", "tree", "hat", "lamp")
 class Document(Arena):
     """`chunks` of `facts` sentences each (`least` to `chunks`, if it is above 0); things have one of `colours`."""
 
+    rules = """
+    Document: a reader gets a text in chunks, one after the other, and is asked at the end for a fact that stood in one.
+
+    Every sentence says of a thing which colour it has; one of them, anywhere, says it of the code. When the text is over
+    the reader names the code's colour, for 1 if it is right, else 0. (After the needle in a haystack of tests of long
+    contexts.)
+
+    `chunks` of `facts` sentences each (`least` to `chunks`, if it is above 0); things have one of `colours`.
+    """
     metadata = Arena.metadata | {"name": "document_v0", "is_parallelizable": True}
     tags = ("cooperative", "memory")
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"chunks": (1, 60), "facts": (1, 6), "colours": (2, 8)}

@@ -1,7 +1,4 @@
-"""Writing in pairs: both writers read a post; at once one writes a summary, the other a longer version of it.
-
-They never see each other's text, and are paid together for how the two fit: in length, in words, and in style.
-"""
+"""Joint writing: two writers, a summary and a longer version."""
 
 from __future__ import annotations
 
@@ -119,6 +116,13 @@ def reward(short: str, long: str) -> float:
 class Writing(Arena):
     """A case is a post. Texts have at most `characters`; models that know few words write with two of them."""
 
+    rules = """
+    Writing in pairs: both writers read a post; at once one writes a summary, the other a longer version of it.
+
+    They never see each other's text, and are paid together for how the two fit: in length, in words, and in style.
+
+    A case is a post. Texts have at most `characters`; models that know few words write with two of them.
+    """
     metadata = Arena.metadata | {"name": "writing_v0", "is_parallelizable": True}
     tags = ("cooperative",)
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"characters": (300, 2000)}

@@ -8,8 +8,8 @@ from statistics import fmean
 import numpy as np
 import pytest
 
+from arenas.games.signalling.discrimination import best_score
 from arenas.games.signalling.reconstruction import best_fraction
-from arenas.games.signalling.reference import best_score
 
 
 @pytest.mark.parametrize("drawn", [2, 3, 5])

@@ -147,7 +147,7 @@ UNANNOUNCED = r"spec\('player_0'\) is larger than what __init__ was told; name e
 
 BROKEN: list[tuple[dict[str, Any], str]] = [
     # description
-    ({"__doc__": None}, "write a docstring for Broken that tells the rules"),
+    ({"rules": " "}, "give Broken rules in words"),
     ({"metadata": {"name": "coin"}}, NAME + "'coin'"),
     ({"metadata": {"name": "arena_v0"}}, NAME + "'arena_v0'"),
     ({"metadata": {}}, NAME + "''"),

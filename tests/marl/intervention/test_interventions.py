@@ -16,7 +16,7 @@ from marl.context.transcript import render
 from marl.episode import Episode
 from marl.errors import UserError
 from marl.intervention.base import Intervention
-from marl.intervention.config import read
+from marl.intervention.config import parse
 from marl.intervention.inject import Inject
 from marl.intervention.message import Close, Drop, Replace, Rewrite, Shuffle, Swap
 from marl.policy.base import Policy
@@ -194,7 +194,7 @@ def test_any_interventions_together(data: st.DataObject) -> None:
     again = collect(here, [replay(each.log) for each in changed])
     assert raw(again) == raw(changed)
     assert [each.rewards for each in again] == [each.rewards for each in changed]
-    assert read(changed[0].log) == tuple(do)
+    assert parse(changed[0].log) == tuple(do)
 
 
 def test_interventions_of_a_scenario_hold_for_every_episode_and_stand_in_its_log() -> None:
@@ -367,9 +367,9 @@ def test_what_the_world_does_not_have_is_named_in_a_sentence(do: Intervention, s
 @pytest.mark.parametrize(
     ("do", "at", "sentence"),
     [
-        (Drop(seq=3), 3, "drop: entry 3 of e0 is no message; its messages are entries 2"),
-        (Drop(seq=99), 99, "drop: entry 99 of e0 is no message; its messages are entries 2"),
-        (Replace(seq=2, body="m0"), 4, "replace: entry 2 of e0 stands before entry 4: fork there"),
+        (Drop(seq=3), 3, "drop: entry 3 of e0 is not a message; its messages are entries 2"),
+        (Drop(seq=99), 99, "drop: entry 99 of e0 is not a message; its messages are entries 2"),
+        (Replace(seq=2, body="m0"), 4, "replace: entry 2 of e0 is before entry 4: fork at 2"),
         (Inject(sender="sender_0", body="m0", round=0), 2, "inject: a fork needs an entry of the log"),
         (Inject(sender="sender_0", body="m0", seq=1), 2, "inject: entry 1 is not among 2 to "),
     ],
@@ -400,6 +400,6 @@ def test_what_the_log_does_not_have_is_named_in_a_sentence(do: Intervention, at:
 )
 def test_an_intervention_that_makes_no_sense_is_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises((ProtocolError, UserError), match=sentence):
-        read(Log("e", 1, {}, {}, do=[settings]))
+        parse(Log("e", 1, {}, {}, do=[settings]))
     with pytest.raises((ValidationError, UserError), match=sentence):
         load_world({"arena": {"name": "lewis"}, "interventions": [settings]}, "mine.toml")

@@ -193,7 +193,7 @@ def test_messages_that_are_never_routed_cost_no_word() -> None:
         ),
         ({"channels": {"side": {"members": ["a_0", "a_0"]}}}, "channel side: a member is named twice"),
         ({"channels": {"a_0": {}}}, "channel a_0: a seat has this name"),
-        ({"channels": {"public": {}}}, "channel public: its effects stand in scenario.channel"),
+        ({"channels": {"public": {}}}, "channel public: set its effects in scenario.channel"),
         ({"channels": {"a b": {}}}, "'a b' cannot be a name"),
         (
             {"channels": {"side": {"members": ["a_0"], "topology": {"type": "edges", "edges": [["a_0", "c_0"]]}}}},

@@ -9,7 +9,9 @@ import pytest
 
 import arenas
 from arenas import ArenaError
+from arenas.games.signalling.lewis import Lewis
 from arenas.games.signalling.population import PARTNER, Population, edges
+from arenas.games.signalling.reconstruction import Reconstruction
 from arenas.solvers.play import sample
 from marl.policy.scripted import Scripted
 from marl.rollout.collect import collect
@@ -41,7 +43,7 @@ def test_any_graph_of_networkx_is_a_population() -> None:
     [
         ({"agents": 1}, "agents >= 2"),
         ({"game": "population"}, "a game for two"),
-        ({"game": "naming"}, "plays games for two with one public channel; naming is none"),
+        ({"game": "naming"}, "plays games for two with one public channel; naming is not one"),
         ({"game": "nobody_knows"}, "no arena 'nobody_knows'"),
         ({"graph": "torus"}, "graph is complete, ring, chain, star or a list of edges, not 'torus'"),
         ({"agents": 3, "graph": [["agent_0", "agent_1"]]}, "every one of agent_0 to agent_2 on some edge"),
@@ -56,7 +58,7 @@ def test_what_is_no_population_is_refused(options: dict[str, object], complaint:
 
 
 def test_each_pair_and_deal_is_a_case_of_its_own() -> None:
-    made = Population(agents=3, graph="chain", game="reconstruction", values=4, held_out=0.25)
+    made = Population(agents=3, graph="chain", game=Reconstruction(values=4, held_out=0.25))
     assert made.cases == 4 * 16
     met: Counter[tuple[str, str]] = Counter()
     for case in made.splits()["held_out"]:
@@ -69,7 +71,7 @@ def test_each_pair_and_deal_is_a_case_of_its_own() -> None:
 
 
 def test_all_are_paid_what_two_earn_and_a_common_code_reaches_the_optimum() -> None:
-    made = Population(agents=5, graph="ring", n=3, k=3)
+    made = Population(agents=5, graph="ring", game=Lewis(n=3, k=3))
     assert made.anchors() == arenas.make("lewis", n=3, k=3).anchors()
     scores = sample(made, made.scripts()["full"], 40)
     assert scores.tolist() == [1.0] * 40
