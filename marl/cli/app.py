@@ -20,20 +20,19 @@ from marl.cli.commands.broker import broker
 from marl.cli.commands.check import examine
 from marl.cli.commands.evaluate import evaluate
 from marl.cli.commands.fork import fork
-from marl.cli.commands.generations import generating
+from marl.cli.commands.generations import generations
 from marl.cli.commands.host import host
 from marl.cli.commands.new import new
 from marl.cli.commands.play import play
 from marl.cli.commands.replay import replay
 from marl.cli.commands.report import report
 from marl.cli.commands.study import study
-from marl.cli.commands.sweep import sweeping
+from marl.cli.commands.sweep import sweep_command
 from marl.cli.commands.teach import teach
 from marl.cli.commands.train import train
 from marl.cli.console import note
 from marl.cli.errors import sentence
 from marl.cli.help import Group, command
-from marl.cli.source import admit_arena, build, run_config_class, source_settings
 
 app = typer.Typer(
     cls=Group,
@@ -48,29 +47,6 @@ def common(
     debug: Annotated[bool, typer.Option("--debug", help="Show where errors come from.")] = False,
 ) -> None:
     """Take options that stand before the command; `main` reads them."""
-
-
-_COMMANDS: Final[dict[str, Callable[..., None]]] = {
-    "arenas": arenas,
-    "new": new,
-    "check": examine,
-    "train": train,
-    "sweep": sweeping(run_config_class, source_settings),
-    "eval": evaluate,
-    "play": play,
-    "replay": replay,
-    "fork": fork,
-    "report": report,
-    "study": study,
-    "teach": teach,
-    "generations": generating(run_config_class, lambda source: admit_arena(source_settings(source)), build),
-    "host": host,
-    "agent": agent,
-    "join": join,
-    "broker": broker,
-}
-for _name, _function in _COMMANDS.items():
-    command(app, _name)(_function)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -91,3 +67,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         note(f"error: {text}")
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+_COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "arenas": arenas,
+    "new": new,
+    "check": examine,
+    "train": train,
+    "sweep": sweep_command(main),
+    "eval": evaluate,
+    "play": play,
+    "replay": replay,
+    "fork": fork,
+    "report": report,
+    "study": study,
+    "teach": teach,
+    "generations": generations,
+    "host": host,
+    "agent": agent,
+    "join": join,
+    "broker": broker,
+}
+for _name, _function in _COMMANDS.items():
+    command(app, _name)(_function)

@@ -12,8 +12,7 @@ from itertools import combinations
 from math import log2
 from typing import Final, NamedTuple
 
-from marl.study.data.lexicon import Words
-
+Words = tuple[str, ...]
 LONGEST: Final = 3
 """Symbols of the longest form."""
 WIDEST: Final = 2

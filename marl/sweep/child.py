@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from marl.cli.app import main
+Main = Callable[[Sequence[str]], None]
+"""The `marl` command: it runs command-line words and exits the process."""
 
 
-def work(folder: str, output: Path, stop: Connection, lock: Connection) -> None:
+def work(main: Main, folder: str, output: Path, stop: Connection, lock: Connection) -> None:
     """Train the run of a folder, as a process of its own; what it prints goes to `output`.
 
     `lock` is the sweep's lock file: as long as this process has it open, the folder is taken.

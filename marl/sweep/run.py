@@ -22,6 +22,7 @@ import tomli_w
 
 from marl.errors import UserError
 from marl.sweep import child
+from marl.sweep.child import Main
 from marl.sweep.plan import Member
 
 POLL: Final = 0.2
@@ -58,7 +59,11 @@ class Child(NamedTuple):
 
 
 def run(
-    folder: Path, members: Sequence[Member], jobs: int, report: Callable[[Standing], None] = lambda _: None
+    folder: Path,
+    members: Sequence[Member],
+    jobs: int,
+    main: Main,
+    report: Callable[[Standing], None] = lambda _: None,
 ) -> list[Failure]:
     """Bring all runs to their end, those that have not come to it yet, and return which failed.
 
@@ -69,18 +74,19 @@ def run(
         folder: of the sweep.
         members: its runs, in the order in which they are begun.
         jobs: how many run at once.
+        main: the `marl` command, a function of a module: it is called in processes that import it by name.
         report: is told how far it is, several times a second.
     """
     waiting = [member for member in members if not member.dir.finished]
     finished, failures = len(members) - len(waiting), list[Failure]()
     children: list[Child] = []
     context = get_context("forkserver")
-    context.set_forkserver_preload(["trainers.run", child.__name__])
+    context.set_forkserver_preload(["trainers.run", child.__name__, main.__module__])
     with _alone(folder) as lock:
         try:
             while waiting or children:
                 while waiting and len(children) < jobs:
-                    children.append(_start(context, waiting.pop(0), lock))
+                    children.append(_start(context, waiting.pop(0), lock, main))
                 for ended in [each for each in children if each.process.exitcode is not None]:
                     children.remove(ended)
                     failure = _end(ended)
@@ -109,7 +115,7 @@ def _alone(folder: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def _start(context: ForkServerContext, member: Member, lock: int) -> Child:
+def _start(context: ForkServerContext, member: Member, lock: int, main: Main) -> Child:
     folder = member.dir
     folder.path.mkdir(parents=True, exist_ok=True)
     if not folder.exists:
@@ -119,7 +125,7 @@ def _start(context: ForkServerContext, member: Member, lock: int) -> Child:
     output.write_bytes(b"")
     stop, hold = context.Pipe(duplex=False)
     given = (stop, Connection(os.dup(lock)))  # file descriptors travel as connections
-    process = context.Process(target=child.work, args=(str(folder.path), output, *given))
+    process = context.Process(target=child.work, args=(main, str(folder.path), output, *given))
     process.start()
     for each in given:
         each.close()

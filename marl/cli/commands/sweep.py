@@ -7,25 +7,24 @@ import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from marl.cli.console import ERR, answer, note
+from marl.cli.source import run_config_class, source_settings
 from marl.errors import UserError
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
     from rich.progress import Progress
 
+    from marl.sweep.child import Main
     from marl.sweep.plan import Sweep
     from marl.sweep.run import Standing
 
-Settings = Callable[[str], dict[str, Any]]
 
-
-def sweeping(model: Callable[[], type[BaseModel]], settings: Settings) -> Callable[..., None]:
-    """Return the command, given how the model of a run's settings is loaded and what settings a word stands for."""
+def sweep_command(main: Main) -> Callable[..., None]:
+    """Return the `sweep` command; every run of a sweep is a `marl train`, started through `main`."""
 
     def sweep(
         words: Annotated[
@@ -67,11 +66,11 @@ def sweeping(model: Callable[[], type[BaseModel]], settings: Settings) -> Callab
             _only_the_folder(sources, given, out, seeds, table)
             wanted = _loaded(folder)
         else:
-            wanted, folder = _planned(sources, given, seeds, out, model, settings)
+            wanted, folder = _planned(sources, given, seeds, out)
         if table:
             _show(wanted, folder)
             return
-        _run(wanted, folder, jobs or len(os.sched_getaffinity(0)))
+        _run(wanted, folder, jobs or len(os.sched_getaffinity(0)), main)
 
     return sweep
 
@@ -107,18 +106,16 @@ def _planned(
     given: Sequence[str],
     seeds: str | None,
     out: Path | None,
-    model: Callable[[], type[BaseModel]],
-    settings: Settings,
 ) -> tuple[Sweep, Path]:
     """Make the sweep, and its folder."""
     from marl.sweep.plan import Source, begin, plan
 
-    read = [Source(Path(source).name.removesuffix(".toml"), settings(source)) for source in sources]
+    read = [Source(Path(source).name.removesuffix(".toml"), source_settings(source)) for source in sources]
     folder = out or Path("runs") / f"sweep-{'-'.join(source.name for source in read)}"
-    return begin(folder, plan(read, given, seeds, model())), folder
+    return begin(folder, plan(read, given, seeds, run_config_class())), folder
 
 
-def _run(sweep: Sweep, folder: Path, jobs: int) -> None:
+def _run(sweep: Sweep, folder: Path, jobs: int, main: Main) -> None:
     """Run what is not finished, then show all."""
     from marl.sweep.run import run
 
@@ -132,7 +129,7 @@ def _run(sweep: Sweep, folder: Path, jobs: int) -> None:
     bar, advance = _progress(len(members))
     try:
         with bar:
-            failures = run(folder, members, jobs, advance)
+            failures = run(folder, members, jobs, main, advance)
     except KeyboardInterrupt:
         note(f"stopped; go on with: marl sweep {shlex.quote(str(folder))}")
         raise typer.Exit(130) from None
