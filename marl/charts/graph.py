@@ -16,8 +16,8 @@ import networkx as nx
 
 from marl.charts.svg import FAINT, INK, STYLE, Chart, inline
 
-Edge = tuple[str, str]
-Place = tuple[float, float]
+SeatPair = tuple[str, str]
+Point = tuple[float, float]
 WHOLE: Final = (31, 111, 235)
 BROKEN: Final = (201, 42, 42)
 SHADES: Final = 5  # colours of edges, from WHOLE to BROKEN
@@ -36,7 +36,7 @@ class Flow(NamedTuple):
     overheard: bool = False
 
 
-def picture(caption: str, seats: Sequence[str], flows: Mapping[Edge, Flow]) -> Chart:
+def picture(caption: str, seats: Sequence[str], flows: Mapping[SeatPair, Flow]) -> Chart:
     """Draw who talked to whom.
 
     Args:
@@ -68,19 +68,19 @@ def picture(caption: str, seats: Sequence[str], flows: Mapping[Edge, Flow]) -> C
     return Chart(inline(file.getvalue()), caption, [])
 
 
-def layout(seats: Sequence[str], edges: Mapping[Edge, object]) -> dict[str, Place]:
+def layout(seats: Sequence[str], edges: Mapping[SeatPair, object]) -> dict[str, Point]:
     """Return where each seat stands, within the unit circle."""
     graph: nx.Graph[str] = nx.Graph()
     graph.add_nodes_from(seats)
     graph.add_edges_from(edges)
     branching = max((degree for _, degree in graph.degree), default=0) > 2
-    found: Mapping[str, Any]
+    positions: Mapping[str, Any]
     if len(seats) <= SMALL and branching and nx.is_tree(graph):
-        found = nx.kamada_kawai_layout(graph)
+        positions = nx.kamada_kawai_layout(graph)
     else:
         circle = nx.circular_layout(graph)  # counter-clockwise from the right; here clockwise from the top
-        found = {seat: (-x, y) if len(seats) == 2 else (y, x) for seat, (x, y) in circle.items()}
-    return {seat: (round(float(x), 4), round(float(y), 4)) for seat, (x, y) in found.items()}
+        positions = {seat: (-x, y) if len(seats) == 2 else (y, x) for seat, (x, y) in circle.items()}
+    return {seat: (round(float(x), 4), round(float(y), 4)) for seat, (x, y) in positions.items()}
 
 
 def shade(disturbed: float) -> str:
@@ -94,7 +94,7 @@ def _width(messages: int, most: int) -> float:
     return 0.7 + 3.3 * ceil(WIDTHS * messages / most) / WIDTHS
 
 
-def _frame(axes: Any, spots: Mapping[str, Place], height: float) -> None:
+def _frame(axes: Any, spots: Mapping[str, Point], height: float) -> None:
     """Leave room for the names around the nodes."""
     tall = max(abs(y) for _, y in spots.values()) + (0.28 if len(spots) <= SMALL else 0.2)
     wide = max(tall * 0.76 * 9.4 / (0.96 * height), 1.45)
@@ -102,7 +102,9 @@ def _frame(axes: Any, spots: Mapping[str, Place], height: float) -> None:
     axes.set_ylim(-tall, tall)
 
 
-def _arrows(axes: Any, spots: Mapping[str, Place], flows: Mapping[Edge, Flow], width: Callable[[int], float]) -> None:
+def _arrows(
+    axes: Any, spots: Mapping[str, Point], flows: Mapping[SeatPair, Flow], width: Callable[[int], float]
+) -> None:
     from matplotlib.patches import FancyArrowPatch
 
     small = len(spots) <= SMALL
@@ -126,12 +128,14 @@ def _arrows(axes: Any, spots: Mapping[str, Place], flows: Mapping[Edge, Flow], w
         )
 
 
-def _lines(axes: Any, spots: Mapping[str, Place], flows: Mapping[Edge, Flow], width: Callable[[int], float]) -> None:
+def _lines(
+    axes: Any, spots: Mapping[str, Point], flows: Mapping[SeatPair, Flow], width: Callable[[int], float]
+) -> None:
     """Draw all lines of one look as one path: a complete graph of 64 seats has two thousand."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
-    looks: dict[tuple[float, str], list[Place]] = {}
+    looks: dict[tuple[float, str], list[Point]] = {}
     for speaker, listener in sorted({(min(edge), max(edge)) for edge in flows}):
         ways = [flows[edge] for edge in ((speaker, listener), (listener, speaker)) if edge in flows]
         messages = sum(flow.messages for flow in ways)
@@ -144,7 +148,7 @@ def _lines(axes: Any, spots: Mapping[str, Place], flows: Mapping[Edge, Flow], wi
         axes.add_patch(PathPatch(Path(ends, codes), facecolor="none", edgecolor=color, linewidth=thick, alpha=0.5))
 
 
-def _nodes(axes: Any, spots: Mapping[str, Place]) -> None:
+def _nodes(axes: Any, spots: Mapping[str, Point]) -> None:
     """Draw the seats and their names, outwards from the middle."""
     small = len(spots) <= SMALL
     x, y = zip(*spots.values(), strict=True)
@@ -170,7 +174,7 @@ def _nodes(axes: Any, spots: Mapping[str, Place]) -> None:
         )
 
 
-def _key(figure: Any, flows: Mapping[Edge, Flow], widths: Mapping[int, float]) -> None:
+def _key(figure: Any, flows: Mapping[SeatPair, Flow], widths: Mapping[int, float]) -> None:
     """Draw what widths and colours mean, to the right."""
     inches = figure.get_size_inches()[1]
     rows: list[tuple[str, str, float, Any]] = []

@@ -55,7 +55,7 @@ def percent(value: float | None) -> str:
 def show(log: Log) -> None:
     """Print an episode."""
     OUT.print(heading(log), soft_wrap=True)
-    for text in Script(log).new():
+    for text in LogPrinter(log).new():
         OUT.print(text, soft_wrap=True)
     OUT.print()
 
@@ -67,7 +67,7 @@ def heading(log: Log) -> Text:
     return Text.assemble(("episode ", "bold"), (log.episode, "bold"), (seats, "dim"))
 
 
-class Script:
+class LogPrinter:
     """An episode as lines in columns: who, what, the words. Read while it is played, columns grow where they must."""
 
     def __init__(self, log: Log) -> None:
@@ -113,22 +113,22 @@ def scores(result: Mapping[str, Any], who: str) -> Group:
     returns: Mapping[str, float] = next(iter(splits(result).values()))["returns"]
     if max(returns.values()) - min(returns.values()) < 1e-9:
         return Group(table)
-    each = ", ".join(f"{seat} {number(value)}" for seat, value in returns.items())
-    return Group(table, Text(f"each seat's return: {each}", style="dim"))
+    pay = ", ".join(f"{seat} {number(value)}" for seat, value in returns.items())
+    return Group(table, Text(f"each seat's return: {pay}", style="dim"))
 
 
-def equilibrium(found: Mapping[str, Any]) -> Group:
+def equilibrium(summary: Mapping[str, Any]) -> Group:
     """Return how far policies are from an equilibrium, and in small games how they mix their replies."""
-    mean = found.get("exploitability_average")
-    line = f"exploitability {found['exploitability']:.4f}" + ("" if mean is None else f", of the average {mean:.4f}")
-    if not found.get("policy"):
+    mean = summary.get("exploitability_average")
+    line = f"exploitability {summary['exploitability']:.4f}" + ("" if mean is None else f", of the average {mean:.4f}")
+    if not summary.get("policy"):
         return Group(Text(line))
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for column in ("seat", "knows", "replies with", *(() if mean is None else ("on average",))):
         table.add_column(column)
-    rows = [found["policy"], *([] if mean is None else [found["average_policy"]])]
+    rows = [summary["policy"], *([] if mean is None else [summary["average_policy"]])]
     for sets in zip(*rows, strict=True):
-        mixed = [", ".join(f"{reply} {p:.3f}" for reply, p in each["chances"].items()) for each in sets]
+        mixed = [", ".join(f"{reply} {p:.3f}" for reply, p in entry["chances"].items()) for entry in sets]
         table.add_row(sets[0]["seat"], sets[0]["seen"], *mixed)
     return Group(Text(line), table)
 
@@ -136,5 +136,5 @@ def equilibrium(found: Mapping[str, Any]) -> Group:
 def standing(league: Mapping[str, Any]) -> Text:
     """Return the rating of the policies in training, and how it stands to that of the best frozen version."""
     best = max(league["members"], key=lambda member: member["mean"])
-    own, other = (f"{each['mean']:.1f} ± {each['deviation']:.1f}" for each in (league, best))
+    own, other = (f"{rating['mean']:.1f} ± {rating['deviation']:.1f}" for rating in (league, best))
     return Text(f"rating {own}; the best of {len(league['members'])} frozen versions, {best['version']}: {other}")

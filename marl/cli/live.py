@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from marl.cli.console import OUT, Script, heading
+from marl.cli.console import OUT, LogPrinter, heading
 from marl.episode import Episode
 from protocols.clock import episode_loop
 from protocols.log import Log
@@ -22,7 +22,7 @@ class Live:
         self._ended = ended
         self._logs: deque[Log] = deque()
         self._over: dict[str, Episode] = {}
-        self._script: Script | None = None
+        self._printer: LogPrinter | None = None
 
     def begin(self, log: Log) -> None:
         """Print an episode's log from now on, whenever its loop is idle: then policies begin to think."""
@@ -35,7 +35,7 @@ class Live:
         self._over[episode.log.episode] = episode
         while self._logs and self._logs[0].episode in self._over:
             self._look()
-            self._script = None
+            self._printer = None
             OUT.print()
             over = self._over[self._logs.popleft().episode]
             later, self._logs = self._logs, deque()  # of which nothing is printed if this raises
@@ -45,9 +45,9 @@ class Live:
     def _look(self) -> bool:
         """Print what is new of the first episode that is not over; it makes nothing runnable."""
         if self._logs:
-            if self._script is None:
+            if self._printer is None:
                 OUT.print(heading(self._logs[0]), soft_wrap=True)
-                self._script = Script(self._logs[0])
-            for text in self._script.new():
+                self._printer = LogPrinter(self._logs[0])
+            for text in self._printer.new():
                 OUT.print(text, soft_wrap=True)
         return False

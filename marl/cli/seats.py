@@ -107,16 +107,16 @@ def chat_of(world: World, source: str, loaded: dict[Path, dict[str, Policy]]) ->
     """Return a pretrained model as a policy; all seats it plays share its weights. Raises UserError."""
     if not source:
         raise UserError("hf: needs a model, as in hf:smollm2: a folder, a GGUF file, a hub id, an installed package")
-    known = loaded.setdefault(Path(f"hf:{source}"), {})
-    if not known:
+    cached = loaded.setdefault(Path(f"hf:{source}"), {})
+    if not cached:
         with ERR.status(f"loading {source}"):  # the libraries too: they take seconds
             try:
                 from marl.inference.server import serve
                 from marl.models.pretrained import seat
             except ImportError as error:
                 raise UserError(f"hf:{source} needs {error.name}: pip install 'sabir[lm,hf]'") from None
-            known[""] = serve(seat(source, world.about), f"hf:{source}")
-    return known[""]
+            cached[""] = serve(seat(source, world.about), f"hf:{source}")
+    return cached[""]
 
 
 def script_of(world: World, name: str) -> Policy:
@@ -141,8 +141,8 @@ def ask_person(seat: str, heard: Sequence[Envelope], spec: ReplySpec) -> str:
         if not heard:
             note("  not a legal reply")
         for envelope in heard:
-            told = "you are shown" if envelope.kind is Kind.VIEW else f"{envelope.sender} says"
-            note(f"  {told}: {envelope.body}")
+            prefix = "you are shown" if envelope.kind is Kind.VIEW else f"{envelope.sender} says"
+            note(f"  {prefix}: {envelope.body}")
         note(f"{seat} {spec.describe()}", "bold")
         ERR.print("> ", end="")
         line = sys.stdin.readline()

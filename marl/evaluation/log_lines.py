@@ -12,7 +12,7 @@ SILENCE = "(nothing)"
 ACTS = {Kind.SAY: "says", Kind.MOVE: "moves", Kind.CALL: "calls", Kind.NOTE: "notes"}
 
 
-class Line(NamedTuple):
+class LogLine(NamedTuple):
     """One thing that happened. `seq` is its place in the log; `act` is the verb between `who` and `text`."""
 
     seq: int
@@ -43,48 +43,48 @@ def shown(log: Log, reply: Envelope) -> str:
     return "" if reply.reply_to is None else log.entries[reply.reply_to].envelope.body
 
 
-def lines(log: Log, since: int = 0) -> Iterator[Line]:
+def lines(log: Log, since: int = 0) -> Iterator[LogLine]:
     """Yield the episode line by line, from an entry on."""
     for seq, (envelope, heard) in enumerate(log.entries[since:], since):
         kind, body = envelope.kind, envelope.body
         match kind:
             case Kind.WORLD:
                 if body:
-                    yield Line(seq, kind, "hidden state", "is", body)
+                    yield LogLine(seq, kind, "hidden state", "is", body)
             case Kind.VIEW:
-                yield Line(seq, kind, envelope.to, "is shown", body)
+                yield LogLine(seq, kind, envelope.to, "is shown", body)
             case Kind.SAY | Kind.MOVE | Kind.CALL | Kind.NOTE:
                 yield _reply(seq, envelope)
                 yield from _differing(seq, envelope, heard)
             case Kind.RESULT:
-                yield Line(seq, kind, envelope.sender, "answers", body or SILENCE)
+                yield LogLine(seq, kind, envelope.sender, "answers", body or SILENCE)
             case Kind.REWARD:
                 paid = ", ".join(f"{seat} {float(amount):g}" for seat, amount in envelope.data.items() if amount)
-                yield Line(seq, kind, "paid", "", paid)
+                yield LogLine(seq, kind, "paid", "", paid)
             case Kind.END:
                 why = ": ".join(filter(None, ("" if body == "terminated" else body, envelope.data.get("reason"))))
-                yield Line(seq, kind, "score", "", f"{score(log):g}", why)
+                yield LogLine(seq, kind, "score", "", f"{score(log):g}", why)
 
 
-def _reply(seq: int, envelope: Envelope) -> Line:
+def _reply(seq: int, envelope: Envelope) -> LogLine:
     data = envelope.data
     if envelope.sender == REFEREE:
-        return Line(seq, envelope.kind, "nobody", "says", envelope.body or SILENCE)
+        return LogLine(seq, envelope.kind, "nobody", "says", envelope.body or SILENCE)
     if data.get("missing"):
-        return Line(seq, envelope.kind, envelope.sender, "misses the deadline", "", "the default reply counts")
+        return LogLine(seq, envelope.kind, envelope.sender, "misses the deadline", "", "the default reply counts")
     notes = [] if data.get("legal", True) else ["not a legal reply: the default one counts"]
     if price := data.get("price"):
         notes.append(f"at a price of {price:g}")
-    return Line(seq, envelope.kind, envelope.sender, ACTS[envelope.kind], envelope.body or SILENCE, ", ".join(notes))
+    return LogLine(seq, envelope.kind, envelope.sender, ACTS[envelope.kind], envelope.body or SILENCE, ", ".join(notes))
 
 
-def _differing(seq: int, envelope: Envelope, heard: tuple[Heard, ...]) -> Iterator[Line]:
+def _differing(seq: int, envelope: Envelope, heard: tuple[Heard, ...]) -> Iterator[LogLine]:
     """Yield what listeners heard where it is not what was said, or not when it was said."""
     for listener, time, body, sender in heard:
         late = round(time - envelope.time, 9)
         if body is None:
-            yield Line(seq, envelope.kind, listener, "hears nothing", "", "it was lost")
+            yield LogLine(seq, envelope.kind, listener, "hears nothing", "", "it was lost")
         elif body != envelope.body or late or sender:
             notes = [f"as if {sender} said it"] if sender else []
             notes += [f"{late:g} s later"] if late else []
-            yield Line(seq, envelope.kind, listener, "hears", body or SILENCE, ", ".join(notes))
+            yield LogLine(seq, envelope.kind, listener, "hears", body or SILENCE, ", ".join(notes))

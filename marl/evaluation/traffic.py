@@ -120,13 +120,13 @@ class Traffic:
     def metrics(self) -> dict[str, float]:
         """Return the totals of each channel as `channel/NAME/...`: sums over the episodes, and the mean latency."""
         names = ("messages", "symbols", "bits", "price", "lost", "altered", "copies", "late", "overheard")
-        found: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for name, account in self.channels.items():
-            totals = {each: getattr(account.total, each) for each in names}
-            found |= {f"channel/{name}/{each}": float(sum_) for each, sum_ in totals.items() if sum_ is not None}
+            totals = {figure: getattr(account.total, figure) for figure in names}
+            metrics |= {f"channel/{name}/{figure}": float(sum_) for figure, sum_ in totals.items() if sum_ is not None}
             if (latency := account.total.latency) is not None:
-                found[f"channel/{name}/latency"] = latency
-        return found
+                metrics[f"channel/{name}/latency"] = latency
+        return metrics
 
 
 def count(world: World, episodes: Iterable[Episode]) -> Traffic:
@@ -149,8 +149,8 @@ def sizes(channel: Channel, spec: ReplySpec) -> tuple[float | None, float | None
     least = max(spec.least - 1, 0) if routed else spec.least
     width = sum(prod(map(len, spec.places[:n])) for n in range(least, len(spec.places) + 1))
     changing = any(isinstance(e, Jam) or (isinstance(e, Budget) and e.per != "message") for e in channel.effects)
-    known = None if changing else channel.capacity_per_message(spec.places, least, spec.symbols)
-    return log2(width), known
+    capacity = None if changing else channel.capacity_per_message(spec.places, least, spec.symbols)
+    return log2(width), capacity
 
 
 class _Books:
@@ -208,7 +208,7 @@ class _Books:
             if edge is None:
                 edge = account.edges[speaker, listener] = Tally()
             if listener in uninvited:
-                edge.overheard += any(each.body is not None for each in copies)
+                edge.overheard += any(copy.body is not None for copy in copies)
             else:
                 _add(edge, symbols, bits, capacity, price / meant)
                 edge.received(said, envelope.time, end, copies)

@@ -179,10 +179,10 @@ class Topography:
         rng = np.random.default_rng([self._seed, 1])
         messages = self._between(*self._pairs)
         drawn = (rng.integers(self.pairs, size=self.pairs) for _ in range(replications))
-        found = [rho for own in drawn if (rho := spearman(self._meanings[own], messages[own])) is not None]
-        if not found:
+        rhos = [rho for own in drawn if (rho := spearman(self._meanings[own], messages[own])) is not None]
+        if not rhos:
             return None
-        low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+        low, high = np.quantile(rhos, [(1 - level) / 2, (1 + level) / 2])
         of = f"bootstrap over {self.pairs} of {self.all} pairs"
         return Interval(low=float(low), high=float(high), level=level, of=of)
 

@@ -20,7 +20,7 @@ NATS: float = float(np.log(2))
 """Nats in a bit."""
 
 
-class Tested(NamedTuple):
+class TestedStatistic(NamedTuple):
     """A statistic, and what it is when one side is shuffled."""
 
     value: float
@@ -29,17 +29,17 @@ class Tested(NamedTuple):
 
 def codes(items: Iterable[Hashable]) -> Codes:
     """Number the different items from 0 in order of first appearance."""
-    known: dict[Hashable, int] = {}
-    return np.array([known.setdefault(item, len(known)) for item in items], np.int64)
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(item, len(numbers)) for item in items], np.int64)
 
 
 def joint(*columns: Codes) -> Codes:
     """Number the combinations that occur."""
-    found = np.zeros(len(columns[0]), np.int64)
+    combined = np.zeros(len(columns[0]), np.int64)
     for column in columns:
-        wide = found * (int(column.max(initial=0)) + 1) + column
-        found = np.unique(wide, return_inverse=True)[1].reshape(-1).astype(np.int64)
-    return found
+        wide = combined * (int(column.max(initial=0)) + 1) + column
+        combined = np.unique(wide, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return combined
 
 
 def entropy(x: Codes) -> float:
@@ -115,11 +115,11 @@ def within(context: Codes, order: NDArray[np.int64]) -> NDArray[np.int64]:
     """Turn a random order of all samples into one that leaves each sample in its context."""
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    found = np.empty(len(order), np.int64)
+    shuffled = np.empty(len(order), np.int64)
     for c in np.unique(context):
         own = np.flatnonzero(context == c)
-        found[own] = own[np.argsort(rank[own])]
-    return found
+        shuffled[own] = own[np.argsort(rank[own])]
+    return shuffled
 
 
 def permutation_null(
@@ -129,7 +129,7 @@ def permutation_null(
     permutations: int = 200,
     seed: int = 0,
     less: bool = False,
-) -> Tested | None:
+) -> TestedStatistic | None:
     """Compare a statistic with itself under shuffling; None where it is not defined.
 
     Args:
@@ -142,14 +142,14 @@ def permutation_null(
 
     p = (1 + #{shuffled >= found}) / (1 + permutations), which is never 0 (Phipson & Smyth 2010).
     """
-    found = statistic(np.arange(size))
-    if found is None:
+    observed = statistic(np.arange(size))
+    if observed is None:
         return None
     rng = np.random.default_rng(seed)
     shuffled = [value for _ in range(permutations) if (value := statistic(rng.permutation(size))) is not None]
     if not shuffled:
         return None
-    reached = sum(value <= found + 1e-12 if less else value >= found - 1e-12 for value in shuffled)
+    reached = sum(value <= observed + 1e-12 if less else value >= observed - 1e-12 for value in shuffled)
     low, high = np.quantile(shuffled, [0.05, 0.95])
     null = Null(
         mean=float(np.mean(shuffled)),
@@ -158,4 +158,4 @@ def permutation_null(
         p=(1 + reached) / (1 + len(shuffled)),
         permutations=len(shuffled),
     )
-    return Tested(found, null)
+    return TestedStatistic(observed, null)

@@ -46,7 +46,7 @@ def in_bags(messages: Vectors) -> Array:
     return np.stack(bags(messages), 1).astype(np.float64)
 
 
-class Reconstruction:
+class CompositionFit:
     """Tree reconstruction error: how far messages are from sums of what their attributes contribute (Andreas 2019).
 
     TRE = min_eta sum_x |f(x) - sum_k eta(k, x_k)|^2 / sum_x |f(x) - mean f|^2, f(x) the features of a message, such as
@@ -94,7 +94,7 @@ def _contradictions(attribute: Codes, position: Codes) -> int:
     return len(position) - int(together.reshape(-1, values).max(1).sum())
 
 
-class Match(NamedTuple):
+class WordMatch(NamedTuple):
     """A symbol and the concept it is matched with; they stand together `together` times of the symbol's `uses`."""
 
     word: int
@@ -103,7 +103,7 @@ class Match(NamedTuple):
     uses: int
 
 
-def best_matching(words: Array, meant: Array) -> tuple[float, list[Match]]:
+def best_matching(words: Array, meant: Array) -> tuple[float, list[WordMatch]]:
     """Match symbols and concepts one to one so that most is understood (Carmeli et al. 2024).
 
     Args:
@@ -120,7 +120,7 @@ def best_matching(words: Array, meant: Array) -> tuple[float, list[Match]]:
     rows, places = linear_sum_assignment(together, maximize=True)
     total = meant.sum()
     pairs = [
-        Match(w, c, int(together[w, c]), int(said[:, w].sum()))
+        WordMatch(w, c, int(together[w, c]), int(said[:, w].sum()))
         for w, c in zip(rows.tolist(), places.tolist(), strict=True)
         if together[w, c] > 0
     ]

@@ -72,9 +72,9 @@ def iqm_curve(
     """IQM at each of P points, from [R, P] arrays. Whole runs are drawn, so that points next to each other agree."""
     tasks = _arrays(scores)
     (drawn,) = _samples([tasks], seed, replications)
-    found = interquartile_mean(np.concatenate(tasks))
+    means = interquartile_mean(np.concatenate(tasks))
     sampled = interquartile_mean(np.concatenate(drawn, 1), 1)  # [B, P]
-    return [_estimate(found[p], sampled[:, p], level) for p in range(len(found))]
+    return [_estimate(means[p], sampled[:, p], level) for p in range(len(means))]
 
 
 def optimality_gap(
@@ -97,10 +97,10 @@ def probability_of_improvement(
     x, y = _arrays(ours), _arrays(theirs)
     if len(x) != len(y):
         raise ValueError(f"both need scores of the same tasks, not {len(x)} and {len(y)}")
-    found = np.mean([improvement(a, b) for a, b in zip(x, y, strict=True)])
+    probability = np.mean([improvement(a, b) for a, b in zip(x, y, strict=True)])
     drawn_x, drawn_y = _samples([x, y], seed, replications)
     sampled = np.mean([_in_parts(improvement, a, b) for a, b in zip(drawn_x, drawn_y, strict=True)], 0)
-    return _estimate(found, sampled, level)
+    return _estimate(probability, sampled, level)
 
 
 def mean_interval(
@@ -111,12 +111,12 @@ def mean_interval(
     Of values that are all the same the interval is a point, which says that nothing else was seen, not that nothing
     else can be.
     """
-    known = np.asarray(values, np.float64)
-    if len(known) < 2:
+    sample = np.asarray(values, np.float64)
+    if len(sample) < 2:
         return None
-    (drawn,) = _samples([[known]], seed, replications)
-    found = _estimate(known.mean(), drawn[0].mean(1), level)
-    return Interval(low=found.low, high=found.high, level=level, of=of)
+    (drawn,) = _samples([[sample]], seed, replications)
+    estimate = _estimate(sample.mean(), drawn[0].mean(1), level)
+    return Interval(low=estimate.low, high=estimate.high, level=level, of=of)
 
 
 def hedges_g(ours: ArrayLike, theirs: ArrayLike) -> float | None:
@@ -184,6 +184,6 @@ def _in_parts(statistic: Callable[[Array, Array], Array], x: Array, y: Array) ->
     return np.concatenate([statistic(x[i : i + part], y[i : i + part]) for i in range(0, len(x), part)])
 
 
-def _estimate(found: ArrayLike, sampled: Array, level: float) -> Estimate:
+def _estimate(value: ArrayLike, sampled: Array, level: float) -> Estimate:
     low, high = np.quantile(sampled, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(float(np.asarray(found)), float(low), float(high))
+    return Estimate(float(np.asarray(value)), float(low), float(high))

@@ -74,30 +74,30 @@ def trained(path: Path, *, play_in: World | None = None) -> Trained:
     return Trained(folder, play_in or home, seats, version, int(settings.get("seed", 0)))
 
 
-def pretrained(made: Trained) -> bool:
+def pretrained(run: Trained) -> bool:
     """Say whether a run's policies are on pretrained models."""
-    return "hf" in read_toml(made.dir.config).get("policy", {})
+    return "hf" in read_toml(run.dir.config).get("policy", {})
 
 
-def models(made: Trained) -> dict[str, LanguageModel]:
+def models(run: Trained) -> dict[str, LanguageModel]:
     """Return the models of a run's seats."""
     from marl.inference.server import PolicyServer
 
-    return {seat: policy.lm for seat, policy in made.seats.items() if isinstance(policy, PolicyServer)}
+    return {seat: policy.lm for seat, policy in run.seats.items() if isinstance(policy, PolicyServer)}
 
 
-def frozen(made: Trained) -> Iterator[tuple[int, dict[str, LanguageModel]]]:
+def frozen(run: Trained) -> Iterator[tuple[int, dict[str, LanguageModel]]]:
     """Load the frozen versions of a run's league, one after the other; raises UserError for one that is not whole."""
     try:
-        state = json.loads((made.dir.newest() / "state.json").read_text())
+        state = json.loads((run.dir.newest() / "state.json").read_text())
         versions = [int(version) for version in state.get("league", {}).get("members", {})]
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"the checkpoint {made.dir.newest()} is damaged ({error}): restore it") from None
-    names = {seat: policy.name for seat, policy in made.seats.items()}
-    settings = read_toml(made.dir.config)
+        raise UserError(f"the checkpoint {run.dir.newest()} is damaged ({error}): restore it") from None
+    names = {seat: policy.name for seat, policy in run.seats.items()}
+    settings = read_toml(run.dir.config)
     for version in versions:
-        folder = made.dir.frozen(version)
-        loaded = _loaded(settings, made.world, {name: folder / name for name in names.values()})
+        folder = run.dir.frozen(version)
+        loaded = _loaded(settings, run.world, {name: folder / name for name in names.values()})
         yield version, {seat: loaded[name] for seat, name in names.items()}
 
 

@@ -21,9 +21,8 @@ from typing import Any, Final, NamedTuple
 import tomli_w
 
 from marl.errors import UserError
-from marl.sweep import child
-from marl.sweep.child import Main
-from marl.sweep.plan import Member
+from marl.sweep.child import Main, work
+from marl.sweep.plan import SweepRun
 
 POLL: Final = 0.2
 """Seconds between looks at the processes."""
@@ -36,7 +35,7 @@ OUTPUT: Final = "output.txt"
 class Failure(NamedTuple):
     """A run that did not come to its end, and why."""
 
-    member: Member
+    member: SweepRun
     reason: str
 
 
@@ -45,14 +44,14 @@ class Standing(NamedTuple):
 
     finished: int
     failed: int
-    running: list[Member]
+    running: list[SweepRun]
     work: float
 
 
-class Child(NamedTuple):
+class RunProcess(NamedTuple):
     """A run at work."""
 
-    member: Member
+    member: SweepRun
     process: ForkServerProcess
     hold: Connection
     """It stops when this is closed."""
@@ -60,7 +59,7 @@ class Child(NamedTuple):
 
 def run(
     folder: Path,
-    members: Sequence[Member],
+    members: Sequence[SweepRun],
     jobs: int,
     main: Main,
     report: Callable[[Standing], None] = lambda _: None,
@@ -79,19 +78,19 @@ def run(
     """
     waiting = [member for member in members if not member.dir.finished]
     finished, failures = len(members) - len(waiting), list[Failure]()
-    children: list[Child] = []
+    children: list[RunProcess] = []
     context = get_context("forkserver")
-    context.set_forkserver_preload(["trainers.run", child.__name__, main.__module__])
+    context.set_forkserver_preload(["trainers.run", work.__module__, main.__module__])
     with _alone(folder) as lock:
         try:
             while waiting or children:
                 while waiting and len(children) < jobs:
                     children.append(_start(context, waiting.pop(0), lock, main))
-                for ended in [each for each in children if each.process.exitcode is not None]:
+                for ended in [child for child in children if child.process.exitcode is not None]:
                     children.remove(ended)
                     failure = _end(ended)
                     finished, failures = finished + (failure is None), failures + ([failure] if failure else [])
-                running = [each.member for each in children]
+                running = [child.member for child in children]
                 done = finished + len(failures) + sum(map(_share, running))
                 report(Standing(finished, len(failures), running, done))
                 if children:
@@ -115,7 +114,7 @@ def _alone(folder: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def _start(context: ForkServerContext, member: Member, lock: int, main: Main) -> Child:
+def _start(context: ForkServerContext, member: SweepRun, lock: int, main: Main) -> RunProcess:
     folder = member.dir
     folder.path.mkdir(parents=True, exist_ok=True)
     if not folder.exists:
@@ -124,15 +123,15 @@ def _start(context: ForkServerContext, member: Member, lock: int, main: Main) ->
     output = folder.path / OUTPUT
     output.write_bytes(b"")
     stop, hold = context.Pipe(duplex=False)
-    given = (stop, Connection(os.dup(lock)))  # file descriptors travel as connections
-    process = context.Process(target=child.work, args=(main, str(folder.path), output, *given))
+    pipes = (stop, Connection(os.dup(lock)))  # file descriptors travel as connections
+    process = context.Process(target=work, args=(main, str(folder.path), output, *pipes))
     process.start()
-    for each in given:
-        each.close()
-    return Child(member, process, hold)
+    for pipe in pipes:
+        pipe.close()
+    return RunProcess(member, process, hold)
 
 
-def _end(ended: Child) -> Failure | None:
+def _end(ended: RunProcess) -> Failure | None:
     """See how a run ended; what it printed is kept where that is of use."""
     member, process, hold = ended
     hold.close()
@@ -151,22 +150,22 @@ def _end(ended: Child) -> Failure | None:
     return Failure(member, (said or lines or [f"it ended with code {code}"])[-1])
 
 
-def _stop(children: Sequence[Child]) -> None:
+def _stop(children: Sequence[RunProcess]) -> None:
     """Let all runs come to the end of their update; kill them if that is interrupted too."""
-    for each in children:
-        each.hold.close()
+    for child in children:
+        child.hold.close()
     try:
-        for each in children:
-            each.process.join()
+        for child in children:
+            child.process.join()
     except BaseException:
-        for each in children:
-            each.process.kill()
-        for each in children:
-            each.process.join()
+        for child in children:
+            child.process.kill()
+        for child in children:
+            child.process.join()
         raise
 
 
-def _share(member: Member) -> float:
+def _share(member: SweepRun) -> float:
     """Return how much of its updates a run has made."""
     path = member.dir.metrics
     try:

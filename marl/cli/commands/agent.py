@@ -140,11 +140,11 @@ def _policies(seats: Sequence[str], policy: str) -> tuple[dict[str, Policy], Ren
     from marl.rundir import load
 
     with ERR.status("loading the policies"):
-        known: Mapping[str, Policy] = load.trained(Path(folder)).seats
+        trained: Mapping[str, Policy] = load.trained(Path(folder)).seats
     for seat in seats:
-        if seat not in known:
-            raise UserError(f"--seat {seat}: the run {folder} has no such seat but {', '.join(known)}")
-    return {seat: known[seat] for seat in seats}, None
+        if seat not in trained:
+            raise UserError(f"--seat {seat}: the run {folder} has no such seat but {', '.join(trained)}")
+    return {seat: trained[seat] for seat in seats}, None
 
 
 def _sit(url: str, run: str, policies: Mapping[str, Policy], tokens: Mapping[str, str], renew: Renew | None) -> int:

@@ -52,17 +52,17 @@ def arenas(
         return
     if name is not None and arena_file.is_file(name):
         name = str(arena_file.admit({"arena": {"name": name, **_options(settings)}})["arena"]["name"])
-    made = {each: _made(each, settings) for each in ([name] if name else names())}
+    games = {game: _made(game, settings) for game in ([name] if name else names())}
     if measure:
-        table.write(made, episodes, seed, as_json=as_json)
+        table.write(games, episodes, seed, as_json=as_json)
         return
-    found = {each: _description(each, arena) for each, arena in made.items()}
+    descriptions = {game: _description(game, arena) for game, arena in games.items()}
     if as_json:
-        OUT.print_json(json.dumps(found if name is None else found[name]))
+        OUT.print_json(json.dumps(descriptions if name is None else descriptions[name]))
     elif name is None:
-        _table(found)
+        _table(descriptions)
     else:
-        _page(name, found[name], settings, seed)
+        _page(name, descriptions[name], settings, seed)
 
 
 def _options(settings: list[str] | None) -> dict[str, Any]:
@@ -119,13 +119,13 @@ def _library(name: str, as_json: bool) -> None:
             note(f"{name}{game} cannot be played here: {problem}")
 
 
-def _table(found: Mapping[str, dict[str, Any]]) -> None:
+def _table(descriptions: Mapping[str, dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("arena", "seats", "kind", "random", "silent", "optimum"):
         table.add_column(column, justify="right" if column in ("random", "silent", "optimum") else "left")
-    for name, about in found.items():
+    for name, about in descriptions.items():
         anchors = [number(about["anchors"][anchor], 2) for anchor in ("random", "silent", "full")]
         table.add_row(name, ", ".join(about["seats"]), ", ".join(about["tags"]), *anchors, style="")
     OUT.print(table)
@@ -157,8 +157,8 @@ def _page(name: str, about: Mapping[str, Any], settings: list[str] | None, seed:
         if about["anchors"][anchor] is not None:
             answer(f"  {label:<18} {number(about['anchors'][anchor])}")
     if about["values"]:
-        each = ", ".join(f"{seat} {number(value)}" for seat, value in about["values"].items())
-        answer(f"  {'value of the game':<18} {each}")
+        values = ", ".join(f"{seat} {number(value)}" for seat, value in about["values"].items())
+        answer(f"  {'value of the game':<18} {values}")
     fewest, most = about["stages"]
     answer(f"  {CONVENTION}")
     answer(f"  Random episodes have {fewest if fewest == most else f'{fewest} to {most}'} stages.")

@@ -82,8 +82,8 @@ def _check(url: str) -> None:
     from protocols import clock
     from protocols.mqtt.probe import probe
 
-    found = clock.run(probe(url), "wall")
-    version = {5: "MQTT 5", 4: "MQTT 3.1.1"}[found.version]
-    answer(f"{found.address}: {version}, round trip {1000 * found.round_trip:.1f} ms at QoS 1")
-    if found.round_trip > 0.04:
+    findings = clock.run(probe(url), "wall")
+    version = {5: "MQTT 5", 4: "MQTT 3.1.1"}[findings.version]
+    answer(f"{findings.address}: {version}, round trip {1000 * findings.round_trip:.1f} ms at QoS 1")
+    if findings.round_trip > 0.04:
         note("that is slow for a broker nearby: mosquitto wants `set_tcp_nodelay true`")

@@ -197,7 +197,7 @@ def _side_by_side(log: Log, forked: Log) -> Table:
     return table
 
 
-def _words(line: conversation.Line) -> str:
+def _words(line: conversation.LogLine) -> str:
     return f"{line.text or line.act}  ({line.note})" if line.note else line.text
 
 

@@ -52,16 +52,16 @@ def generations(
         from trainers.transmission.generations import FILE
     config: Any = check(run_config_class(), wanted, source)
     try:
-        found = _iterated(config, number_of, bottleneck, steps, lambda own: build(Run, own))
+        results = _iterated(config, number_of, bottleneck, steps, lambda own: build(Run, own))
     except KeyboardInterrupt:
         again = ["marl", "generations", source, *(words or []), "--generations", str(number_of)]
         again += ["--bottleneck", str(bottleneck), "--steps", str(steps)]
         note(f"stopped; go on with: {shlex.join(again)}")
         raise typer.Exit(130) from None
     if as_json:
-        OUT.print_json(json.dumps([each.model_dump() for each in found]))
+        OUT.print_json(json.dumps([result.model_dump() for result in results]))
     else:
-        OUT.print(_table(found))
+        OUT.print(_table(results))
     note(f"written: {config.out / FILE}")
 
 
@@ -97,14 +97,14 @@ def _progress(generations: int, updates: int) -> tuple[Progress, Callable[[int, 
     return bar, advance
 
 
-def _table(found: Sequence[Generation]) -> Table:
+def _table(results: Sequence[Generation]) -> Table:
     """Return a line for each generation."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("generation", "pupils", *MEASURES):
         table.add_column(column, justify="right")
-    for each in found:
-        figures = [each.measures[name].value if name in each.measures else None for name in MEASURES]
-        table.add_row(str(each.number), number(each.pupils.value), *map(number, figures))
+    for result in results:
+        figures = [result.measures[name].value if name in result.measures else None for name in MEASURES]
+        table.add_row(str(result.number), number(result.pupils.value), *map(number, figures))
     return table

@@ -76,7 +76,7 @@ def host(
         return
     if not away:
         raise UserError("every seat is filled here, so there is nobody to wait for: use marl play")
-    kept = Kept(out or Path("hosted") / run, world, plans, open_seats)
+    kept = HostedFolder(out or Path("hosted") / run, world, plans, open_seats)
     try:
         _play(world, kept, here, away, url=url, run=run, patience=patience, wait=wait, at_once=at_once)
     except KeyboardInterrupt:
@@ -84,7 +84,7 @@ def host(
         raise typer.Exit(130) from None
 
 
-class Kept:
+class HostedFolder:
     """The folder of a hosted run: tokens, the journal of replies, episodes, refusals."""
 
     def __init__(self, path: Path, world: World, plans: list[Any], open_seats: bool) -> None:
@@ -114,8 +114,8 @@ class Kept:
         path = self.path / "tokens.json"
         if path.is_file():
             try:
-                known = json.loads(path.read_text())
-                return {seat: str(known[seat]) for seat in seats}
+                saved = json.loads(path.read_text())
+                return {seat: str(saved[seat]) for seat in seats}
             except (ValueError, KeyError, TypeError):
                 raise UserError(f"{path} does not hold a token for every seat: remove it") from None
         tokens = {seat: secrets.token_urlsafe(9) for seat in seats}
@@ -133,7 +133,7 @@ class Kept:
         part = self.episodes.with_name("part-episodes.jsonl")
         log.save(part, whole)
         part.replace(self.episodes)
-        there = {each.episode for each in whole}
+        there = {finished.episode for finished in whole}
         if there:
             note(f"{self.path}: {len(there)} episodes are there already")
         return [plan for plan in self.plans if plan.episode not in there]
@@ -159,7 +159,7 @@ def _whole(path: Path) -> list[Log]:
     whole: list[Log] = []
     if path.is_file() and path.stat().st_size:
         with suppress(ProtocolError):  # cut off in the middle of its last line
-            whole.extend(each for each in log.load(path) if each.entries and _ended(each))
+            whole.extend(episode for episode in log.load(path) if episode.entries and _ended(episode))
     return whole
 
 
@@ -194,7 +194,7 @@ def _filled(world: World, run: Path | None, wanted: list[str]) -> dict[str, Poli
 
 def _play(
     world: World,
-    kept: Kept,
+    kept: HostedFolder,
     here: Mapping[str, Policy],
     away: list[str],
     *,

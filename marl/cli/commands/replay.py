@@ -114,7 +114,7 @@ def _replayed(path: Path, wanted: Iterable[str] | None, arena: Path | None) -> I
     names = set(wanted or ())
     logs = (log for log in load(path) if not names or log.episode in names)
     worlds: dict[str, World] = {}
-    found: set[str] = set()
+    replayed: set[str] = set()
     while chunk := list(islice(logs, CHUNK)):
         for world, group in _by_world(chunk, path, worlds, arena):
             try:
@@ -122,10 +122,10 @@ def _replayed(path: Path, wanted: Iterable[str] | None, arena: Path | None) -> I
             except DeadlockError:
                 raise UserError(f"{path}: an episode never ends, so the log was changed or cut off") from None
             yield from zip(group, (episode.log for episode in episodes), strict=True)
-        found |= {log.episode for log in chunk}
-    if missing := sorted(names - found):
+        replayed |= {log.episode for log in chunk}
+    if missing := sorted(names - replayed):
         raise UserError(f"{path} holds no episode {missing[0]!r}")
-    if not found:
+    if not replayed:
         raise UserError(f"{path} holds no episode")
 
 

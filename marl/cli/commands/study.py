@@ -58,24 +58,24 @@ def study(
     with ERR.status("reading") as status:
         sources = [source.read(run) for run in runs]
         written = exports.export(export or [], sources, to, note) if to is not None else []
-        found = examined(sources, seed=seed, permutations=permutations, forks=not no_forks, progress=status.update)
-        found = together.complete(found, runs, forks=not no_forks, progress=status.update)
+        result = examined(sources, seed=seed, permutations=permutations, forks=not no_forks, progress=status.update)
+        result = together.complete(result, runs, forks=not no_forks, progress=status.update)
         status.update("drawing")
-        written += together.write(found, runs, to)
+        written += together.write(result, runs, to)
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)
-        found.save(to / "study.json")
+        result.save(to / "study.json")
         written.append(to / "study.json")
     if as_json:
-        OUT.print_json(found.model_dump_json())
+        OUT.print_json(result.model_dump_json())
     else:
-        for each in found.runs:
-            _show(each)
-        if found.across:
+        for run in result.runs:
+            _show(run)
+        if result.across:
             answer(f"all {len(runs)} runs", "bold")
-            OUT.print(_table({"interquartile means": found.across}, ends=True))
-    for it, each in zip(sources, found.runs, strict=True):
-        for remark in each.remarks:
+            OUT.print(_table({"interquartile means": result.across}, ends=True))
+    for it, run in zip(sources, result.runs, strict=True):
+        for remark in run.remarks:
             note(f"{it.path}: {remark}", "yellow")
     for path in dict.fromkeys(written):
         note(f"written: {path}")
@@ -98,14 +98,14 @@ def _show(run: RunStudy) -> None:
         "bold",
     )
     groups: dict[str, Mapping[str, Measure]] = {"scores": run.scores}
-    groups |= {f"{each.speaker}, message {each.place + 1}": each.measures for each in run.languages}
-    groups |= {f"{each.speaker} to {each.listener}": each.measures for each in run.effects}
+    groups |= {f"{code.speaker}, message {code.place + 1}": code.measures for code in run.languages}
+    groups |= {f"{effect.speaker} to {effect.listener}": effect.measures for effect in run.effects}
     OUT.print(_table({**groups, "what replacing loses": run.causes}))
-    for each in run.languages:
-        if each.dictionary:
-            words = ", ".join(f"{word.symbol} = {word.concept}" for word in each.dictionary[:12])
-            more = f" and {len(each.dictionary) - 12} more" if len(each.dictionary) > 12 else ""
-            answer(f"dictionary of {each.speaker}: {words}{more}")
+    for code in run.languages:
+        if code.dictionary:
+            words = ", ".join(f"{word.symbol} = {word.concept}" for word in code.dictionary[:12])
+            more = f" and {len(code.dictionary) - 12} more" if len(code.dictionary) > 12 else ""
+            answer(f"dictionary of {code.speaker}: {words}{more}")
     answer()
 
 
@@ -118,13 +118,13 @@ def _table(groups: Mapping[str, Mapping[str, Measure]], ends: bool = False) -> T
     for place, column in enumerate(columns):
         table.add_column(column, justify="left" if place in (0, 2) else "right", no_wrap=True)
     for group, measures in groups.items():
-        known = {name: each for name, each in measures.items() if each.value is not None}
-        if known:
+        defined = {name: measure for name, measure in measures.items() if measure.value is not None}
+        if defined:
             table.add_row(group, style="dim")
-        for name, each in known.items():
-            null, interval = each.null, each.interval
+        for name, measure in defined.items():
+            null, interval = measure.null, measure.interval
             chance = [] if ends else [number(null.mean), number(null.q)] if null else ["", ""]
             between = f"{number(interval.low)} – {number(interval.high)}" if interval else ""
-            value = number(each.value, 0 if each.unit in COUNTS and not ends else 3)
-            table.add_row(f"  {name}", value, each.unit, *chance, between)
+            value = number(measure.value, 0 if measure.unit in COUNTS and not ends else 3)
+            table.add_row(f"  {name}", value, measure.unit, *chance, between)
     return table

@@ -59,14 +59,14 @@ def sweep_command(main: Main) -> Callable[..., None]:
 
         The folder then holds table.md, sweep.html (learning curves and intervals) and results.json (for marl-eval).
         """
-        sources, given, out = _sorted(words)
+        sources, settings, out = _sorted(words)
         folder = out or Path(sources[0] if len(sources) == 1 else "")
         there = len(sources) == 1 and out is None and (Path(sources[0]) / "sweep.toml").is_file()
         if table or there:
-            _only_the_folder(sources, given, out, seeds, table)
+            _only_the_folder(sources, settings, out, seeds, table)
             wanted = _loaded(folder)
         else:
-            wanted, folder = _planned(sources, given, seeds, out)
+            wanted, folder = _planned(sources, settings, seeds, out)
         if table:
             _show(wanted, folder)
             return
@@ -78,19 +78,19 @@ def sweep_command(main: Main) -> Callable[..., None]:
 def _sorted(words: Sequence[str]) -> tuple[list[str], list[str], Path | None]:
     """Return what is swept, the settings, and the folder if it is given."""
     sources = [word for word in words if "=" not in word or Path(word).exists()]
-    given = [word for word in words if word not in sources]
-    outs = [word.partition("=")[2] for word in given if word.startswith("out=")]
+    settings = [word for word in words if word not in sources]
+    outs = [word.partition("=")[2] for word in settings if word.startswith("out=")]
     if not sources:
         raise UserError(
             "name what to sweep first: a TOML file or an arena, such as marl sweep lewis algorithm.lr=1e-3,1e-4"
         )
-    return sources, [word for word in given if not word.startswith("out=")], Path(outs[-1]) if outs else None
+    return sources, [word for word in settings if not word.startswith("out=")], Path(outs[-1]) if outs else None
 
 
 def _only_the_folder(
-    sources: Sequence[str], given: Sequence[str], out: Path | None, seeds: str | None, table: bool
+    sources: Sequence[str], settings: Sequence[str], out: Path | None, seeds: str | None, table: bool
 ) -> None:
-    if len(sources) > 1 or given or out or seeds:
+    if len(sources) > 1 or settings or out or seeds:
         what = "--table takes" if table else "to go on with a sweep, give"
         raise UserError(f"{what} the folder of a sweep alone; to extend a sweep, give its files and settings again")
 
@@ -103,16 +103,16 @@ def _loaded(folder: Path) -> Sweep:
 
 def _planned(
     sources: Sequence[str],
-    given: Sequence[str],
+    settings: Sequence[str],
     seeds: str | None,
     out: Path | None,
 ) -> tuple[Sweep, Path]:
     """Make the sweep, and its folder."""
-    from marl.sweep.plan import Source, begin, plan
+    from marl.sweep.plan import SweepSource, begin, plan
 
-    read = [Source(Path(source).name.removesuffix(".toml"), source_settings(source)) for source in sources]
+    read = [SweepSource(Path(source).name.removesuffix(".toml"), source_settings(source)) for source in sources]
     folder = out or Path("runs") / f"sweep-{'-'.join(source.name for source in read)}"
-    return begin(folder, plan(read, given, seeds, run_config_class())), folder
+    return begin(folder, plan(read, settings, seeds, run_config_class())), folder
 
 
 def _run(sweep: Sweep, folder: Path, jobs: int, main: Main) -> None:
@@ -175,15 +175,15 @@ def _show(sweep: Sweep, folder: Path) -> None:
     from marl.sweep.table import markdown, text
     from marl.sweep.table import note as remark
 
-    found = gather(sweep, folder)
-    if not any(each.runs for each in found):
+    results = gather(sweep, folder)
+    if not any(result.runs for result in results):
         raise UserError(f"{folder}: no run has come to its end yet: there is nothing to show")
-    for line in text(found):
+    for line in text(results):
         answer(line)
-    note(remark(found), "dim")
-    (folder / "table.md").write_text(markdown(found))
-    (folder / "results.json").write_text(json.dumps(export.marl_eval(found), indent=1) + "\n")
+    note(remark(results), "dim")
+    (folder / "table.md").write_text(markdown(results))
+    (folder / "results.json").write_text(json.dumps(export.marl_eval(results), indent=1) + "\n")
     try:
-        answer(str(page.write(found, folder)))
+        answer(str(page.write(results, folder)))
     except ModuleNotFoundError as error:
         note(f"no page: this needs the package {error.name}: pip install 'sabir[report]'")

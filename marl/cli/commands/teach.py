@@ -51,15 +51,15 @@ def teach(
     with ERR.status("loading the policies"):
         trained = load.trained(run)
     seats = list(dict.fromkeys(seat or trained.seats))
-    found = _taught(trained, seats, steps=steps, every=every, share=share, learners=learners, seed=seed)
+    results = _taught(trained, seats, steps=steps, every=every, share=share, learners=learners, seed=seed)
     settings = {"run": str(run), "update": trained.version, "seed": seed, "share": share, "learners": learners}
-    text = json.dumps(settings | {"seats": [each.model_dump() for each in found]}, indent=1)
+    text = json.dumps(settings | {"seats": [result.model_dump() for result in results]}, indent=1)
     trained.dir.teaching.write_text(text + "\n", encoding="utf-8")
     if as_json:
         OUT.print_json(text)
     else:
-        OUT.print(_curves(found))
-        OUT.print(_measures(found))
+        OUT.print(_curves(results))
+        OUT.print(_measures(results))
     note(f"written: {trained.dir.teaching}")
 
 
@@ -81,30 +81,30 @@ def _taught(trained: Trained, seats: Sequence[str], *, learners: int, **more: An
         return [taught(trained, seat, learners=learners, after=after, **more) for seat in seats]
 
 
-def _curves(found: Sequence[Teaching]) -> Table:
+def _curves(results: Sequence[Teaching]) -> Table:
     """Return the mean score of the learners of each seat, step by step."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("steps", justify="right")
-    for each in found:
-        table.add_column(each.seat, justify="right")
-    for place, step in enumerate(found[0].steps):
-        means = [sum(row[place] for row in each.scores) / len(each.scores) for each in found]
+    for result in results:
+        table.add_column(result.seat, justify="right")
+    for place, step in enumerate(results[0].steps):
+        means = [sum(row[place] for row in result.scores) / len(result.scores) for result in results]
         table.add_row(str(step), *map(number, means))
-    table.add_row("its own", *(number(each.own) for each in found), style="bold")
+    table.add_row("its own", *(number(result.own) for result in results), style="bold")
     return table
 
 
-def _measures(found: Sequence[Teaching]) -> Table:
+def _measures(results: Sequence[Teaching]) -> Table:
     """Return ease, quickness and third-party gap of each seat, or why there is none."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for column in ("seat", "ease", "steps to 95 %", "third-party gap", ""):
         table.add_column(column, justify="left" if column in ("seat", "") else "right")
-    for each in found:
-        why = each.ease.undefined or each.quickness.undefined
-        figures = (number(each.ease.value), number(each.quickness.value, 0), number(each.third_party.value))
-        table.add_row(each.seat, *figures, why, style="")
+    for result in results:
+        why = result.ease.undefined or result.quickness.undefined
+        figures = (number(result.ease.value), number(result.quickness.value, 0), number(result.third_party.value))
+        table.add_row(result.seat, *figures, why, style="")
     return table

@@ -111,9 +111,9 @@ def _prepare(folder: RunDir, config: BaseModel) -> None:
         raise UserError(f"{folder.path} holds {kind} run with another configuration ({keys}): {remedy}")
     reached = _reached(folder)
     if folder.finished:
-        made = int(folder.newest().name)
-        if not differing or here["updates"] <= made:
-            raise UserError(f"{folder.path} holds a finished run of {made} updates: go on with more updates=, {remedy}")
+        done = int(folder.newest().name)
+        if not differing or here["updates"] <= done:
+            raise UserError(f"{folder.path} holds a finished run of {done} updates: go on with more updates=, {remedy}")
         folder.summary.unlink()
     elif not reached:
         folder.clear()  # it had not come to its first checkpoint

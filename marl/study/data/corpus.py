@@ -22,7 +22,7 @@ from protocols.envelope import EVERYONE, NOBODY, Kind
 from protocols.log import Log
 
 
-class Sample(NamedTuple):
+class MessageSample(NamedTuple):
     """A message in its context."""
 
     meaning: str
@@ -44,11 +44,15 @@ class Sample(NamedTuple):
     """How many of these bits can reach one listener."""
 
 
-def samples(found: Iterable[Utterance], world: World | None = None) -> list[Sample]:
+Sample = MessageSample
+"""Name in version 0.1."""
+
+
+def samples(utterances: Iterable[Utterance], world: World | None = None) -> list[MessageSample]:
     """Return the messages of logs as samples; what their channel can carry is known where the `world` is."""
     widths = _Widths(world)
     return [
-        Sample(
+        MessageSample(
             u.meaning,
             u.message,
             u.speaker,
@@ -60,7 +64,7 @@ def samples(found: Iterable[Utterance], world: World | None = None) -> list[Samp
             score if isfinite(score := conversation.score(u.log)) else None,
             *widths.of(u),
         )
-        for u in found
+        for u in utterances
     ]
 
 
@@ -83,7 +87,7 @@ class _Widths:
         return self._known[key]
 
 
-def from_logs(logs: Iterable[Log], world: World | None = None) -> list[Sample]:
+def from_logs(logs: Iterable[Log], world: World | None = None) -> list[MessageSample]:
     """Return every message of some episodes."""
     return samples(lexicon.utterances(logs), world)
 
@@ -93,9 +97,9 @@ def _own(log: Log, speaker: str, seq: int) -> str | None:
     return next((e.body for e in log.replies(speaker) if e.seq > seq and e.kind is Kind.MOVE), None)
 
 
-def by_speaker(found: Sequence[Sample]) -> dict[tuple[str, int], list[Sample]]:
+def by_speaker(samples: Sequence[MessageSample]) -> dict[tuple[str, int], list[MessageSample]]:
     """Sort samples by speaker and place."""
-    sorted_: dict[tuple[str, int], list[Sample]] = {}
-    for each in found:
-        sorted_.setdefault((each.speaker, each.place), []).append(each)
+    sorted_: dict[tuple[str, int], list[MessageSample]] = {}
+    for sample in samples:
+        sorted_.setdefault((sample.speaker, sample.place), []).append(sample)
     return sorted_

@@ -32,7 +32,7 @@ class Utterance(NamedTuple):
     """Listener -> its first reply after it heard the message."""
 
 
-class Row(NamedTuple):
+class CodeRow(NamedTuple):
     """A meaning, the messages it was given, the answers they got, and the mean score of those episodes."""
 
     meaning: str
@@ -48,7 +48,7 @@ def answering(log: Log, seq: int) -> dict[str, int]:
 
 def _answering(log: Log) -> dict[int, dict[str, int]]:
     """Return the same for every message that was answered, by its place in the log."""
-    found: dict[int, dict[str, int]] = {}
+    answers: dict[int, dict[str, int]] = {}
     for listener, view in log.views(log.seats).items():
         waiting: list[int] = []
         replies = 0
@@ -59,10 +59,10 @@ def _answering(log: Log) -> dict[int, dict[str, int]]:
                 waiting.append(envelope.seq)
                 continue
             for seq in waiting:
-                found.setdefault(seq, {})[listener] = replies
+                answers.setdefault(seq, {})[listener] = replies
             waiting = []
             replies += 1
-    return found
+    return answers
 
 
 def reply(log: Log, agent: str, number: int) -> str | None:
@@ -73,7 +73,7 @@ def reply(log: Log, agent: str, number: int) -> str | None:
 
 def utterances(logs: Iterable[Log]) -> list[Utterance]:
     """Return every message that was sent, in order."""
-    found = []
+    sent = []
     for log in logs:
         said: Counter[str] = Counter()
         numbers = _answering(log)
@@ -86,17 +86,17 @@ def utterances(logs: Iterable[Log]) -> list[Utterance]:
             answers = {a: replies[a][n] for a, n in numbers.get(seq, {}).items()}
             meaning = conversation.shown(log, envelope)
             message = tuple(envelope.body.split())
-            found.append(Utterance(log, seq, envelope.sender, said[envelope.sender], meaning, message, answers))
+            sent.append(Utterance(log, seq, envelope.sender, said[envelope.sender], meaning, message, answers))
             said[envelope.sender] += 1
-    return found
+    return sent
 
 
-def by_speaker(found: Sequence[Utterance]) -> dict[tuple[str, int], list[Utterance]]:
+def by_speaker(utterances: Sequence[Utterance]) -> dict[tuple[str, int], list[Utterance]]:
     """Sort utterances by speaker and place: the first message of an episode may follow another code than the second."""
-    sorted_: dict[tuple[str, int], list[Utterance]] = {}
-    for utterance in found:
-        sorted_.setdefault((utterance.speaker, utterance.place), []).append(utterance)
-    return sorted_
+    groups: dict[tuple[str, int], list[Utterance]] = {}
+    for utterance in utterances:
+        groups.setdefault((utterance.speaker, utterance.place), []).append(utterance)
+    return groups
 
 
 def natural(text: str) -> list[tuple[int, str | int]]:
@@ -104,13 +104,13 @@ def natural(text: str) -> list[tuple[int, str | int]]:
     return [(1, int(part)) if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]
 
 
-def rows(found: Sequence[Utterance]) -> list[Row]:
+def rows(utterances: Sequence[Utterance]) -> list[CodeRow]:
     """Return the code as a table, a row for each meaning."""
     groups: dict[str, list[Utterance]] = {}
-    for utterance in found:
+    for utterance in utterances:
         groups.setdefault(utterance.meaning, []).append(utterance)
     return [
-        Row(
+        CodeRow(
             meaning,
             Counter(u.message for u in group),
             Counter(answer for u in group for answer in u.answers.values()),

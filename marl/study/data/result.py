@@ -15,7 +15,7 @@ Measures = dict[str, Measure]
 """By name, in the order in which they are told."""
 
 
-class Pair(Frozen):
+class CodePair(Frozen):
     """A meaning and a message that was sent for it: a cell of the table meaning x message."""
 
     meaning: str
@@ -58,12 +58,12 @@ class Language(Frozen):
     measures: Measures
     positions: list[Measures] = Field(default_factory=list)
     """For each position, and each attribute by name, I(symbol at the position; attribute)."""
-    pairs: list[Pair]
+    pairs: list[CodePair]
     dictionary: list[Word] = Field(default_factory=list)
     morphemes: list[Morpheme] = Field(default_factory=list)
 
 
-class Effect(Frozen):
+class ListenerEffect(Frozen):
     """What the messages of one speaker do to one listener, counted from logs and found by forks."""
 
     speaker: str
@@ -73,7 +73,7 @@ class Effect(Frozen):
     measures: Measures
 
 
-class Credit(Frozen):
+class MessageCredit(Frozen):
     """What one message was worth: the score with it less the mean score with another one heard in its place."""
 
     episode: str
@@ -138,10 +138,10 @@ class RunStudy(Frozen):
     episodes: int
     scores: Measures = Field(default_factory=dict)
     languages: list[Language] = Field(default_factory=list)
-    effects: list[Effect] = Field(default_factory=list)
+    effects: list[ListenerEffect] = Field(default_factory=list)
     causes: Measures = Field(default_factory=dict)
     """What the channel and the seats are worth to the whole team."""
-    credits: list[Credit] = Field(default_factory=list)
+    credits: list[MessageCredit] = Field(default_factory=list)
     history: list[Moment] = Field(default_factory=list)
     """How the languages changed in training."""
     remarks: list[str] = Field(default_factory=list)

@@ -20,14 +20,14 @@ from protocols.log import Log
 
 def spoken(logs: Iterable[Log]) -> tuple[Spoken, ...]:
     """Return every message of some episodes as it was heard: a pool for `Shuffle`."""
-    found = []
+    messages = []
     for log in logs:
         for envelope, heard in log.entries:
             if envelope.kind is Kind.SAY and envelope.to != NOBODY and envelope.sender != REFEREE:
                 channel = PUBLIC if envelope.to == EVERYONE else envelope.to
                 first = {h.to: h.body for h in reversed(heard)}  # of several copies the first
-                found.append(Spoken(log.episode, envelope.sender, channel, first))
-    return tuple(found)
+                messages.append(Spoken(log.episode, envelope.sender, channel, first))
+    return tuple(messages)
 
 
 def permuted(logs: Sequence[Log], seed: int) -> list[Intervention]:

@@ -59,11 +59,11 @@ class Tipping(Frozen):
     """The smallest share tried from which on at least half of the episodes flipped."""
 
 
-def learner(seat: str, seed: int, memory: int, known: str = "") -> Policy:
+def learner(seat: str, seed: int, memory: int, convention: str = "") -> Policy:
     """Return an agent that goes by its last `memory` meetings; with `known`, as if it had met that name in all."""
 
     def pick(heard: Sequence[Envelope], spec: ReplySpec) -> str:
-        names = [known] * memory if known else []
+        names = [convention] * memory if convention else []
         for envelope in heard:
             words = envelope.body.split() if envelope.kind is Kind.VIEW else []
             if len(words) == 4:  # you NAME they NAME
@@ -156,7 +156,7 @@ def tipping(
     sizes = sorted(set(minorities))
     for minority in sizes:
         played = population(agents=agents, minority=minority, seeds=seeds, **more)
-        ends = [each.holding[-1] if each.holding else 0.0 for each in played]
+        ends = [trial.holding[-1] if trial.holding else 0.0 for trial in played]
         flips.append([end > 0.5 for end in ends])
         holding.append(float(np.mean(ends)))
     return Tipping(
@@ -171,8 +171,8 @@ def tipping(
 def _critical(sizes: Sequence[int], flips: Any, agents: int) -> Measure:
     """Return the smallest share from which on at least half of the episodes flip, with its interval over episodes."""
     name, n = "critical mass", flips.size
-    found = _smallest(flips)
-    if found is None:
+    smallest = _smallest(flips)
+    if smallest is None:
         why = f"not even {max(sizes, default=0)} of {agents} agents overturn the convention"
         return undefined(name, why, unit="share", n=n)
     rng = np.random.default_rng(key(0, "bootstrap", name))
@@ -182,7 +182,7 @@ def _critical(sizes: Sequence[int], flips: Any, agents: int) -> Measure:
         drawn.append(sizes[again] / agents if again is not None else 1.0)
     low, high = np.quantile(drawn, [0.025, 0.975])
     interval = Interval(low=float(low), high=float(high), of=f"bootstrap over {flips.shape[1]} episodes of each size")
-    return measured(name, sizes[found] / agents, unit="share", n=n, interval=interval)
+    return measured(name, sizes[smallest] / agents, unit="share", n=n, interval=interval)
 
 
 def _smallest(flips: Any) -> int | None:

@@ -64,11 +64,11 @@ class Replay:
     def gap(self, name: str, scores: Array, **more: object) -> Measure:
         """Return what is lost against the episodes as they are, mean over those whose rewards are numbers."""
         lost = _scores(self.base) - scores
-        known = lost[np.isfinite(lost)]
-        if not len(known):
+        defined = lost[np.isfinite(lost)]
+        if not len(defined):
             return undefined(name, "no episode has a score", unit="score", n=len(lost))
-        interval = mean_interval(known, self.seed, of=f"bootstrap over {len(known)} episodes")
-        return measured(name, known.mean(), unit="score", n=len(known), interval=interval, **more)
+        interval = mean_interval(defined, self.seed, of=f"bootstrap over {len(defined)} episodes")
+        return measured(name, defined.mean(), unit="score", n=len(defined), interval=interval, **more)
 
 
 def _scores(episodes: Sequence[Episode]) -> Array:
@@ -96,7 +96,7 @@ def _ablations(it: Replay) -> Iterator[Measure]:
     shuffled = []
     for turn in range(SHUFFLES):
         do = ablation.permuted(logs, key(it.seed, "study", turn))
-        plans = [replace(plan, do=(each,)) for plan, each in zip(it.plans, do, strict=True)]
+        plans = [replace(plan, do=(intervention,)) for plan, intervention in zip(it.plans, do, strict=True)]
         shuffled.append(_scores(it.play(plans)))
     yield it.gap(names[1], np.mean(shuffled, 0), note=f"mean of {SHUFFLES} shuffles")
     usual = {
@@ -137,11 +137,11 @@ def paraphrase(it: Replay, by: str = "") -> Measure:
     return it.gap(name, np.where(touched, played, np.nan), note=f"{len(other)} messages have another one")
 
 
-def _synonym(it: Utterance, found: Sequence[Utterance]) -> str | None:
+def _synonym(it: Utterance, utterances: Sequence[Utterance]) -> str | None:
     """Return the most frequent other message of this speaker, at this place, for this meaning."""
     same = Counter(
         u.message
-        for u in found
+        for u in utterances
         if (u.speaker, u.place, u.meaning) == (it.speaker, it.place, it.meaning) and u.message != it.message
     )
     return " ".join(same.most_common(1)[0][0]) if same else None
@@ -159,7 +159,7 @@ def role_swap(it: Replay) -> Measure:
     if not pairs:
         return undefined("gap_roles_swapped", "no two seats have the same replies and different policies", unit="score")
     scores = {f"{b}, {a}": it.under(seats={**it.seats, a: it.seats[b], b: it.seats[a]}) for a, b in pairs}
-    parts = {name: it.gap(name, found).value for name, found in scores.items()}
+    parts = {name: it.gap(name, values).value for name, values in scores.items()}
     return it.gap("gap_roles_swapped", np.mean(list(scores.values()), 0), parts=parts)
 
 
@@ -202,8 +202,8 @@ def _without(world: World, seat: str) -> Scenario:
 
     def deaf(effects: Sequence[Effect]) -> tuple[Effect, ...]:
         return tuple(
-            each.model_copy(update={"p": 0.0}) if isinstance(each, Eavesdrop) and each.seat == seat else each
-            for each in effects
+            effect.model_copy(update={"p": 0.0}) if isinstance(effect, Eavesdrop) and effect.seat == seat else effect
+            for effect in effects
         )
 
     channels = {

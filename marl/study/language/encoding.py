@@ -14,7 +14,7 @@ from marl.metrics import reconstruction as composition
 from marl.metrics.information import Codes, permutation_null
 from marl.metrics.measure import Measure, measured, undefined
 from marl.study.data import lexicon
-from marl.study.data.corpus import Sample
+from marl.study.data.corpus import MessageSample
 
 COSTLY: Final = 500
 """Samples that costly measures look at; of more a seeded choice is taken, and `n` says so."""
@@ -28,25 +28,25 @@ Statistic = Callable[[Codes], float | None]
 
 def names(vectors: Sequence[lexicon.Words]) -> list[str]:
     """Name attributes after the letters their values share: a of a0, a1, a2."""
-    found: list[str] = []
+    titles: list[str] = []
     for k, values in enumerate(map(set, zip(*vectors, strict=True)), 1):
         stems = {value.rstrip("0123456789") for value in values}
         stem = stems.pop() if len(stems) == 1 else ""
-        found.append(stem if stem and stem not in found else f"attribute {k}")
-    return found
+        titles.append(stem if stem and stem not in titles else f"attribute {k}")
+    return titles
 
 
 class Code:
     """The samples of one speaker at one place, at least one."""
 
-    def __init__(self, samples: Sequence[Sample], permutations: int = 200, seed: int = 0) -> None:
+    def __init__(self, samples: Sequence[MessageSample], permutations: int = 200, seed: int = 0) -> None:
         self.samples, self.permutations, self.seed = samples, permutations, seed
         self.size = len(samples)
-        self.messages = [each.message for each in samples]
-        self.vectors = lexicon.attributes([each.meaning for each in samples])
+        self.messages = [sample.message for sample in samples]
+        self.vectors = lexicon.attributes([sample.meaning for sample in samples])
         self.names = names(self.vectors)
         self.concepts = composition.concepts(self.vectors, self.names)
-        self.meaning = information.codes(each.meaning for each in samples)
+        self.meaning = information.codes(sample.meaning for sample in samples)
         self.message = information.codes(self.messages)
         self.attributes = information.columns(self.vectors)
         self.positions = information.columns(self.messages)
@@ -88,7 +88,7 @@ class Code:
     ) -> Measure:
         """Measure a statistic of `size` samples (default: all) against its null; `why` it is undefined if it is."""
         n = size or self.size
-        found = permutation_null(statistic, n, permutations=self.permutations, seed=self.seed, less=less)
-        if found is None:
+        result = permutation_null(statistic, n, permutations=self.permutations, seed=self.seed, less=less)
+        if result is None:
             return undefined(name, why, unit=unit, n=n)
-        return measured(name, found.value, unit=unit, n=n, null=found.null, **more)
+        return measured(name, result.value, unit=unit, n=n, null=result.null, **more)

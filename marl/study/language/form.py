@@ -17,7 +17,7 @@ from marl.study.data.result import Morpheme, Word
 from marl.study.language.encoding import ONE_MEANING, ONE_MESSAGE, SILENT, Code
 
 
-def measures(code: Code, inventory: Sequence[morphemes.Found]) -> Iterator[Measure]:
+def measures(code: Code, inventory: Sequence[morphemes.FormMeaning]) -> Iterator[Measure]:
     """Yield every measure of structure, defined or not."""
     yield _topography(code)
     yield from _disentanglement(code)
@@ -63,8 +63,8 @@ def _reconstruction(code: Code) -> Measure:
     name, unit = "tree_reconstruction_error", "share"
     if why := _constant(code):
         return undefined(name, why, unit=unit, n=code.size)
-    bag = composition.Reconstruction(code.vectors, composition.in_bags(code.messages)).error()
-    placed = composition.Reconstruction(code.vectors, composition.at_positions(code.messages))
+    bag = composition.CompositionFit(code.vectors, composition.in_bags(code.messages)).error()
+    placed = composition.CompositionFit(code.vectors, composition.at_positions(code.messages))
     return code.tested(name, placed.error, unit=unit, less=True, parts={"positions": placed.error(), "bags": bag})
 
 
@@ -117,8 +117,8 @@ def dictionary(code: Code) -> list[Word]:
     if _constant(code):
         return []
     meant = composition.indicators(code.attributes)
-    found = {kind: composition.best_matching(words, meant) for kind, words in _words(code).items()}
-    kind = _better({kind: share for kind, (share, _) in found.items()})
+    matchings = {kind: composition.best_matching(words, meant) for kind, words in _words(code).items()}
+    kind = _better({kind: share for kind, (share, _) in matchings.items()})
     bag = sorted({symbol for message in code.messages for symbol in message})
     placed = [
         f"{symbol or '(nothing)'} at {j}"
@@ -129,7 +129,7 @@ def dictionary(code: Code) -> list[Word]:
     concepts = [c for column in zip(*code.concepts, strict=True) for c in dict.fromkeys(column)]
     return [
         Word(symbol=words[m.word], concept=concepts[m.concept], share=m.together / m.uses, uses=m.uses)
-        for m in sorted(found[kind][1], key=lambda m: (-m.together, m.word))
+        for m in sorted(matchings[kind][1], key=lambda m: (-m.together, m.word))
     ]
 
 
@@ -158,7 +158,7 @@ def _probe(code: Code) -> Measure:
     return code.tested(name, gain, unit=unit, size=len(meaning), parts=parts, note=note)
 
 
-def inventory(code: Code) -> list[morphemes.Found]:
+def inventory(code: Code) -> list[morphemes.FormMeaning]:
     """Return the morphemes of a code; none where it has no structure."""
     if _constant(code):
         return []
@@ -166,32 +166,32 @@ def inventory(code: Code) -> list[morphemes.Found]:
     return morphemes.inventory([code.concepts[i] for i in chosen], [code.messages[i] for i in chosen])
 
 
-def listed(found: Sequence[morphemes.Found]) -> list[Morpheme]:
+def listed(inventory: Sequence[morphemes.FormMeaning]) -> list[Morpheme]:
     """Return an inventory as data."""
-    return [Morpheme(form=" ".join(m.form), meaning=" ".join(m.meaning), bits=m.bits, uses=m.uses) for m in found]
+    return [Morpheme(form=" ".join(m.form), meaning=" ".join(m.meaning), bits=m.bits, uses=m.uses) for m in inventory]
 
 
-def _inventory(code: Code, found: Sequence[morphemes.Found]) -> Iterator[Measure]:
-    uses = sum(each.uses for each in found)
-    synonymy, polysemy = morphemes.synonymy(found), morphemes.polysemy(found)
+def _inventory(code: Code, inventory: Sequence[morphemes.FormMeaning]) -> Iterator[Measure]:
+    uses = sum(morpheme.uses for morpheme in inventory)
+    synonymy, polysemy = morphemes.synonymy(inventory), morphemes.polysemy(inventory)
     if synonymy is None or polysemy is None:
         why = _constant(code) or "no form goes with any meaning"
         for name, unit in (("morphemes", "morphemes"), ("synonymy", "bits"), ("polysemy", "bits")):
             yield undefined(name, why, unit=unit, n=code.size)
         return
-    yield measured("morphemes", len(found), unit="morphemes", n=uses)
+    yield measured("morphemes", len(inventory), unit="morphemes", n=uses)
     yield measured("synonymy", synonymy, unit="bits", n=uses)
     yield measured("polysemy", polysemy, unit="bits", n=uses)
 
 
 def _zipf(code: Code) -> Measure:
     words = [symbol for message in code.messages for symbol in message]
-    found = zipf(words)
-    if found is None:
+    fit = zipf(words)
+    if fit is None:
         different = len(set(words))
         why = f"{different} different symbols are too few" if different < FEWEST else "all symbols are equally frequent"
         return undefined("zipf_slope", why, n=len(words))
-    return measured("zipf_slope", found.slope, n=len(words), parts={"explained": found.explained})
+    return measured("zipf_slope", fit.slope, n=len(words), parts={"explained": fit.explained})
 
 
 def _abbreviation(code: Code) -> Measure:

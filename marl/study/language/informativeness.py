@@ -24,10 +24,10 @@ def measures(code: Code) -> Iterator[Measure]:
         parts={str(j): code.entropy(x) for j, x in enumerate(code.positions, 1)},
     )
     yield _vocabulary(code)
-    told = mutual_information(code)
-    yield told
-    yield _normalised(code, told)
-    yield _channel_use(code, told)
+    shared = mutual_information(code)
+    yield shared
+    yield _normalised(code, shared)
+    yield _channel_use(code, shared)
     yield from _consistency(code)
     yield _context_independence(code)
 
@@ -65,38 +65,38 @@ def mutual_information(code: Code) -> Measure:
     )
 
 
-def _normalised(code: Code, told: Measure) -> Measure:
+def _normalised(code: Code, shared: Measure) -> Measure:
     """I(X; M) / min(H(X), H(M))."""
     whole = min(code.entropy(code.meaning), code.entropy(code.message))
-    if told.value is None or whole < 1e-9:
+    if shared.value is None or whole < 1e-9:
         why = ONE_MEANING if information.occurring(code.meaning) < 2 else ONE_MESSAGE
         return undefined("normalised_information", why, unit="share", n=code.size)
-    return measured("normalised_information", told.value / whole, unit="share", n=code.size)
+    return measured("normalised_information", shared.value / whole, unit="share", n=code.size)
 
 
-def _channel_use(code: Code, told: Measure) -> Measure:
+def _channel_use(code: Code, shared: Measure) -> Measure:
     """I(X; M) over the bits that a message can carry to one listener."""
     name, unit = "channel_use", "share"
     symbols = {symbol for message in code.messages for symbol in message}
-    known = [each.capacity for each in code.samples if each.capacity is not None]
-    if len(known) == code.size:
-        capacity, note = sum(known) / len(known), "of the capacity that the channel reports"
-    elif any(each.width is not None for each in code.samples):
+    capacities = [sample.capacity for sample in code.samples if sample.capacity is not None]
+    if len(capacities) == code.size:
+        capacity, note = sum(capacities) / len(capacities), "of the capacity that the channel reports"
+    elif any(sample.width is not None for sample in code.samples):
         return undefined(name, "the channel does not know its capacity", unit=unit, n=code.size)
     elif len(symbols) > 1:
         capacity = len(code.positions) * float(np.log2(len(symbols)))
         note = "of length x log2 vocabulary, as far as they were seen"
     else:
         return undefined(name, SILENT if not symbols else "only one symbol was seen", unit=unit, n=code.size)
-    if told.value is None or capacity < 1e-9:
+    if shared.value is None or capacity < 1e-9:
         return undefined(name, "the channel carries nothing", unit=unit, n=code.size)
-    parts = {"information": told.value, "capacity": capacity}
-    return measured(name, told.value / capacity, unit=unit, n=code.size, parts=parts, note=note)
+    parts = {"information": shared.value, "capacity": capacity}
+    return measured(name, shared.value / capacity, unit=unit, n=code.size, parts=parts, note=note)
 
 
 def _consistency(code: Code) -> Iterator[Measure]:
     """Both things called speaker consistency: how a speaker's messages go with its own next moves."""
-    own = np.array([i for i, each in enumerate(code.samples) if each.own is not None], np.int64)
+    own = np.array([i for i, sample in enumerate(code.samples) if sample.own is not None], np.int64)
     if not len(own):
         why = "the speaker makes no move after its message"
         yield undefined("speaker_consistency_lowe", why, unit="bits")

@@ -13,7 +13,7 @@ from marl.charts import html
 from marl.evaluation import log_lines as conversation
 from marl.metrics.measure import Measure
 from marl.study import across_runs as across
-from marl.study.data.result import Credit, Language, RunStudy, Study
+from marl.study.data.result import Language, MessageCredit, RunStudy, Study
 from marl.study.page import plots, scenes
 from marl.study.page.plots import Plot
 from protocols.log import Log
@@ -55,26 +55,26 @@ def gather(study: Study, run: RunStudy, logs: Sequence[Log] = ()) -> dict[str, A
 
     book = _Book()
     played = _chosen(logs, run.credits)
-    worth = {(each.episode, each.seq): each.credit for each in run.credits}
+    worth = {(credit.episode, credit.seq): credit.credit for credit in run.credits}
     episodes = [scenes.episode(log, worth) for log in played]
     values = {
         "run": run,
         "study": study,
         "tables": _tables(run, study.across),
-        "training": book.add(*(plots.curves(run.history, *each[:3], **each[3]) for each in SECTIONS)),
+        "training": book.add(*(plots.curves(run.history, *section[:3], **section[3]) for section in SECTIONS)),
         "languages": [
-            (_title(each), book.add(plots.table(each), plots.clusters(each)), each)
-            for each in run.languages[:MOST_LANGUAGES]
+            (_title(language), book.add(plots.table(language), plots.clusters(language)), language)
+            for language in run.languages[:MOST_LANGUAGES]
         ],
         "left_out": len(run.languages) - MOST_LANGUAGES,
         "ties": book.add(scenes.influence(run.history)),
         "across": book.add(*_across(study)),
         "cross": book.add(plots.matrices(study.crossplay) if study.crossplay else None),
-        "credits": sorted(run.credits, key=lambda each: -abs(each.credit))[:MOST_CREDITS],
+        "credits": sorted(run.credits, key=lambda credit: -abs(credit.credit))[:MOST_CREDITS],
         "episodes": [(log.episode, conversation.score(log)) for log in played],
         "play": book.add(episodes[0]) if episodes else [],
     }
-    data = {"plots": book.figures, "episodes": [_figure(each) for each in episodes]}
+    data = {"plots": book.figures, "episodes": [_figure(episode) for episode in episodes]}
     # "<" would let a word of a log end the script element.
     return values | {
         "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
@@ -89,11 +89,11 @@ class _Book:
         self.figures: dict[str, Any] = {}
         self._ids = count(1)
 
-    def add(self, *given: Plot | None) -> list[tuple[str, Plot]]:
+    def add(self, *drawings: Plot | None) -> list[tuple[str, Plot]]:
         """Take in plots, and return those that there are with their ids."""
-        found = [(f"plot-{next(self._ids)}", each) for each in given if each is not None]
-        self.figures |= {name: _figure(each) for name, each in found}
-        return found
+        named = [(f"plot-{next(self._ids)}", plot) for plot in drawings if plot is not None]
+        self.figures |= {name: _figure(plot) for name, plot in named}
+        return named
 
 
 def _figure(plot: Plot) -> dict[str, Any]:
@@ -109,9 +109,9 @@ def _tables(run: RunStudy, over_all: Mapping[str, Measure]) -> list[tuple[str, M
     """Return what is measured, table by table: title -> measures."""
     return [
         ("Scores", run.scores),
-        *((f"The language of {_title(each)}", each.measures) for each in run.languages),
+        *((f"The language of {_title(language)}", language.measures) for language in run.languages),
         ("What the messages and the seats are worth", run.causes),
-        *((f"What {each.speaker} does to {each.listener}", each.measures) for each in run.effects),
+        *((f"What {effect.speaker} does to {effect.listener}", effect.measures) for effect in run.effects),
         ("Over all runs: interquartile means", over_all),
     ]
 
@@ -119,15 +119,15 @@ def _tables(run: RunStudy, over_all: Mapping[str, Measure]) -> list[tuple[str, M
 def _across(study: Study) -> list[Plot | None]:
     """Return a plot for each unit that several measures over the runs have."""
     by_run = {run.name: dict(across.named(run)) for run in study.runs}
-    units = Counter(each.unit for each in study.across.values())
+    units = Counter(measure.unit for measure in study.across.values())
     return [plots.spread(by_run, study.across, unit) for unit, often in units.items() if often >= FEWEST]
 
 
-def _chosen(logs: Sequence[Log], told: Sequence[Credit]) -> list[Log]:
+def _chosen(logs: Sequence[Log], worths: Sequence[MessageCredit]) -> list[Log]:
     """Return a few episodes: those whose messages were worth most, then the first, and always the worst."""
     if not logs:
         return []
-    best = {each.episode for each in sorted(told, key=lambda each: -abs(each.credit))[: EPISODES - 2]}
+    best = {credit.episode for credit in sorted(worths, key=lambda credit: -abs(credit.credit))[: EPISODES - 2]}
     worst = min(logs, key=conversation.score)
     wanted = [log for log in logs if log.episode in best] + list(logs[:EPISODES])
     unique = list({log.episode: log for log in wanted}.values())[:EPISODES]

@@ -54,17 +54,19 @@ def curves(moments: Sequence[Moment], names: Sequence[str], label: str, caption:
     """Draw measures over training, with their intervals; None if none of them has a value."""
     data: list[Figure] = []
     for name, color in zip(names, LINES, strict=False):
-        found = [
-            (m.update, m.measures[name]) for m in moments if name in m.measures and m.measures[name].value is not None
+        points = [
+            (moment.update, moment.measures[name])
+            for moment in moments
+            if name in moment.measures and moment.measures[name].value is not None
         ]
-        if not found:
+        if not points:
             continue
-        x = [update for update, _ in found]
-        if bands := [(update, each.interval) for update, each in found if each.interval]:
+        x = [update for update, _ in points]
+        if bands := [(update, measure.interval) for update, measure in points if measure.interval]:
             data.append(_band(bands, color))
-        data.append(_line(x, [each.value for _, each in found], name, color))
-        if any(each.null for _, each in found):
-            chance = [each.null.mean if each.null else None for _, each in found]
+        data.append(_line(x, [measure.value for _, measure in points], name, color))
+        if any(measure.null for _, measure in points):
+            chance = [measure.null.mean if measure.null else None for _, measure in points]
             data.append(_line(x, chance, f"{name} by chance", color, dash="dot"))
     if not data:
         return None
@@ -78,7 +80,7 @@ def _band(bands: Sequence[tuple[float, Interval]], color: str) -> Figure:
     return {
         "type": "scatter",
         "x": [*x, *reversed(x)],
-        "y": [*(each.high for _, each in bands), *(each.low for _, each in reversed(bands))],
+        "y": [*(interval.high for _, interval in bands), *(interval.low for _, interval in reversed(bands))],
         "fill": "toself",
         "fillcolor": f"rgba({red},{green},{blue},0.15)",
         "line": {"width": 0},
@@ -159,7 +161,7 @@ def clusters(language: Language) -> Plot | None:
     most = max(often.values())
     data = []
     for group, color in zip(dict.fromkeys(groups), LINES * MOST, strict=False):
-        mine = [i for i, each in enumerate(groups) if each == group]
+        mine = [i for i, other in enumerate(groups) if other == group]
         data.append(
             {
                 "type": "scatter",
@@ -243,32 +245,32 @@ def matrices(cross: Crossplay) -> Plot:
 
 def _said(cross: Crossplay) -> str:
     figures = (cross.within, cross.across, cross.across_relabelled)
-    told = [f" {each.name} {each.value:.3f}" for each in figures if each.value is not None]
-    return ";".join(told) + "."
+    parts = [f" {measure.name} {measure.value:.3f}" for measure in figures if measure.value is not None]
+    return ";".join(parts) + "."
 
 
 def spread(runs: Mapping[str, Mapping[str, Measure]], across: Mapping[str, Measure], unit: str) -> Plot | None:
     """Draw the measures of one unit, run by run, and over all runs with their intervals."""
-    names = [name for name, each in across.items() if each.unit == unit and each.value is not None]
+    names = [name for name, measure in across.items() if measure.unit == unit and measure.value is not None]
     if not names:
         return None
     dots = [(values[name].value, name, run) for run, values in runs.items() for name in names if name in values]
-    known = [dot for dot in dots if dot[0] is not None]
+    defined = [dot for dot in dots if dot[0] is not None]
     whole = [across[name] for name in names]
     over = [
-        (each.interval.high - each.value, each.value - each.interval.low)
-        if each.interval and each.value is not None
+        (measure.interval.high - measure.value, measure.value - measure.interval.low)
+        if measure.interval and measure.value is not None
         else (0.0, 0.0)
-        for each in whole
+        for measure in whole
     ]
     data = [
         {
             "type": "scatter",
             "mode": "markers",
             "name": "a run",
-            "x": [value for value, *_ in known],
-            "y": [name for _, name, _ in known],
-            "text": [run for *_, run in known],
+            "x": [value for value, *_ in defined],
+            "y": [name for _, name, _ in defined],
+            "text": [run for *_, run in defined],
             "marker": {"color": FAINT, "size": 7},
             "hovertemplate": "%{text}: %{x:.3f}<extra></extra>",
         },
@@ -276,7 +278,7 @@ def spread(runs: Mapping[str, Mapping[str, Measure]], across: Mapping[str, Measu
             "type": "scatter",
             "mode": "markers",
             "name": "all runs, 95 %",
-            "x": [each.value for each in whole],
+            "x": [measure.value for measure in whole],
             "y": names,
             "error_x": {"type": "data", "array": [a for a, _ in over], "arrayminus": [b for _, b in over], "width": 0},
             "marker": {"color": LINES[0], "size": 10},

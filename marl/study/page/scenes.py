@@ -21,7 +21,7 @@ MOST_EVENTS: Final = 60
 SURE: Final = 0.05
 WIDTH: Final = 18
 """Characters of a line in a column of an episode."""
-Place = tuple[float, float]
+Point = tuple[float, float]
 
 
 def influence(moments: Sequence[Moment]) -> Plot | None:
@@ -65,7 +65,7 @@ def influence(moments: Sequence[Moment]) -> Plot | None:
 
 
 def _edges(
-    edges: Sequence[tuple[str, str]], ties: Mapping[tuple[str, str], Tie], spots: Mapping[str, Place], most: float
+    edges: Sequence[tuple[str, str]], ties: Mapping[tuple[str, str], Tie], spots: Mapping[str, Point], most: float
 ) -> list[Figure]:
     """Return a line for each edge, and the arrowheads of all."""
     data: list[Figure] = []
@@ -76,7 +76,7 @@ def _edges(
         color = LINES[0] if sure else FAINT
         bits = tie.bits if tie else 0.0
         points = _curve(spots[edge[0]], spots[edge[1]])
-        told = f"{edge[0]} → {edge[1]}: " + (
+        label = f"{edge[0]} → {edge[1]}: " + (
             f"{bits:.2f} bits, p = {tie.p:.2f}, n = {tie.n}" if tie else "nothing heard"
         )
         data.append(
@@ -86,13 +86,13 @@ def _edges(
                 "x": [x for x, _ in points],
                 "y": [y for _, y in points],
                 "line": {"width": 0.6 + 4.5 * bits / most if sure else 0.6, "color": color},
-                "text": told,
+                "text": label,
                 "hoverinfo": "text",
                 "showlegend": False,
             }
         )
         (x, y), (after, up) = points[9], points[10]
-        heads.append((x, y, 90 - degrees(atan2(up - y, after - x)), color, told))
+        heads.append((x, y, 90 - degrees(atan2(up - y, after - x)), color, label))
     data.append(
         {
             "type": "scatter",
@@ -114,7 +114,7 @@ def _edges(
     return data
 
 
-def _curve(a: Place, b: Place, bend: float = 0.12) -> list[Place]:
+def _curve(a: Point, b: Point, bend: float = 0.12) -> list[Point]:
     """Return points of a quadratic curve from a to b, bent so that the way back lies beside it."""
     middle = ((a[0] + b[0]) / 2 + bend * (b[1] - a[1]), (a[1] + b[1]) / 2 - bend * (b[0] - a[0]))
     steps = [i / 15 for i in range(16)]

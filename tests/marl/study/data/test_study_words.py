@@ -15,7 +15,7 @@ from marl.metrics.compositionality import Topography, jaccard
 from marl.metrics.information import codes, columns
 from marl.metrics.probe import Probe
 from marl.metrics.zipf import Abbreviation, zipf
-from marl.study.data.corpus import Sample
+from marl.study.data.corpus import MessageSample
 from marl.study.language import summary as language
 from tests.marl.study.languages import BAG, COMPOSITIONAL, MEANINGS
 
@@ -47,13 +47,13 @@ def test_frequent_messages_that_are_short_obey_the_law_of_abbreviation() -> None
 
 
 def test_the_law_of_abbreviation_is_tested_against_chance() -> None:
-    samples = [Sample(f"x{n}", ("m",) * (n + 1)) for n in range(8) for _ in range(2 ** (7 - n))]
+    samples = [MessageSample(f"x{n}", ("m",) * (n + 1)) for n in range(8) for _ in range(2 ** (7 - n))]
     measures = language.measure(samples, permutations=199).measures
     found = measures["abbreviation"]
     assert found.value == pytest.approx(-1)
     assert found.null is not None
     assert found.null.p == pytest.approx(0.005)
-    even = language.measure([Sample(f"x{n}", ("m",) * (n + 1)) for n in range(8)], permutations=9).measures
+    even = language.measure([MessageSample(f"x{n}", ("m",) * (n + 1)) for n in range(8)], permutations=9).measures
     assert even["abbreviation"].undefined == "all messages are equally frequent"
 
 
@@ -70,12 +70,12 @@ def test_morphemes_of_several_symbols_and_of_wider_meanings() -> None:
 
 
 def test_synonymy_and_polysemy_are_entropies_over_uses() -> None:
-    one = morphemes.Found(("x",), ("a",), 1.0, 6)
+    one = morphemes.FormMeaning(("x",), ("a",), 1.0, 6)
     assert (morphemes.synonymy([one]), morphemes.polysemy([one])) == (0, 0)
-    other = morphemes.Found(("y",), ("a",), 1.0, 6)
+    other = morphemes.FormMeaning(("y",), ("a",), 1.0, 6)
     assert morphemes.synonymy([one, other]) == pytest.approx(1)
     assert morphemes.polysemy([one, other]) == 0
-    again = morphemes.Found(("x",), ("b",), 1.0, 2)
+    again = morphemes.FormMeaning(("x",), ("b",), 1.0, 2)
     assert morphemes.polysemy([one, again]) == pytest.approx(-0.75 * log2(0.75) - 0.25 * log2(0.25))
     assert (morphemes.synonymy([]), morphemes.polysemy([])) == (None, None)
 
