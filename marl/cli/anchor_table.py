@@ -1,4 +1,4 @@
-"""The table of `marl arenas --measure`: known scores beside what is scored in play."""
+"""The table of `marl arenas --measure`: known scores beside measured ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The `marl` command. Errors that a user can mend are one sentence on stderr and exit code 2.
+"""The `marl` command: registers the subcommands and turns user errors into one sentence on stderr and exit code 2.
 
-Nothing here imports torch before a command needs it, so that `marl --help` is quick and `marl play` of random agents
-needs no model at all.
+Nothing here imports torch before a command needs it: `marl --help` stays quick, and `marl play` with random agents
+needs no model.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ from marl.cli.help import Group, command
 
 app = typer.Typer(
     cls=Group,
-    help="Agents that talk over a message bus, trained by a centralized-critic policy gradient.",
+    help="Train language-model agents that talk over a message bus, and study what they say.\n\n"
+    "Begin with `marl arenas` (the games) and `marl train lewis`. A run is a folder: play, eval, report and study read "
+    "it. `marl COMMAND --help` explains a command and shows examples.",
     add_completion=False,
     rich_markup_mode="rich",
 )
@@ -44,17 +46,19 @@ app = typer.Typer(
 
 @app.callback()
 def common(
-    debug: Annotated[bool, typer.Option("--debug", help="Show where errors come from.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error. Stands before the command.")
+    ] = False,
 ) -> None:
-    """Take options that stand before the command; `main` reads them."""
+    """Accept options that stand before the command; `main` reads them."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its code: 0, 1 (a check failed), 2 (user error) or 130 (interrupted)."""
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     debug = arguments[0] == "--debug"
     if not debug:
-        for name in ("marl", "asyncio"):  # what failed is said in the sentence
+        for name in ("marl", "asyncio"):  # the error sentence already says it
             logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         code = get_command(app).main(arguments, prog_name="marl", standalone_mode=False)

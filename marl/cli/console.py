@@ -1,4 +1,4 @@
-"""What goes to the terminal: answers to stdout, everything about them to stderr."""
+"""Terminal output: answers go to stdout, progress and remarks to stderr."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def answer(text: str = "", style: str = "") -> None:
 
 
 def note(text: str, style: str = "") -> None:
-    """Tell the person at the terminal something that is not part of the answer."""
+    """Print a remark to stderr."""
     ERR.print(text, style=style, soft_wrap=True)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a figure for people; a dash where there is none."""
+    """Format a number; a dash for None."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def percent(value: float | None) -> str:
-    """Return a share in percent; a dash where there is none."""
+    """Format a share as a percentage; a dash for None."""
     return "–" if value is None else f"{100 * value:.0f} %"
 
 

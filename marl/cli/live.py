@@ -1,4 +1,4 @@
-"""Episodes on the terminal while they are played: every line as soon as it is in the log."""
+"""Print episodes on the terminal while they are played, line by line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from protocols.log import Log
 
 
 class Live:
-    """Prints episodes in the order in which they began; what happens in a later one waits until those before are over.
+    """Prints episodes in the order in which they began; a later one waits until the earlier ones have ended.
 
     Args:
-        ended: is told of each episode that is over, in that order, once all of it is printed; may raise.
+        ended: called with each finished episode, in that order, after all of it is printed; may raise.
     """
 
     def __init__(self, ended: Callable[[Episode], None]) -> None:
@@ -31,7 +31,7 @@ class Live:
         self._logs.append(log)
 
     def end(self, episode: Episode) -> None:
-        """Take note that an episode is over; raises what `ended` raises."""
+        """Mark an episode as finished and print what is due; raises what `ended` raises."""
         self._over[episode.log.episode] = episode
         while self._logs and self._logs[0].episode in self._over:
             self._look()
@@ -43,7 +43,7 @@ class Live:
             self._logs = later
 
     def _look(self) -> bool:
-        """Print what is new of the first episode that is not over; it makes nothing runnable."""
+        """Print the new lines of the first unfinished episode. False: an idle hook that makes nothing runnable."""
         if self._logs:
             if self._printer is None:
                 OUT.print(heading(self._logs[0]), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`marl arenas`: which games there are, their rules and known scores, and what is scored in play."""
+"""`marl arenas`: list the games, show one, or measure their scores."""
 
 from __future__ import annotations
 
@@ -30,18 +30,21 @@ def arenas(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Play random replies and all scripts; print a table in Markdown.")
+        bool,
+        typer.Option(
+            "--measure", help="Play random replies and all scripts, and print their scores as a Markdown table."
+        ),
     ] = False,
-    episodes: Annotated[int, typer.Option(min=2, help="Episodes of each, with --measure.")] = 1000,
+    episodes: Annotated[int, typer.Option(min=2, help="Episodes for each score, with --measure.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
 ) -> None:
-    """List the arenas; or show one: its rules, seats, parameters, known scores, splits, scripts, and an episode.
+    """List the arenas, or show one: rules, seats, parameters, known scores, splits, scripts, an example episode.
 
     Games of other libraries are arenas too, such as openspiel:kuhn_poker; a library's name with its colon lists them.
 
-    The episode is played by the arena's best script, or at random if it has none. The score of an episode is its
-    return: what it pays a seat, summed over the episode, averaged over the seats. With --measure the known scores
-    stand beside what is scored in play, with a 95 % confidence interval.
+    """List the arenas, or show one: rules, seats, parameters, known scores, splits, scripts and an example.
+    return: what it pays a seat, summed over the episode, averaged over the seats. With --measure, known scores
+    stand beside measured ones with a 95 % confidence interval.
     """
     from arenas import names
     from marl.cli import anchor_table as table

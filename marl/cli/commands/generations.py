@@ -1,4 +1,4 @@
-"""`marl generations`: iterated learning."""
+"""`marl generations`: iterated learning over generations of agents."""
 
 from __future__ import annotations
 
@@ -30,16 +30,20 @@ def generations(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Settings to change, such as updates=100.", show_default=False),
     ] = None,
-    number_of: Annotated[int, typer.Option("--generations", min=1, help="How many, the first one included.")] = 5,
-    bottleneck: Annotated[int, typer.Option(min=1, help="Episodes of its parents that a generation sees.")] = 32,
+    number_of: Annotated[
+        int, typer.Option("--generations", min=1, help="Number of generations, including the first.")
+    ] = 5,
+    bottleneck: Annotated[
+        int, typer.Option(min=1, help="Episodes of the previous generation that a generation imitates.")
+    ] = 32,
     steps: Annotated[int, typer.Option(min=0, help="Optimizer steps of imitation, each on 64 transcripts.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Train generation after generation: each imitates a few episodes of the one before, then plays on its own.
 
-    What is hard to learn from few examples is lost on the way, so a narrow --bottleneck favours what a learner can
+    What is hard to learn from few examples gets lost, so a narrow --bottleneck favours what a learner can
     work out. Each generation is an ordinary run with other initial weights, in the folder generation-N under out
-    (runs/generations-NAME unless given): marl study compares them. The same command goes on where it was stopped.
+    (runs/generations-NAME unless given): marl study compares them. The same command resumes an interrupted one.
 
     In the table, pupils is the score after the lessons, before they played; stability is how much a generation says
     what its parents said, 1 for the same messages. All figures go to generations.json under out.
@@ -56,7 +60,7 @@ def generations(
     except KeyboardInterrupt:
         again = ["marl", "generations", source, *(words or []), "--generations", str(number_of)]
         again += ["--bottleneck", str(bottleneck), "--steps", str(steps)]
-        note(f"stopped; go on with: {shlex.join(again)}")
+        note(f"stopped; resume with: {shlex.join(again)}")
         raise typer.Exit(130) from None
     if as_json:
         OUT.print_json(json.dumps([result.model_dump() for result in results]))
@@ -68,7 +72,7 @@ def generations(
 def _iterated(
     config: Any, generations: int, bottleneck: int, steps: int, make: Callable[[Any], Any]
 ) -> list[Generation]:
-    """Train the generations behind a progress bar."""
+    """Train the generations with a progress bar."""
     from trainers.transmission.generations import iterate
 
     bar, advance = _progress(generations, config.updates)
@@ -98,7 +102,7 @@ def _progress(generations: int, updates: int) -> tuple[Progress, Callable[[int, 
 
 
 def _table(results: Sequence[Generation]) -> Table:
-    """Return a line for each generation."""
+    """Return a table with one row for each generation."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

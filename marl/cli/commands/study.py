@@ -1,4 +1,4 @@
-"""`marl study`: what the messages of runs mean, and what they do."""
+"""`marl study`: measure the languages of runs and their effects."""
 
 from __future__ import annotations
 
@@ -29,26 +29,28 @@ def study(
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole study as JSON.")] = False,
     to: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where the study of all these runs together, and exports, are written."),
+        typer.Option(metavar="FOLDER", help="Folder for exports and for the study of all these runs together."),
     ] = None,
     export: Annotated[
         list[str] | None,
-        typer.Option(metavar="KIND", help=f"Write the messages for other programs too: {KINDS}.", show_default=False),
+        typer.Option(
+            metavar="KIND", help=f"Also export for other programs: {KINDS} (may be repeated).", show_default=False
+        ),
     ] = None,
     no_forks: Annotated[
-        bool, typer.Option("--no-forks", help="Only count what is in the logs, and keep what forks found before.")
+        bool, typer.Option("--no-forks", help="Load no policies: use the logs, and keep earlier results of forks.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of permutations, samples and bootstraps.")] = 0,
     permutations: Annotated[int, typer.Option(min=1, help="Shuffles behind each null distribution.")] = 200,
 ) -> None:
-    """Measure the languages of runs: what messages tell, how they are built, and what they do to who hears them.
+    """Measure the languages of runs: what messages tell, how they are built, and how they affect listeners.
 
     Writes study.html, a page that needs no network, and study.json into the folder of each run. Several runs of one
-    scenario are also played with each other. What another program wrote can be studied too, from a table with the
+    scenario are also played with each other. Messages of other programs can be studied from a table with the
     columns meaning and message (and act, speaker, place, own, episode, score, held_out where known).
 
-    A figure in the table stands beside what chance alone gives, and the chance q of as much, adjusted for all the tests
-    made of this run. What is not defined is left out there; study.json has the reason.
+    The table shows each measure beside its value under chance (its permutation null) and q, the p-value adjusted for
+    all tests of this run. Undefined measures are left out; study.json gives the reason.
     """
     from marl.study import combine as together
     from marl.study.data import exports, source

@@ -37,13 +37,11 @@ def sweep_command(main: Main) -> Callable[..., None]:
         ],
         seeds: Annotated[
             str | None,
-            typer.Option(metavar="SEEDS", help="10 for seeds 1 to 10, or a list such as 1,5,9; 10 unless given."),
+            typer.Option(metavar="SEEDS", help="10 for seeds 1 to 10, or a list such as 1,5,9; by default 10."),
         ] = None,
-        jobs: Annotated[
-            int | None, typer.Option(min=1, help="Runs at once; as many as there are cores unless given.")
-        ] = None,
+        jobs: Annotated[int | None, typer.Option(min=1, help="Runs at the same time; by default one per core.")] = None,
         table: Annotated[
-            bool, typer.Option("--table", help="Run nothing: show what the sweep in this folder has found so far.")
+            bool, typer.Option("--table", help="Run nothing: show the results so far of the sweep in this folder.")
         ] = False,
     ) -> None:
         """Run configurations x seeds, each in a process of its own, and compare them in one table and one page.
@@ -53,9 +51,8 @@ def sweep_command(main: Main) -> Callable[..., None]:
         configuration of its own. Settings of scenario.arena make tasks; all others are compared with each other.
 
         Each run is an ordinary one, in the folder TASK/CONFIGURATION/seed-N under out=FOLDER (runs/sweep-NAME unless
-        given). Finished runs are not run again and interrupted ones go on, so the same command continues a sweep that
-        was stopped, and one with more seeds or values extends it. A run that fails stops no other; the exit code is
-        then 1.
+        given). Finished runs are kept and interrupted ones resumed, so the same command resumes a sweep, and one with
+        more seeds or values extends it. A failed run does not stop the others; the exit code is then 1.
 
         The folder then holds table.md, sweep.html (learning curves and intervals) and results.json (for marl-eval).
         """
@@ -76,7 +73,7 @@ def sweep_command(main: Main) -> Callable[..., None]:
 
 
 def _sorted(words: Sequence[str]) -> tuple[list[str], list[str], Path | None]:
-    """Return what is swept, the settings, and the folder if it is given."""
+    """Split the words of the command line into sources, settings, and the folder of out= (None if absent)."""
     sources = [word for word in words if "=" not in word or Path(word).exists()]
     settings = [word for word in words if word not in sources]
     outs = [word.partition("=")[2] for word in settings if word.startswith("out=")]
@@ -91,7 +88,7 @@ def _only_the_folder(
     sources: Sequence[str], settings: Sequence[str], out: Path | None, seeds: str | None, table: bool
 ) -> None:
     if len(sources) > 1 or settings or out or seeds:
-        what = "--table takes" if table else "to go on with a sweep, give"
+        what = "--table takes" if table else "to resume a sweep, give"
         raise UserError(f"{what} the folder of a sweep alone; to extend a sweep, give its files and settings again")
 
 
@@ -107,7 +104,7 @@ def _planned(
     seeds: str | None,
     out: Path | None,
 ) -> tuple[Sweep, Path]:
-    """Make the sweep, and its folder."""
+    """Plan the sweep and create its folder."""
     from marl.sweep.plan import SweepSource, begin, plan
 
     read = [SweepSource(Path(source).name.removesuffix(".toml"), source_settings(source)) for source in sources]
@@ -116,7 +113,7 @@ def _planned(
 
 
 def _run(sweep: Sweep, folder: Path, jobs: int, main: Main) -> None:
-    """Run what is not finished, then show all."""
+    """Run the unfinished runs, then show all results."""
     from marl.sweep.run import run
 
     members = sweep.members(folder)
@@ -131,7 +128,7 @@ def _run(sweep: Sweep, folder: Path, jobs: int, main: Main) -> None:
         with bar:
             failures = run(folder, members, jobs, main, advance)
     except KeyboardInterrupt:
-        note(f"stopped; go on with: marl sweep {shlex.quote(str(folder))}")
+        note(f"stopped; resume with: marl sweep {shlex.quote(str(folder))}")
         raise typer.Exit(130) from None
     for member, reason in failures:
         note(f"failed: {member.name}: {reason} ({member.dir.path})")
@@ -169,7 +166,7 @@ def _progress(runs: int) -> tuple[Progress, Callable[[Standing], None]]:
 
 
 def _show(sweep: Sweep, folder: Path) -> None:
-    """Print the table and write the files; raises UserError when no run has come to its end."""
+    """Print the table and write the files; raises UserError if no run is finished."""
     from marl.sweep import export, page
     from marl.sweep.results import gather
     from marl.sweep.table import markdown, text
@@ -177,7 +174,7 @@ def _show(sweep: Sweep, folder: Path) -> None:
 
     results = gather(sweep, folder)
     if not any(result.runs for result in results):
-        raise UserError(f"{folder}: no run has come to its end yet: there is nothing to show")
+        raise UserError(f"{folder}: no run is finished yet: there is nothing to show")
     for line in text(results):
         answer(line)
     note(remark(results), "dim")
