@@ -1,4 +1,4 @@
-"""Who talks to whom, as a picture of a channel's graph: inline SVG, the same bytes for the same run.
+"""Draw the communication graph of a channel as inline SVG, deterministic for the same run.
 
 Small trees and stars are laid out by their distances (Kamada & Kawai 1989), all else on a circle in seat order. An edge
 is as wide as it has messages and as red as they were lost or altered. Where there are very many, they are drawn without
@@ -29,7 +29,7 @@ SMALL: Final = 16
 
 
 class Flow(NamedTuple):
-    """What an edge shows: how many messages, what share was lost or altered, and whether all were overheard."""
+    """Traffic of one edge: message count, share lost or altered, and whether all of it was overheard."""
 
     messages: int
     disturbed: float
@@ -37,7 +37,7 @@ class Flow(NamedTuple):
 
 
 def picture(caption: str, seats: Sequence[str], flows: Mapping[SeatPair, Flow]) -> Chart:
-    """Draw who talked to whom.
+    """Draw the communication graph of a channel.
 
     Args:
         caption: a sentence or two under the picture.
@@ -69,7 +69,7 @@ def picture(caption: str, seats: Sequence[str], flows: Mapping[SeatPair, Flow]) 
 
 
 def layout(seats: Sequence[str], edges: Mapping[SeatPair, object]) -> dict[str, Point]:
-    """Return where each seat stands, within the unit circle."""
+    """Return the position of each seat within the unit circle."""
     graph: nx.Graph[str] = nx.Graph()
     graph.add_nodes_from(seats)
     graph.add_edges_from(edges)
@@ -84,7 +84,7 @@ def layout(seats: Sequence[str], edges: Mapping[SeatPair, object]) -> dict[str, 
 
 
 def shade(disturbed: float) -> str:
-    """Return the colour of a share that was lost or altered, one of SHADES."""
+    """Return the colour, one of SHADES, for a share of lost or altered messages."""
     step = ceil(disturbed * (SHADES - 1) - 1e-9) / (SHADES - 1)  # what is not quite whole does not look whole
     return "#" + "".join(f"{round(a + step * (b - a)):02x}" for a, b in zip(WHOLE, BROKEN, strict=True))
 
@@ -95,7 +95,7 @@ def _width(messages: int, most: int) -> float:
 
 
 def _frame(axes: Any, spots: Mapping[str, Point], height: float) -> None:
-    """Leave room for the names around the nodes."""
+    """Set axis limits that leave room for the names around the nodes."""
     tall = max(abs(y) for _, y in spots.values()) + (0.28 if len(spots) <= SMALL else 0.2)
     wide = max(tall * 0.76 * 9.4 / (0.96 * height), 1.45)
     axes.set_xlim(-wide, wide)
@@ -131,7 +131,7 @@ def _arrows(
 def _lines(
     axes: Any, spots: Mapping[str, Point], flows: Mapping[SeatPair, Flow], width: Callable[[int], float]
 ) -> None:
-    """Draw all lines of one look as one path: a complete graph of 64 seats has two thousand."""
+    """Draw all lines of equal style as one path, for speed: a complete graph of 64 seats has two thousand lines."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
@@ -175,7 +175,7 @@ def _nodes(axes: Any, spots: Mapping[str, Point]) -> None:
 
 
 def _key(figure: Any, flows: Mapping[SeatPair, Flow], widths: Mapping[int, float]) -> None:
-    """Draw what widths and colours mean, to the right."""
+    """Draw the legend of widths and colours on the right."""
     inches = figure.get_size_inches()[1]
     rows: list[tuple[str, str, float, Any]] = []
     if flows:

@@ -1,4 +1,4 @@
-"""A log as people read it: who was shown what, who said what, who heard what if that differs, moves, rewards, score."""
+"""Human-readable lines of a log: views, messages, what listeners heard if it differs, moves, rewards, score."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ACTS = {Kind.SAY: "says", Kind.MOVE: "moves", Kind.CALL: "calls", Kind.NOTE: "no
 
 
 class LogLine(NamedTuple):
-    """One thing that happened. `seq` is its place in the log; `act` is the verb between `who` and `text`."""
+    """One event of an episode. `seq` is its index in the log; `act` is the verb between `who` and `text`."""
 
     seq: int
     kind: Kind
@@ -24,7 +24,7 @@ class LogLine(NamedTuple):
 
 
 def returns(log: Log) -> dict[str, float]:
-    """Return what each seat was paid over the episode."""
+    """Return the return of each seat: its rewards, summed over the episode."""
     total = dict.fromkeys(log.seats, 0.0)
     for envelope, _ in log.entries:
         if envelope.kind is Kind.REWARD:
@@ -34,17 +34,17 @@ def returns(log: Log) -> dict[str, float]:
 
 
 def score(log: Log) -> float:
-    """Return the mean over seats of what they were paid: the convention of `arenas.Anchors`."""
+    """Return the score of an episode: the mean return over seats, as in `arenas.Anchors`."""
     return sum(returns(log).values()) / max(len(log.seats), 1)
 
 
 def shown(log: Log, reply: Envelope) -> str:
-    """Return the view to which a reply answers."""
+    """Return the body of the view that a reply answers."""
     return "" if reply.reply_to is None else log.entries[reply.reply_to].envelope.body
 
 
 def lines(log: Log, since: int = 0) -> Iterator[LogLine]:
-    """Yield the episode line by line, from an entry on."""
+    """Yield the lines of an episode, from the entry `since` on."""
     for seq, (envelope, heard) in enumerate(log.entries[since:], since):
         kind, body = envelope.kind, envelope.body
         match kind:
@@ -79,7 +79,7 @@ def _reply(seq: int, envelope: Envelope) -> LogLine:
 
 
 def _differing(seq: int, envelope: Envelope, heard: tuple[Heard, ...]) -> Iterator[LogLine]:
-    """Yield what listeners heard where it is not what was said, or not when it was said."""
+    """Yield a line for each listener who heard something else than was said, or later."""
     for listener, time, body, sender in heard:
         late = round(time - envelope.time, 9)
         if body is None:

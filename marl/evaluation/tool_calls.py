@@ -1,4 +1,4 @@
-"""Calls of tools: how many there were, and how many of them came to something."""
+"""Tool call metrics: calls per episode and the share that succeeded."""
 
 from __future__ import annotations
 

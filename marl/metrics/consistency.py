@@ -1,4 +1,4 @@
-"""Does a speaker say what it does, and does each of its symbols mean one thing? Measures on (message, act, concept).
+"""Speaker consistency and context independence: measures on (message, act, concept).
 
 Two different things are called speaker consistency: the mutual information of an agent's own messages and acts (Lowe et
 al. 2019), which is `information.mutual_information`, and Jaques et al.'s (2019) index here.
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 def speaker_consistency(message: Codes, act: Codes) -> float | None:
-    """Return how surely a message tells the speaker's act, and the act the message: from 0 to 1 (Jaques et al. 2019).
+    """Return how well message and act of a speaker predict each other, from 0 to 1 (Jaques et al. 2019).
 
     SC = 1/2 [ mean_m (1 - H(A | m) / log2 |A|) + mean_a (1 - H(M | a) / log2 |M|) ], over the messages and acts that
     occur; plug-in. None where there is one message or one act only. Every message counts alike, also one that was sent
@@ -53,7 +53,7 @@ def context_independence(concepts: Sequence[Sequence[str]], messages: Sequence[S
 
 
 def _bag(items: Sequence[Sequence[str]], words: Sequence[str]) -> Array:
-    """Return how often each word stands in each item [N, W]."""
+    """Return the count of each word in each item [N, W]."""
     place = {word: i for i, word in enumerate(words)}
     counts = np.zeros((len(items), len(words)))
     for n, item in enumerate(items):

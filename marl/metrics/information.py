@@ -1,4 +1,4 @@
-"""Entropy and mutual information from counts, in bits, and what chance alone would give.
+"""Entropy and mutual information from counts, in bits, with bias correction and permutation nulls.
 
 p(x) = n_x / N throughout ("plug-in"). Plug-in entropy is biased down and plug-in mutual information biased up, the more
 so the fewer samples there are per cell: independent variables with 50 and 5 values and 1000 samples seem to share 0.16
@@ -21,7 +21,7 @@ NATS: float = float(np.log(2))
 
 
 class TestedStatistic(NamedTuple):
-    """A statistic, and what it is when one side is shuffled."""
+    """A statistic and its permutation null."""
 
     value: float
     null: Null
@@ -34,7 +34,7 @@ def codes(items: Iterable[Hashable]) -> Codes:
 
 
 def joint(*columns: Codes) -> Codes:
-    """Number the combinations that occur."""
+    """Number the combinations of columns that occur."""
     combined = np.zeros(len(columns[0]), np.int64)
     for column in columns:
         wide = combined * (int(column.max(initial=0)) + 1) + column
@@ -50,7 +50,7 @@ def entropy(x: Codes) -> float:
 
 
 def occurring(x: Codes) -> int:
-    """Return how many different values there are."""
+    """Return the number of different values."""
     return int(np.count_nonzero(np.bincount(x)))
 
 
@@ -80,7 +80,7 @@ def mutual_information(x: Codes, y: Codes) -> float:
 
 
 def _both(x: Codes, y: Codes) -> Codes:
-    """Number the combinations of two variables; quicker than `joint` where there are few that could be."""
+    """Number the combinations of two variables; faster than `joint` when few are possible."""
     values = int(y.max(initial=0)) + 1
     if values * (int(x.max(initial=0)) + 1) <= 4 * len(x) + 256:
         return np.asarray(x * values + y)
@@ -112,7 +112,7 @@ def conditional_mutual_information_corrected(x: Codes, y: Codes, context: Codes)
 
 
 def within(context: Codes, order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Turn a random order of all samples into one that leaves each sample in its context."""
+    """Turn a permutation of all samples into one within each context."""
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     shuffled = np.empty(len(order), np.int64)
@@ -130,7 +130,7 @@ def permutation_null(
     seed: int = 0,
     less: bool = False,
 ) -> TestedStatistic | None:
-    """Compare a statistic with itself under shuffling; None where it is not defined.
+    """Return a statistic with its permutation null; None where it is undefined.
 
     Args:
         statistic: takes an order of the samples, `arange(size)` for the one that was found, and applies it to one of

@@ -1,4 +1,4 @@
-"""A morpheme inventory: which forms go with which meanings, found greedily (CSAR; Boldt & Mortensen 2025, 2510.03439).
+"""Morpheme inventory: forms paired with meanings, greedily (CSAR; Boldt & Mortensen 2025, 2510.03439).
 
 Count every form (a run of symbols) and every meaning (one or two attribute values), score each pair by the mutual
 information of their occurring, select the best, ablate it from the messages that have both, and repeat.
@@ -22,7 +22,7 @@ GONE: Final = ""
 
 
 class FormMeaning(NamedTuple):
-    """A form, its meaning, what the one tells about the other in bits when it was selected, and how often they met."""
+    """A form, its meaning, their mutual information in bits when selected, and how often they occurred together."""
 
     form: Symbols
     meaning: Symbols
@@ -33,7 +33,7 @@ class FormMeaning(NamedTuple):
 def inventory(
     meanings: Sequence[Symbols], messages: Sequence[Symbols], *, least: float = 1e-3, most: int = 256
 ) -> list[FormMeaning]:
-    """Return at most so many morphemes of a language, the most telling first, until none tells more than `least` bits.
+    """Return up to `most` morphemes, the most informative first, each worth more than `least` bits.
 
     Of pairs that tell the same the longer form and the narrower meaning is taken, then the first in order. Cost grows
     with the number of morphemes times that of pairs.
@@ -53,7 +53,7 @@ def inventory(
 
 
 class _Counts:
-    """How many of the messages, or what is left of them, have each form, each meaning, and both."""
+    """Counts of messages (or their remainders) with each form, each meaning, and both."""
 
     def __init__(self, forms: Sequence[Symbols], senses: Sequence[frozenset[str]]) -> None:
         self.total = len(forms)
@@ -73,7 +73,7 @@ class _Counts:
             self.meanings[meaning] += by
 
     def best(self) -> FormMeaning | None:
-        """Return the pair whose occurring shares most information, of those that attract each other."""
+        """Return the positively associated pair with the most mutual information."""
         candidates = []
         for (form, meaning), both in self.both.items():
             f, m = self.forms[form], self.meanings[meaning]

@@ -1,4 +1,4 @@
-"""Is a message put together from parts that stand for the parts of its meaning? Three answers, each of them exact.
+"""Compositional structure, three exact measures: tree reconstruction error, conflict count, best matching.
 
 How far from a sum of parts are the messages (TRE), how often does a position contradict the attribute it speaks of
 (conflicts), and how well does a dictionary of one symbol for one concept do (best matching)?
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 
 def concepts(vectors: Vectors, names: Sequence[str] = ()) -> list[tuple[str, ...]]:
-    """Return attribute values that cannot be confused: those that two attributes share are told apart by its name."""
+    """Return attribute values made unique: a value of two attributes gets the attribute's name."""
     seen = [set(column) for column in zip(*vectors, strict=True)]
     shared = {value for k, own in enumerate(seen) for other in seen[:k] for value in own & other}
     called = [names[k] if k < len(names) else f"attribute {k + 1}" for k in range(len(seen))]
@@ -95,7 +95,7 @@ def _contradictions(attribute: Codes, position: Codes) -> int:
 
 
 class WordMatch(NamedTuple):
-    """A symbol and the concept it is matched with; they stand together `together` times of the symbol's `uses`."""
+    """A symbol and its matched concept; they occur together in `together` of the symbol's `uses`."""
 
     word: int
     concept: int
@@ -104,7 +104,7 @@ class WordMatch(NamedTuple):
 
 
 def best_matching(words: Array, meant: Array) -> tuple[float, list[WordMatch]]:
-    """Match symbols and concepts one to one so that most is understood (Carmeli et al. 2024).
+    """Match symbols and concepts one to one, maximising co-occurrence (Carmeli et al. 2024).
 
     Args:
         words: how often each word stands in each message [N, W].

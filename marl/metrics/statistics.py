@@ -1,4 +1,4 @@
-"""Statistics over few runs: interquartile mean, improvement, effect sizes, many tests at once, bootstrap intervals.
+"""Statistics over few runs: interquartile mean, improvement, effect sizes, multiple testing, bootstrap intervals.
 
 After Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice" (rliable). Scores come
 as one array for each task, with a number for each run: the strata. A bootstrap sample draws as many runs as there are,
@@ -27,7 +27,7 @@ LEVEL: Final = 0.95
 
 
 class Estimate(NamedTuple):
-    """A figure and the ends of its interval."""
+    """An estimate and the ends of its interval."""
 
     value: float
     low: float
@@ -35,7 +35,7 @@ class Estimate(NamedTuple):
 
 
 def interquartile_mean(scores: ArrayLike, axis: int = 0) -> Array:
-    """IQM: the mean of the middle half.
+    """Interquartile mean (IQM): the mean of the middle half.
 
     Of n scores floor(n / 4) are left out at either end, as `scipy.stats.trim_mean(scores, 0.25)` does.
     """
@@ -89,7 +89,7 @@ def optimality_gap(
 def probability_of_improvement(
     ours: Strata, theirs: Strata, seed: int = 0, *, replications: int = REPLICATIONS, level: float = LEVEL
 ) -> Estimate:
-    """How likely a run of ours scores more than one of theirs on the same task; ties count half; mean over tasks.
+    """Probability that a run of ours scores more than one of theirs on the same task; ties count half; mean over tasks.
 
     The two are drawn independently of each other, also where they share seeds. Raises ValueError unless both have the
     same tasks.
@@ -106,7 +106,7 @@ def probability_of_improvement(
 def mean_interval(
     values: ArrayLike, seed: int = 0, *, of: str, replications: int = CURVE_REPLICATIONS, level: float = LEVEL
 ) -> Interval | None:
-    """Return where the mean of independent values lies, by percentile bootstrap; None for fewer than two of them.
+    """Return the percentile bootstrap interval of the mean of independent values; None for fewer than two.
 
     Of values that are all the same the interval is a point, which says that nothing else was seen, not that nothing
     else can be.
@@ -138,23 +138,23 @@ def cliffs_delta(ours: ArrayLike, theirs: ArrayLike) -> float:
 
 
 def holm(p: ArrayLike) -> Array:
-    """Adjust p-values so that the chance of a single false find among them stays at the level (Holm 1979)."""
-    given = np.asarray(p, np.float64)
-    order = np.argsort(given)
-    steps = np.maximum.accumulate(given[order] * np.arange(len(given), 0, -1))
-    found = np.empty(len(given))
-    found[order] = np.minimum(steps, 1)
-    return found
+    """Adjust p-values to control the family-wise error rate (Holm 1979)."""
+    values = np.asarray(p, np.float64)
+    order = np.argsort(values)
+    steps = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(steps, 1)
+    return adjusted
 
 
 def benjamini_hochberg(p: ArrayLike) -> Array:
-    """Adjust p-values so that the expected share of false finds stays at the level (Benjamini & Hochberg 1995)."""
-    given = np.asarray(p, np.float64)
-    order = np.argsort(given)[::-1]
-    steps = np.minimum.accumulate(given[order] * len(given) / np.arange(len(given), 0, -1))
-    found = np.empty(len(given))
-    found[order] = np.minimum(steps, 1)
-    return found
+    """Adjust p-values to control the false discovery rate (Benjamini & Hochberg 1995)."""
+    values = np.asarray(p, np.float64)
+    order = np.argsort(values)[::-1]
+    steps = np.minimum.accumulate(values[order] * len(values) / np.arange(len(values), 0, -1))
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(steps, 1)
+    return adjusted
 
 
 def _arrays(scores: Strata) -> list[Array]:
@@ -179,7 +179,7 @@ def _samples(sides: Sequence[Sequence[Array]], seed: int, replications: int) -> 
 
 
 def _in_parts(statistic: Callable[[Array, Array], Array], x: Array, y: Array) -> Array:
-    """Apply a statistic of pairs to a few samples at a time: all pairs of all samples would not fit into memory."""
+    """Apply a statistic of pairs to chunks of samples, to bound memory."""
     part = max(2**22 // (x.shape[1] * y.shape[1]), 1)
     return np.concatenate([statistic(x[i : i + part], y[i : i + part]) for i in range(0, len(x), part)])
 

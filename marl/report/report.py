@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file, readable without a network, a program or another file."""
+"""The HTML report of a run: one self-contained file."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ Points = list[tuple[float, float]]
 
 
 class GridCell(NamedTuple):
-    """A meaning in the grid of a world with two attributes."""
+    """A meaning in the grid of a language with two attributes."""
 
     row: CodeRow
     held_out: bool
 
 
 class SymbolMeaning(NamedTuple):
-    """What a symbol at a position stands for: the value seen most often with it, in what share of how many."""
+    """Meaning of a symbol at a position: its most frequent attribute value, with share and count."""
 
     value: str
     share: float
@@ -56,7 +56,7 @@ class SymbolMeaning(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SpeakerCode:
-    """The code of one speaker (and place in the episode), ready to be shown."""
+    """Template data: the code of one speaker at one place in the episode."""
 
     speaker: str
     place: int
@@ -77,7 +77,7 @@ class SpeakerCode:
 
 
 class ChannelTraffic(NamedTuple):
-    """What went over a channel, ready to be shown."""
+    """Template data: the traffic of a channel."""
 
     channel: str
     account: traffic.Account
@@ -91,7 +91,7 @@ def write(folder: RunDir) -> None:
 
 
 def gather(folder: RunDir) -> dict[str, Any]:
-    """Collect what the page shows, from the folder and, where there is a checkpoint, from its policies."""
+    """Collect the template data from the folder and, if there is a checkpoint, from its policies."""
     settings = read_toml(folder.config)
     world = load.scene(folder)
     metrics = folder.read_metrics()
@@ -181,7 +181,7 @@ def _charts(world: World, metrics: Sequence[dict[str, Any]]) -> list[Chart]:
 
 
 def _selfplay(now: Points, average: Points, rating: Points) -> list[Chart]:
-    """Return the curves of play against each other, where there are any."""
+    """Return the curves of self-play: exploitability and league rating, if measured."""
     charts = []
     if now:
         text = "Exploitability: what a best response to the policies gains; 0 is an equilibrium."
@@ -194,7 +194,7 @@ def _selfplay(now: Points, average: Points, rating: Points) -> list[Chart]:
 
 
 def _talks(world: World, counts: traffic.Traffic) -> list[ChannelTraffic]:
-    """Draw who talked to whom, channel by channel in the scenario's order."""
+    """Draw the communication graph of each channel, in the scenario's order."""
     talks = []
     for name in (name for name in world.channels if name in counts.channels):
         account = counts.channels[name]
@@ -255,7 +255,7 @@ def _signs(
 
 
 def _habits(seat: str, logs: Iterable[Log]) -> list[tuple[str, Counter[str]]]:
-    """Return what a seat replied to each view, for arenas in which nothing is said."""
+    """Count the replies of a seat to each view, for arenas without talk."""
     habits: dict[str, Counter[str]] = {}
     for episode_log in logs:
         for envelope in episode_log.replies(seat):
@@ -264,7 +264,7 @@ def _habits(seat: str, logs: Iterable[Log]) -> list[tuple[str, Counter[str]]]:
 
 
 def _influences(folder: RunDir, world: World, logs: Sequence[Log]) -> tuple[list[Influence], str]:
-    """Return what messages do, and what is to be remarked; or nothing, and why."""
+    """Return the measured influence of messages and a remark; no influence and the reason if it cannot be measured."""
     if not any(envelope.kind is Kind.SAY for log in logs for envelope, _ in log.entries):
         return [], ""
     try:

@@ -1,4 +1,4 @@
-"""Run folder -> live objects: the world of its scenario, and the policies of its newest checkpoint."""
+"""Load a run folder: the world of its scenario and the policies of its newest checkpoint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A run's policies on their seats. `version` counts the updates that made them, `seed` is the run's."""
+    """The trained policies of a run by seat. `version` is the number of updates, `seed` the run's."""
 
     dir: RunDir
     world: World
@@ -41,7 +41,7 @@ def run_dir(path: Path) -> RunDir:
 
 
 def scene(folder: RunDir) -> World:
-    """Bring the scenario of a run to life; the file of its arena, if it is in one, runs. Raises UserError."""
+    """Build the world of a run's scenario; its arena file, if any, is imported. Raises UserError."""
     settings = _table(read_toml(folder.config), "scenario", folder)
     return load_world(arena_file.admit(settings, folder.path), str(folder.config))
 
@@ -75,7 +75,7 @@ def trained(path: Path, *, play_in: World | None = None) -> Trained:
 
 
 def pretrained(run: Trained) -> bool:
-    """Say whether a run's policies are on pretrained models."""
+    """Whether a run's policies are adapters of pretrained models."""
     return "hf" in read_toml(run.dir.config).get("policy", {})
 
 
@@ -87,7 +87,7 @@ def models(run: Trained) -> dict[str, LanguageModel]:
 
 
 def frozen(run: Trained) -> Iterator[tuple[int, dict[str, LanguageModel]]]:
-    """Load the frozen versions of a run's league, one after the other; raises UserError for one that is not whole."""
+    """Load the frozen versions of a run's league one by one; raises UserError for an incomplete one."""
     try:
         state = json.loads((run.dir.newest() / "state.json").read_text())
         versions = [int(version) for version in state.get("league", {}).get("members", {})]

@@ -1,4 +1,4 @@
-"""What runs have in common, and in what two groups of them differ: the seeds are the samples."""
+"""Statistics across runs: pooled measures and comparisons of two groups; runs are the samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from marl.study.data.result import Measures, RunStudy
 
 
 class Difference(Frozen):
-    """In what two groups of runs differ: ours less theirs."""
+    """Difference between two groups of runs in one measure: ours minus theirs."""
 
     name: str
     ours: int
@@ -31,7 +31,7 @@ class Difference(Frozen):
 
 
 def named(run: RunStudy) -> Iterator[tuple[str, Measure]]:
-    """Yield every measure of a run under a name that tells whose it is."""
+    """Yield every measure of a run, named after its speaker and listener."""
     yield from run.scores.items()
     for language in run.languages:
         who = language.speaker + (f" {language.place + 1}" if language.place else "")
@@ -68,7 +68,7 @@ def pooled(runs: Sequence[RunStudy], seed: int = 0) -> Measures:
 def compare(
     ours: Sequence[RunStudy], theirs: Sequence[RunStudy], *, permutations: int = 2000, seed: int = 0
 ) -> list[Difference]:
-    """Compare two groups of runs in every measure that at least two runs of each have, the surest difference first."""
+    """Compare two groups of runs in every measure that at least two runs of each have, smallest p first."""
     x, y = _values(ours), _values(theirs)
     names = [name for name in x if len(x[name]) > 1 and len(y.get(name, ())) > 1]
     chances = [_chance(x[name], y[name], permutations, seed) for name in names]
@@ -99,7 +99,7 @@ def _chance(x: Sequence[float], y: Sequence[float], permutations: int, seed: int
 
 
 def adjusted(run: RunStudy) -> RunStudy:
-    """Return a run in which every null distribution says what its p is worth among all tests that were made of it."""
+    """Return a run whose nulls carry q: p adjusted for all tests of the run (Benjamini-Hochberg)."""
     nulls = [measure.null.p for table in _tables(run) for measure in table.values() if measure.null is not None]
     if not nulls:
         return run
@@ -118,7 +118,7 @@ def adjusted(run: RunStudy) -> RunStudy:
 
 
 def _tables(run: RunStudy) -> Iterator[Measures]:
-    """Yield all tables that have tests, in the order in which `adjusted` goes through them."""
+    """Yield all tables with tests, in the order in which `adjusted` fills them."""
     for language in run.languages:
         yield language.measures
         yield from language.positions

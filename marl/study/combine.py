@@ -1,4 +1,4 @@
-"""What a study adds beyond single evaluations: how languages came about in training, and how runs play together."""
+"""Complete a study: add the training history of each run and cross-play between runs, and write the files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_RUNS: Final = 16
 def complete(
     study: Study, paths: Sequence[Path], *, forks: bool = True, progress: Callable[[str], None] = lambda what: None
 ) -> Study:
-    """Add to a study the history of each run and, where there are several, their cross-play.
+    """Add to a study the history of each run and, for several runs, their cross-play.
 
     Args:
         study: the study of these paths, in the same order.
@@ -79,7 +79,7 @@ def _with_history(run: RunStudy, path: Path, seed: int) -> RunStudy:
 
 
 def _with_forks(study: Study, paths: Sequence[Path]) -> Study:
-    """Keep what forks found of the same episodes before; else a study without forks would throw it away."""
+    """Keep fork results of an earlier study of the same episodes; a study without forks would lose them."""
     earlier = [_earlier(path) for path in paths]
     runs = [_kept(run, before) for run, before in zip(study.runs, earlier, strict=True)]
     crossplays = [before.crossplay for before in earlier if before is not None and before.crossplay is not None]
@@ -94,7 +94,7 @@ def _with_forks(study: Study, paths: Sequence[Path]) -> Study:
 
 
 def _earlier(path: Path) -> Study | None:
-    """Return the study that is in the folder of a run; None if there is none, or none that could be read."""
+    """Return the study in the folder of a run; None if there is no readable one."""
     try:
         study = Study.load(RunDir(path).study) if path.is_dir() else None
     except UserError:
@@ -103,7 +103,7 @@ def _earlier(path: Path) -> Study | None:
 
 
 def _kept(run: RunStudy, earlier: Study | None) -> RunStudy:
-    """Return a run with what forks found of it before, if that was of the same episodes."""
+    """Return a run with the fork results of an earlier study, if that was of the same episodes."""
     before = earlier.runs[0] if earlier is not None else None
     if before is None or not (before.causes or before.credits):
         return run
@@ -122,13 +122,13 @@ def _kept(run: RunStudy, earlier: Study | None) -> RunStudy:
 
 
 def _spoken(run: RunStudy) -> Any:
-    """Return what tells the episodes of one log from those of another: who said what for which meaning, and its pay."""
+    """Return a fingerprint of a run's episodes: messages per meaning, scores, episode count."""
     said = [(language.speaker, language.place, sorted(map(repr, language.pairs))) for language in run.languages]
     return said, {name: measure.value for name, measure in run.scores.items()}, run.episodes
 
 
 def _crossplay(folders: Sequence[Path], seed: int) -> tuple[Crossplay | None, str]:
-    """Return how runs play with each other; or nothing, and why."""
+    """Return the cross-play of runs; None and the reason if it cannot be played."""
     if len(folders) > MOST_RUNS:
         return None, f"cross-play of {len(folders)} runs was left out: it is played for up to {MOST_RUNS}"
     try:

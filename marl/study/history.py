@@ -1,4 +1,4 @@
-"""How languages changed: synchronisation between speakers, stability over time, and who went by whose messages.
+"""Language history over training: synchronisation, stability, and dependence of replies on messages.
 
 Counted from the training log, which holds some episodes of every update. A speaker's *usual* message for a meaning is
 the most frequent one of a stretch of training; training draws its messages, so a stretch has several.
@@ -38,13 +38,13 @@ Usual = dict[tuple[int, str], Words]
 
 
 def closeness(a: Sequence[str], b: Sequence[str]) -> float:
-    """Return 1 less the edit distance over the longer length: 1 for the same message, 0 for nothing in common."""
+    """Return 1 - edit distance / longer length: 1 for equal messages, 0 for nothing in common."""
     longer = max(len(a), len(b))
     return 1 - levenshtein(a, b) * (len(a) + len(b)) / (2 * longer) if longer else 1.0
 
 
 def usual(samples: Iterable[MessageSample]) -> dict[str, Usual]:
-    """Return, speaker by speaker, its usual messages; of equally frequent ones the first in order."""
+    """Return the usual messages of each speaker; ties go to the first in order."""
     counts: dict[str, dict[tuple[int, str], Counter[Words]]] = {}
     for sample in samples:
         counts.setdefault(sample.speaker, {}).setdefault((sample.place, sample.meaning), Counter())[sample.message] += 1
@@ -55,7 +55,7 @@ def usual(samples: Iterable[MessageSample]) -> dict[str, Usual]:
 
 
 def synchronisation(languages: Mapping[str, Usual], *, permutations: int = 200, seed: int = 0) -> Measure:
-    """Do speakers use the same message for the same meaning? After Rita et al. 2022.
+    """Synchronisation: do speakers use the same message for the same meaning? After Rita et al. 2022.
 
     1 - mean, over pairs of speakers and the meanings both spoke of, of the edit distance over the longer length. The
     null deals each speaker's messages to its meanings at random: what speakers share who only use alike symbols.
@@ -91,7 +91,7 @@ def synchronisation(languages: Mapping[str, Usual], *, permutations: int = 200, 
 
 
 def stability(before: Mapping[str, Usual], after: Mapping[str, Usual]) -> Measure:
-    """Does a speaker say the same as before? 1 - mean edit distance between its usual messages then and now.
+    """Stability: 1 - mean edit distance between the usual messages of a speaker then and now.
 
     (Rita et al. 2022.) Parts are the speakers.
     """
@@ -121,7 +121,7 @@ def similarity(languages: Mapping[str, Usual]) -> Measure:
 
 
 def history(logs: Sequence[Log], *, moments: int = MOMENTS, seed: int = 0) -> list[Moment]:
-    """Measure the languages of a training log, stretch by stretch; nothing where it names no updates."""
+    """Measure the languages of a training log by stretches; empty if it names no updates."""
     dated = [(int(name[1]) + 1, log) for log in logs if (name := _UPDATE.match(log.episode))]
     if not dated:
         return []
@@ -169,7 +169,7 @@ def _measures(
 
 
 def _mean(name: str, values: Sequence[float], unit: str) -> Measure:
-    """Return a mean with its interval by the normal approximation; values that are no numbers are left out."""
+    """Return a mean with its normal-approximation interval; NaN and infinite values are left out."""
     x = np.array([value for value in values if np.isfinite(value)])
     if not len(x):
         return undefined(name, "no value is a number", unit=unit)
@@ -180,7 +180,7 @@ def _mean(name: str, values: Sequence[float], unit: str) -> Measure:
 
 
 def ties(samples: Iterable[MessageSample]) -> list[Tie]:
-    """Return, for each speaker and listener, what the listener's next decision shares with the message.
+    """Return the mutual information of messages and next decisions for each speaker and listener.
 
     That is instantaneous coordination (Jaques et al. 2019) after delivery. It is no proof of listening: both may go by
     what both saw. The effects that forks find are.

@@ -1,4 +1,4 @@
-"""The study of some runs: everything that is counted from their logs, and asked of their policies by forks."""
+"""Study pipeline: measures of runs from their logs, and causal effects from forks."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def examine(
 
 
 def _asked(it: StudySource, seed: int) -> tuple[list[ListenerEffect], Measures, list[MessageCredit], int, list[str]]:
-    """Ask the policies of a run; returns effects, causes, credit, the update they are of, and remarks."""
+    """Fork the episodes of a run; returns effects, causes, credit, the policies' update, and remarks."""
     assert it.run is not None
     trained = load.trained(it.run.path, play_in=it.world)
     logged = {e.data["version"] for log in it.logs for e in log.replies() if "version" in e.data}
@@ -133,7 +133,7 @@ def _asked(it: StudySource, seed: int) -> tuple[list[ListenerEffect], Measures, 
 
 
 def counted(samples: Sequence[MessageSample], permutations: int = PERMUTATIONS, seed: int = 0) -> list[ListenerEffect]:
-    """Return, for each speaker and listener, how messages and the next acts go together: no proof of a cause."""
+    """Return the correlation of messages and next acts for each speaker and listener (not causal)."""
     pairs = dict.fromkeys((sample.speaker, listener) for sample in samples for listener in sample.answers)
     effects = []
     for speaker, listener in pairs:
@@ -174,7 +174,7 @@ def _coordination(
 
 
 def _complete(own: Sequence[MessageSample], act: information.Codes) -> bool:
-    """Whether each meaning was tried as often as any other, with one message and one answer: then this is no sample."""
+    """Whether the samples are the whole population: each meaning equally often, one message, one answer."""
     meaning = information.codes((sample.meaning, sample.place) for sample in own)
     message = information.codes((sample.message, sample.place) for sample in own)
     kinds = information.occurring(meaning)

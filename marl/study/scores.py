@@ -1,4 +1,4 @@
-"""How well episodes went, by split of the deals, and what is lost on combinations that training never saw."""
+"""Scores by split of the deals, communication gain, and generalisation to held-out deals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def of_logs(logs: Iterable[Log]) -> SplitScores:
 
 
 def of_samples(samples: Iterable[MessageSample]) -> SplitScores:
-    """Return the scores that samples come with, one for each episode; none where none has one."""
+    """Return the scores of samples by split, one per episode; empty if none has a score."""
     episodes = {sample.episode: sample for sample in samples}
     scores: SplitScores = {}
     for sample in episodes.values() if any(sample.score is not None for sample in episodes.values()) else ():
@@ -62,7 +62,7 @@ def _gain(score: float | None, anchors: Anchors | None, n: int) -> Measure:
 
 
 def _generalisation(means: dict[str, float], counts: dict[str, int]) -> Measure:
-    """Score on deals seen in training less that on combinations held out of it."""
+    """Score on training deals minus that on held-out deals."""
     name, other = "generalisation_gap", [split for split in means if split != "train"]
     if "train" not in means or not other:
         return undefined(name, "no deals are held out of training", unit="score")

@@ -52,7 +52,7 @@ def _sections(results: Sequence[CellResult]) -> dict[str, list[Chart]]:
 
 
 def _levels(anchors: Anchors) -> dict[str, float]:
-    """Return the known scores by name, those of the same height together."""
+    """Return the anchors by name; anchors of equal value share an entry."""
     named = {"random": anchors.random, "without talk": anchors.silent, "optimum": anchors.full}
     heights: dict[float, list[str]] = {}
     for name, value in ((name, value) for name, value in named.items() if value is not None):

@@ -1,4 +1,4 @@
-"""What a sweep runs: configurations x seeds, each with a folder of its own."""
+"""Plan of a sweep: configurations x seeds, one folder per run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TASKS: Final = "tasks"
 
 
 class SweepCell(BaseModel):
-    """One configuration on one task. Its runs differ in their seed alone."""
+    """One configuration on one task; its runs differ only in their seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +36,7 @@ class SweepCell(BaseModel):
     """All of a run's settings but `seed` and `out`."""
 
     def world(self) -> World:
-        """Bring its scenario to life; raises UserError."""
+        """Build the world of its scenario; raises UserError."""
         return load_world(self.settings.get("scenario", {}), self.config)
 
 
@@ -49,12 +49,12 @@ class SweepRun(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Display name: task, configuration and seed."""
         return f"{self.cell.task}, {self.cell.config}, seed {self.seed}"
 
 
 class Sweep(BaseModel):
-    """Everything a sweep depends on; `sweep.toml` in its folder. The first configuration is what others are held to."""
+    """The plan of a sweep, saved as `sweep.toml` in its folder. The first configuration is the baseline."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,14 +71,14 @@ class Sweep(BaseModel):
 
 
 class SweepSource(NamedTuple):
-    """A configuration to begin from, under the name of its file or arena."""
+    """Settings to sweep over, named after their file or arena."""
 
     name: str
     settings: dict[str, Any]
 
 
 def plan(sources: Sequence[SweepSource], words: Sequence[str], seeds: str | None, model: type[BaseModel]) -> Sweep:
-    """Make a sweep of configurations, their [sweep] tables, and `KEY=V1,V2` words; raises UserError.
+    """Plan a sweep from settings, their [sweep] tables and `KEY=V1,V2` words; raises UserError.
 
     Args:
         sources: what is swept, one or several.
@@ -107,7 +107,7 @@ def plan(sources: Sequence[SweepSource], words: Sequence[str], seeds: str | None
 
 
 def begin(folder: Path, wanted: Sweep) -> Sweep:
-    """Write `sweep.toml`, or see that the folder holds this sweep or a part of it; raises UserError.
+    """Write `sweep.toml`; raises UserError if the folder holds another sweep.
 
     A sweep may grow: by seeds, and by configurations.
     """
@@ -157,7 +157,7 @@ def _words(words: Sequence[str]) -> Axes:
 
 
 def _split(raw: str) -> list[str]:
-    """Split at commas that stand in no bracket."""
+    """Split at commas outside brackets."""
     return re.split(r",(?![^\[{]*[\]}])", raw)
 
 
@@ -190,7 +190,7 @@ def _no_seed(dotted: str, where: str) -> None:
 
 
 def _told(sources: Sequence[SweepSource]) -> Any:
-    """Return what the [sweep] tables say about seeds; raises UserError where they disagree."""
+    """Return the seeds of the [sweep] tables; raises UserError if they disagree."""
     tables = {name: settings.get("sweep") for name, settings in sources}
     by_source = {name: table["seeds"] for name, table in tables.items() if isinstance(table, dict) and "seeds" in table}
     if any(seeds != next(iter(by_source.values())) for seeds in by_source.values()):
@@ -217,7 +217,7 @@ def _seeds(value: Any) -> list[int]:
 def _cell(
     name: str, base: dict[str, Any], point: dict[str, Any], axes: Axes, model: type[BaseModel], several: bool
 ) -> SweepCell:
-    """Make the configuration at one point of the axes."""
+    """Return the cell at one point of the axes."""
     settings = base
     parts: dict[str, Any] = {}
     for dotted, value in point.items():

@@ -1,4 +1,4 @@
-"""What the runs of a sweep came to: their evaluations, and the statistics of each configuration."""
+"""Results of a sweep: evaluations of its runs, and statistics of each configuration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALL: Final = "all tasks"
 
 
 class Reached(NamedTuple):
-    """Where a run's evaluations first reached the success it was to stop at."""
+    """When the evaluations of a run first reached its `stop_at`."""
 
     updates: float
     episodes: float
@@ -30,7 +30,7 @@ class Reached(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """A run that came to its end, with the rows of its metrics that hold an evaluation."""
+    """A finished run, with the metric rows that hold an evaluation."""
 
     seed: int
     evaluations: list[dict[str, Any]]
@@ -39,7 +39,7 @@ class Finished(NamedTuple):
 
     @property
     def played(self) -> float:
-        """All episodes it played, but those of evaluations."""
+        """Number of training episodes."""
         return float(self.evaluations[-1]["episodes"]) + self.futures
 
     @property
@@ -48,14 +48,14 @@ class Finished(NamedTuple):
         return float(self.evaluations[-1]["eval/score"])
 
     def first(self, success: float) -> Reached | None:
-        """Return when its evaluations first had this share of successes; None if they never had."""
+        """Return when its evaluations first had this share of successes; None if never."""
         for row in self.evaluations:
             if row.get("eval/success", -1.0) >= success - 1e-9:
                 return Reached(row["update"], row["episodes"], row["time/seconds"])
         return None
 
     def at(self, grid: Sequence[float], name: str) -> list[float]:
-        """Return a measure at each count of episodes: that of the newest evaluation by then.
+        """Return a metric at each count of episodes, from the newest evaluation by then.
 
         A run that stopped keeps its last one: to leave it out would leave the slow ones to stand for all.
         """
@@ -65,7 +65,7 @@ class Finished(NamedTuple):
 
 
 class CellResult(NamedTuple):
-    """A configuration on a task, with the runs of it that came to their end, in the order of their seeds."""
+    """The finished runs of one configuration on one task, in the order of their seeds."""
 
     cell: SweepCell
     anchors: Anchors
@@ -85,11 +85,11 @@ class CellResult(NamedTuple):
 
     @property
     def normalised(self) -> list[float] | None:
-        """(score - random) / (full - random): random play is 0, the optimum 1; None: they are one, or not known."""
+        """(score - random) / (full - random): 0 is random play, 1 the optimum; None if these are equal or unknown."""
         return normalise(self.scores, self.anchors)
 
     def grid(self) -> list[float]:
-        """Return the counts of episodes at which its runs were evaluated, from where all had been."""
+        """Return the episode counts at which runs were evaluated, from the first that all have reached."""
         counts = {row["episodes"] for run in self.runs for row in run.evaluations}
         begin = max((run.evaluations[0]["episodes"] for run in self.runs), default=0)
         return sorted(count for count in counts if count >= begin)
@@ -103,7 +103,7 @@ class CellResult(NamedTuple):
 
 
 class ResultRow(NamedTuple):
-    """A line of the table: a configuration on one task, or on all of them, where scores are the normalised ones."""
+    """A row of the table: a configuration on one task, or on all tasks with normalised scores."""
 
     task: str
     config: str
@@ -125,7 +125,7 @@ class ResultRow(NamedTuple):
 
 
 def normalise(scores: Sequence[float], anchors: Anchors) -> list[float] | None:
-    """Return scores with random play at 0 and the optimum at 1; None where they are one, or one is not known."""
+    """Scale scores to 0 for random play and 1 for the optimum; None if these are equal or unknown."""
     if anchors.full is None or anchors.random is None:
         return None
     low, span = anchors.random, anchors.full - anchors.random
@@ -133,7 +133,7 @@ def normalise(scores: Sequence[float], anchors: Anchors) -> list[float] | None:
 
 
 def gather(sweep: Sweep, folder: Path) -> list[CellResult]:
-    """Read the runs that came to their end, in the order of the sweep's configurations."""
+    """Read the finished runs, in the order of the sweep's configurations."""
     members = sweep.members(folder)
     return [
         CellResult(
@@ -147,7 +147,7 @@ def gather(sweep: Sweep, folder: Path) -> list[CellResult]:
 
 
 def read(folder: RunDir, seed: int) -> Finished | None:
-    """Read a run; None for one that did not come to its end, or has no score."""
+    """Read a run; None if it is unfinished or has no score."""
     if not folder.finished:
         return None
     every = folder.read_metrics()
@@ -156,7 +156,7 @@ def read(folder: RunDir, seed: int) -> Finished | None:
 
 
 def tasks(results: Sequence[CellResult]) -> dict[str, list[CellResult]]:
-    """Return what was found task by task."""
+    """Group results by task."""
     by: dict[str, list[CellResult]] = {}
     for result in results:
         by.setdefault(result.cell.task, []).append(result)
@@ -224,7 +224,7 @@ def _played(own: Sequence[CellResult]) -> float | None:
 
 
 def _sooner(own: Sequence[CellResult], first: Sequence[CellResult], seed: int) -> Estimate | None:
-    """Return how likely a run reaches the threshold before one of the first configuration; None without `stop_at`."""
+    """Return the probability of reaching `stop_at` before a run of the baseline; None without `stop_at`."""
     if any(result.cell.settings.get("stop_at") is None for result in own):
         return None
     ours, theirs = ([[-reached.updates for reached in _reached(result)] for result in side] for side in (own, first))
@@ -232,14 +232,14 @@ def _sooner(own: Sequence[CellResult], first: Sequence[CellResult], seed: int) -
 
 
 def _succeeded(result: CellResult) -> int | None:
-    """Return how many runs end above the threshold; None where the arena knows no success."""
+    """Return how many runs end above the threshold; None if the arena defines no success."""
     last = [run.evaluations[-1].get("eval/success") for run in result.runs]
     measured = [float(success) for success in last if success is not None]
     return sum(success >= result.threshold - 1e-9 for success in measured) if measured or not last else None
 
 
 def _threshold(result: CellResult) -> Reached | None:
-    """Return the median of when runs reached `stop_at`, those that never did counted as infinitely late."""
+    """Return the median time at which runs reached `stop_at`, infinite for those that never did."""
     if result.cell.settings.get("stop_at") is None or not result.runs:
         return None
     reached = _reached(result)
@@ -247,6 +247,6 @@ def _threshold(result: CellResult) -> Reached | None:
 
 
 def _reached(result: CellResult) -> list[Reached]:
-    """Return when each run reached the threshold, infinitely late if it never did."""
+    """Return when each run reached the threshold, infinite if never."""
     never = Reached(*[float("inf")] * 3)
     return [run.first(result.threshold) or never for run in result.runs]

@@ -1,4 +1,4 @@
-"""Running a sweep: each run in a process of its own, a few at once, and all of it to be taken up again.
+"""Run a sweep: each run in its own process, several at once, resumable.
 
 The processes are forked from one that has loaded PyTorch already (multiprocessing's fork server): to load it takes as
 long as many a short run.
@@ -33,14 +33,14 @@ OUTPUT: Final = "output.txt"
 
 
 class Failure(NamedTuple):
-    """A run that did not come to its end, and why."""
+    """A failed run and the reason."""
 
     member: SweepRun
     reason: str
 
 
 class Standing(NamedTuple):
-    """How far a sweep is: `work` is its runs' share of updates, summed."""
+    """Progress of a sweep: `work` is the share of updates done, summed over runs."""
 
     finished: int
     failed: int
@@ -49,7 +49,7 @@ class Standing(NamedTuple):
 
 
 class RunProcess(NamedTuple):
-    """A run at work."""
+    """A run in progress."""
 
     member: SweepRun
     process: ForkServerProcess
@@ -64,7 +64,7 @@ def run(
     main: Main,
     report: Callable[[Standing], None] = lambda _: None,
 ) -> list[Failure]:
-    """Bring all runs to their end, those that have not come to it yet, and return which failed.
+    """Run all unfinished runs to their end and return the failures.
 
     Ctrl-C stops every run after its present update, with a checkpoint, and is then raised as KeyboardInterrupt; a
     second one kills them. Raises UserError when someone is at work in the folder already.
@@ -103,7 +103,7 @@ def run(
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[int]:
-    """Hold the folder; the runs hold it too, so that none of a sweep that was killed works on unseen."""
+    """Lock the folder; runs inherit the lock, so a killed sweep stays locked while any of them is alive."""
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -132,7 +132,7 @@ def _start(context: ForkServerContext, member: SweepRun, lock: int, main: Main) 
 
 
 def _end(ended: RunProcess) -> Failure | None:
-    """See how a run ended; what it printed is kept where that is of use."""
+    """Return the failure of an ended run, or None; its output is kept only after a failure."""
     member, process, hold = ended
     hold.close()
     code = process.exitcode
@@ -151,7 +151,7 @@ def _end(ended: RunProcess) -> Failure | None:
 
 
 def _stop(children: Sequence[RunProcess]) -> None:
-    """Let all runs come to the end of their update; kill them if that is interrupted too."""
+    """Stop all runs after their current update; kill them on a second interrupt."""
     for child in children:
         child.hold.close()
     try:
@@ -166,7 +166,7 @@ def _stop(children: Sequence[RunProcess]) -> None:
 
 
 def _share(member: SweepRun) -> float:
-    """Return how much of its updates a run has made."""
+    """Return the share of its updates that a run has done."""
     path = member.dir.metrics
     try:
         with path.open("rb") as file:

@@ -26,7 +26,7 @@ MEDIAN: Final = (
 
 
 def cells(results: Sequence[CellResult]) -> tuple[list[str], list[list[str]]]:
-    """Return the heads of the columns and the lines, as text; columns that would say nothing are left out."""
+    """Return column heads and rows as text; empty columns are left out."""
     rows = table(results)
     columns: dict[str, list[str]] = {
         "task": [row.task for row in rows],
@@ -51,7 +51,7 @@ def cells(results: Sequence[CellResult]) -> tuple[list[str], list[list[str]]]:
 
 
 def note(results: Sequence[CellResult]) -> str:
-    """Return what the columns are."""
+    """Return the note that explains the columns."""
     shares = sorted({result.threshold for result in results})
     what = " or ".join(
         "every episode at the optimum" if s == 1 else f"{s:.0%} of episodes at the optimum" for s in shares

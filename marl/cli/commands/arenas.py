@@ -42,7 +42,7 @@ def arenas(
 
     Games of other libraries are arenas too, such as openspiel:kuhn_poker; a library's name with its colon lists them.
 
-    """List the arenas, or show one: rules, seats, parameters, known scores, splits, scripts and an example.
+    The example episode is played by the best script, or at random if there is none. The score of an episode is its
     return: what it pays a seat, summed over the episode, averaged over the seats. With --measure, known scores
     stand beside measured ones with a 95 % confidence interval.
     """

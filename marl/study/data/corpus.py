@@ -1,4 +1,4 @@
-"""Samples of a language: a meaning, the message sent for it, and what followed. From logs, or from anyone's file.
+"""Message samples: a meaning, the message sent for it, and what followed, from logs or files.
 
 Everything that is counted takes samples, so that it works on whatever wrote them.
 """
@@ -23,7 +23,7 @@ from protocols.log import Log
 
 
 class MessageSample(NamedTuple):
-    """A message in its context."""
+    """A message with its meaning and context."""
 
     meaning: str
     """What its speaker was shown: its private information, words separated by spaces."""
@@ -49,7 +49,7 @@ Sample = MessageSample
 
 
 def samples(utterances: Iterable[Utterance], world: World | None = None) -> list[MessageSample]:
-    """Return the messages of logs as samples; what their channel can carry is known where the `world` is."""
+    """Return utterances as samples; with the `world`, also their channel capacity."""
     widths = _Widths(world)
     return [
         MessageSample(
@@ -69,7 +69,7 @@ def samples(utterances: Iterable[Utterance], world: World | None = None) -> list
 
 
 class _Widths:
-    """The bits of a message and what its channel carries of them; the same for messages asked for alike."""
+    """Cache of message widths and capacities, by reply spec."""
 
     def __init__(self, world: World | None) -> None:
         self._world = world
@@ -93,7 +93,7 @@ def from_logs(logs: Iterable[Log], world: World | None = None) -> list[MessageSa
 
 
 def _own(log: Log, speaker: str, seq: int) -> str | None:
-    """Return what a speaker did first after it had spoken."""
+    """Return a speaker's first move after its message."""
     return next((e.body for e in log.replies(speaker) if e.seq > seq and e.kind is Kind.MOVE), None)
 
 

@@ -1,4 +1,4 @@
-"""What is found, in the forms of other programs: corpora, pairs, evaluations and tables.
+"""Exports for other programs: ELCC corpora, CSAR pairs, marl-eval JSON, parquet tables.
 
 | file | for | one line or entry is |
 |---|---|---|
@@ -41,7 +41,7 @@ BLOCK: Final = 256
 
 
 def elcc(sources: Sequence[StudySource], folder: Path, remark: Remark) -> list[Path]:
-    """Write the messages of all sources as an ELCC corpus, which XferBench reads; returns the files.
+    """Write the messages of all sources as an ELCC corpus (read by XferBench); returns the files.
 
     One message a line, as numbers from 1, and beside them the two files that the readers of ELCC join with it: the
     `system` that the corpus comes from, and the `metrics` of this corpus.
@@ -88,7 +88,7 @@ def _json(value: Any) -> str:
 
 
 def csar(sources: Sequence[StudySource], folder: Path, remark: Remark) -> list[Path]:
-    """Write pairs of message and meaning as CSAR's program reads them: a line is a JSON list of two lists.
+    """Write pairs of message and meaning for CSAR: each line is a JSON list of two lists.
 
     The numbers are those of the ELCC corpus. Meanings are taken apart into attributes speaker by speaker.
     """
@@ -141,7 +141,7 @@ def marl_eval(sources: Sequence[StudySource], folder: Path, remark: Remark) -> l
 
 
 def _evaluated(sources: Sequence[StudySource], remark: Remark) -> list[CellResult]:
-    """Sort runs into those that differ in nothing but the seed."""
+    """Group runs that differ only in their seed."""
     from marl.sweep.plan import SweepCell, with_tasks
     from marl.sweep.results import CellResult, Finished, read
 
@@ -167,7 +167,7 @@ def _evaluated(sources: Sequence[StudySource], remark: Remark) -> list[CellResul
 
 
 def _with_names(cells: Sequence[SweepCell]) -> list[SweepCell]:
-    """Call each after its algorithm, and after its folder too where others of this algorithm have other settings."""
+    """Name each cell after its algorithm, and its folder too if settings of that algorithm differ."""
     kinds = [str(cell.settings.get("algorithm", {}).get("type", "unknown")) for cell in cells]
     rests = [_without_arena(cell.settings) for cell in cells]
     called: dict[str, dict[str, Any]] = {}
@@ -268,7 +268,7 @@ EXPORTS: Final[dict[str, Callable[[Sequence[StudySource], Path, Remark], list[Pa
 def export(
     kinds: Sequence[str], sources: Sequence[StudySource], folder: Path, remark: Remark = lambda text: None
 ) -> list[Path]:
-    """Write exports of these kinds into a folder; returns the files. Raises UserError for a kind there is not."""
+    """Write exports of these kinds into a folder; returns the files. Raises UserError for an unknown kind."""
     if unknown := [kind for kind in kinds if kind not in EXPORTS]:
         raise UserError(f"there is no export {unknown[0]!r}; there are {', '.join(EXPORTS)}")
     folder.mkdir(parents=True, exist_ok=True)

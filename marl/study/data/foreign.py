@@ -1,4 +1,4 @@
-"""Messages that another program wrote: a CSV or JSONL file of (meaning, message[, act ...]).
+"""Read messages of other programs: a CSV or JSONL file of (meaning, message[, act ...]).
 
 One message a line. Columns, of which the first two must be there:
 

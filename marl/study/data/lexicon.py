@@ -1,4 +1,4 @@
-"""The learned code: which message stands for which meaning, read from logs.
+"""Lexicon: the learned code (meaning -> messages), read from logs.
 
 The *meaning* of a message is what its speaker was shown when it spoke, that is its private information: measured
 against what everyone sees, a code would seem to say what nobody needed to be told. Words that are the same in every
@@ -20,7 +20,7 @@ Words = tuple[str, ...]
 
 
 class Utterance(NamedTuple):
-    """A message in its episode. `place` counts the messages of this speaker before it."""
+    """A message in its episode. `place` is the number of earlier messages of this speaker."""
 
     log: Log
     seq: int
@@ -33,7 +33,7 @@ class Utterance(NamedTuple):
 
 
 class CodeRow(NamedTuple):
-    """A meaning, the messages it was given, the answers they got, and the mean score of those episodes."""
+    """A meaning with its messages, their answers, and the mean score of those episodes."""
 
     meaning: str
     messages: Counter[Words]
@@ -42,12 +42,12 @@ class CodeRow(NamedTuple):
 
 
 def answering(log: Log, seq: int) -> dict[str, int]:
-    """Return for each listener that heard message `seq` which of its replies came first after it: its number."""
+    """Return, for each listener of message `seq`, the number of its first reply afterwards."""
     return _answering(log).get(seq, {})
 
 
 def _answering(log: Log) -> dict[int, dict[str, int]]:
-    """Return the same for every message that was answered, by its place in the log."""
+    """Return `answering` for every answered message, by its index in the log."""
     answers: dict[int, dict[str, int]] = {}
     for listener, view in log.views(log.seats).items():
         waiting: list[int] = []
@@ -92,7 +92,7 @@ def utterances(logs: Iterable[Log]) -> list[Utterance]:
 
 
 def by_speaker(utterances: Sequence[Utterance]) -> dict[tuple[str, int], list[Utterance]]:
-    """Sort utterances by speaker and place: the first message of an episode may follow another code than the second."""
+    """Group utterances by speaker and place: first and second messages of an episode may follow different codes."""
     groups: dict[tuple[str, int], list[Utterance]] = {}
     for utterance in utterances:
         groups.setdefault((utterance.speaker, utterance.place), []).append(utterance)
@@ -100,7 +100,7 @@ def by_speaker(utterances: Sequence[Utterance]) -> dict[tuple[str, int], list[Ut
 
 
 def natural(text: str) -> list[tuple[int, str | int]]:
-    """Return a sort key by which s10 comes after s9."""
+    """Return the natural sort key, by which s10 comes after s9."""
     return [(1, int(part)) if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]
 
 
@@ -121,7 +121,7 @@ def rows(utterances: Sequence[Utterance]) -> list[CodeRow]:
 
 
 def attributes(meanings: Sequence[str]) -> list[Words]:
-    """Take meanings apart into the words that vary; meanings of different length stay whole, as one attribute."""
+    """Split meanings into attributes (words that vary); meanings of different length are one attribute."""
     split = [tuple(meaning.split()) for meaning in meanings]
     if len({len(words) for words in split}) != 1:
         return [(meaning,) for meaning in meanings]

@@ -1,4 +1,4 @@
-"""What can be studied: the folder of a run, a log file, or messages that another program wrote."""
+"""Sources of a study: a run folder, a log file, or a message file of another program."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from protocols.log import Log, load
 
 @dataclass(frozen=True, slots=True)
 class StudySource:
-    """Messages to be studied, and what is known about where they come from."""
+    """Messages to study, with their logs, run and world if known."""
 
     path: Path
     samples: list[MessageSample]
@@ -36,12 +36,12 @@ class StudySource:
 
     @property
     def episodes(self) -> int:
-        """How many episodes there are; each message counts as one where the file does not tell."""
+        """Number of episodes; each message counts as one if the file names none."""
         return len(self.logs) or len({sample.episode or n for n, sample in enumerate(self.samples)})
 
 
 def read(path: Path) -> StudySource:
-    """Read what is at a path; raises UserError where there is nothing to study."""
+    """Read a source from a path; raises UserError if there is nothing to study."""
     if path.is_dir():
         return _run(path)
     if not path.exists():
@@ -78,7 +78,7 @@ def _arena(logs: Iterable[Log]) -> str:
 
 
 def whole(path: Path) -> tuple[list[Log], list[str]]:
-    """Return the episodes of a log that came to their end, and remarks on those that did not.
+    """Return the finished episodes of a log, and remarks on the others.
 
     Raises UserError where not one did.
     """

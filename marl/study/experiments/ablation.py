@@ -1,4 +1,4 @@
-"""What is left of a score when messages come from other episodes: a shuffled evaluation."""
+"""Ablation by shuffling: evaluate with messages from other episodes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from protocols.log import Log
 
 
 def spoken(logs: Iterable[Log]) -> tuple[Spoken, ...]:
-    """Return every message of some episodes as it was heard: a pool for `Shuffle`."""
+    """Return every message of some episodes as heard: the pool of `Shuffle`."""
     messages = []
     for log in logs:
         for envelope, heard in log.entries:
@@ -31,7 +31,7 @@ def spoken(logs: Iterable[Log]) -> tuple[Spoken, ...]:
 
 
 def permuted(logs: Sequence[Log], seed: int) -> list[Intervention]:
-    """Return an intervention for each log, by which its listeners hear the messages of another one of the same split.
+    """Return an intervention for each log that replaces its messages by those of another log of the same split.
 
     Who hears whom is a random permutation, so every message is heard exactly once and the marginal stays what it was.
     As in any permutation, some may be left where they were.

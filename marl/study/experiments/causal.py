@@ -1,4 +1,4 @@
-"""What a message does: the episode is played again from the message on, with another message heard in its place.
+"""Causal effects of messages: fork an episode at a message and let listeners hear another one.
 
 What speaker and listener do can hang together without anyone listening (both may depend on what both see), so no
 statistic of a log shows that a message had an effect. An intervention does. Forks keep the past, the hidden state and
@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 
 class Trial:
-    """One message, and the futures in which its listeners hear each of the pool, nothing, another's, and itself."""
+    """One message and its forks: listeners hear each message of a pool, nothing, another sender, or the original."""
 
     def __init__(
         self, world: World, seats: Seats, utterance: Utterance, pool: Sequence[Words], counts: Mapping[Words, int]
@@ -62,16 +62,16 @@ class Trial:
 
     @property
     def scores(self) -> Array:
-        """The score in each future with a message of the pool."""
+        """Score of the fork for each message of the pool."""
         return np.array([self.episodes[f"m {k}"].score for k in range(len(self.pool))])
 
     @property
     def shuffled(self) -> float:
-        """The mean score over messages as frequent as the speaker sends them."""
+        """Mean score over the pool, weighted by how often the speaker sends each message."""
         return float(self.scores @ self.p)
 
     def answers(self, listener: str) -> dict[str, str | None]:
-        """Return the listener's replies in each future; none where it never replied after the message."""
+        """Return the listener's reply in each fork; empty if it never replied after the message."""
         number = lexicon.answering(self.episodes["own"].log, self.utterance.seq).get(listener)
         if number is None:
             return {}
@@ -80,7 +80,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Influence:
-    """What the messages of one speaker do to one listener, and to the score.
+    """Influence of one speaker's messages on one listener and on the score.
 
     Over contexts c = (episode, message), with greedy replies a(c, m) of the listener after do(m), and m from the
     messages this speaker sent in any of the episodes, with p(m) as often as it sent them.
@@ -95,7 +95,7 @@ class Influence:
 
     @property
     def contexts(self) -> int:
-        """How many messages were replaced."""
+        """Number of messages that were replaced."""
         return len(self.per_context["score"])
 
     def mean(self, name: str) -> float:
@@ -175,7 +175,7 @@ class Influence:
 def trials(
     world: World, seats: Seats, logs: Sequence[Log], *, alternatives: int = 16, contexts: int = 128, seed: int = 0
 ) -> list[Trial]:
-    """Play what would have followed had other messages been heard.
+    """Play the forks in which other messages are heard.
 
     Args:
         world: the world of the logs.
@@ -207,12 +207,12 @@ def trials(
 def influence(
     world: World, seats: Seats, logs: Sequence[Log], *, alternatives: int = 16, contexts: int = 128, seed: int = 0
 ) -> list[Influence]:
-    """Measure what messages do, for each speaker and listener; the arguments are those of `trials`."""
+    """Measure the influence of messages for each speaker and listener; arguments as in `trials`."""
     return influences(trials(world, seats, logs, alternatives=alternatives, contexts=contexts, seed=seed))
 
 
 def influences(trials: Sequence[Trial]) -> list[Influence]:
-    """Return what the messages of each speaker did to each of its listeners."""
+    """Return the influence of each speaker's messages on each of its listeners."""
     result: list[Influence] = []
     for speaker in dict.fromkeys(trial.utterance.speaker for trial in trials):
         own = [trial for trial in trials if trial.utterance.speaker == speaker]
@@ -257,7 +257,7 @@ def _entropy(answers: Sequence[str | None], p: Array) -> float:
 
 
 def message_credit(trials: Sequence[Trial]) -> list[MessageCredit]:
-    """Return what each message was worth, R(own) - sum_m p(m) R(do(m)), beside what it said."""
+    """Return the credit of each message, R(own) - sum_m p(m) R(do(m)), with its text."""
     return [
         MessageCredit(
             episode=trial.utterance.log.episode,

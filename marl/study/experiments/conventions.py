@@ -1,4 +1,4 @@
-"""How conventions arise and fall: a population in the naming game, and minorities that do not give way.
+"""Conventions in the naming game: dynamics of a population, and tipping by committed minorities.
 
 Agents are scripted, and play the arena `naming` over the real bus. A learner picks the name it met most often among the
 last ones its partners picked, of equally frequent ones the latest; without memories it draws one. Committed agents
@@ -31,7 +31,7 @@ REPLICATIONS: Final = 2_000
 
 
 class Dynamics(Frozen):
-    """What became of a population in one episode."""
+    """Dynamics of a population in one episode."""
 
     committed: int
     """How many agents never gave way."""
@@ -46,7 +46,7 @@ class Dynamics(Frozen):
 
 
 class Tipping(Frozen):
-    """What minorities of several sizes came to."""
+    """Outcome of tipping experiments with minorities of several sizes."""
 
     agents: int
     share: list[float]
@@ -60,7 +60,7 @@ class Tipping(Frozen):
 
 
 def learner(seat: str, seed: int, memory: int, convention: str = "") -> Policy:
-    """Return an agent that goes by its last `memory` meetings; with `known`, as if it had met that name in all."""
+    """Return an agent that follows its last `memory` meetings; with `convention`, all of them used that name."""
 
     def pick(heard: Sequence[Envelope], spec: ReplySpec) -> str:
         names = [convention] * memory if convention else []
@@ -128,7 +128,7 @@ def population(
 
 
 def dynamics(log: Log, name: str, window: int) -> Dynamics:
-    """Read what became of a population from the log of a naming game, `window` meetings at a time."""
+    """Return the dynamics of a population from the log of a naming game, `window` meetings at a time."""
     picks = [(envelope.sender, envelope.body) for envelope in log.replies()]
     meetings = list(zip(picks[::2], picks[1::2], strict=True))
     agreement, holding = [], []
@@ -150,7 +150,7 @@ def dynamics(log: Log, name: str, window: int) -> Dynamics:
 def tipping(
     minorities: Sequence[int], *, agents: int = 24, seeds: Sequence[int] = range(1, 11), **more: Any
 ) -> Tipping:
-    """Find from which size on a committed minority overturns a settled convention; `more` goes to `population`."""
+    """Find the size at which a committed minority overturns a convention; `more` is passed to `population`."""
     flips: list[list[bool]] = []
     holding: list[float] = []
     sizes = sorted(set(minorities))
@@ -169,7 +169,7 @@ def tipping(
 
 
 def _critical(sizes: Sequence[int], flips: Any, agents: int) -> Measure:
-    """Return the smallest share from which on at least half of the episodes flip, with its interval over episodes."""
+    """Return the smallest share from which on at least half of the episodes flip, with its bootstrap interval."""
     name, n = "critical mass", flips.size
     smallest = _smallest(flips)
     if smallest is None:

@@ -1,4 +1,4 @@
-"""Do runs understand each other? One seat of each run beside the other seats of every other run, over the same deals.
+"""Cross-play: one seat of each run with the other seats of every other run, over the same deals.
 
 Agents that learned together play well together; that a stranger understands them shows what of their language is more
 than a private convention. Symbols are arbitrary, so two runs that found the same code in other words seem to share
@@ -82,7 +82,7 @@ SpokenCode = dict[tuple[str, int], dict[str, Counter[Words]]]
 
 
 def code(episodes: Sequence[Episode]) -> SpokenCode:
-    """Return what every speaker said for every meaning."""
+    """Count the messages of every speaker for every meaning."""
     table: SpokenCode = {}
     for u in lexicon.utterances([episode.log for episode in episodes]):
         table.setdefault((u.speaker, u.place), {}).setdefault(u.meaning, Counter())[u.message] += 1
@@ -112,7 +112,7 @@ def relabelling(spoken: SpokenCode, heard: SpokenCode, symbols: Sequence[str]) -
 
 
 def _common(runs: Sequence[Trained]) -> World:
-    """Return the world in which all play; raises UserError."""
+    """Return the common world of the runs; raises UserError if their scenarios differ."""
     if len(runs) < 2:
         raise UserError("cross-play takes two runs or more: name their folders")
     first = runs[0].world
@@ -142,7 +142,7 @@ def _score(episodes: Sequence[Episode]) -> float:
 
 
 def _unfit(world: World, codes: Sequence[SpokenCode]) -> str:
-    """Say why symbols cannot be relabelled here; nothing where they can."""
+    """Return why symbols cannot be relabelled; empty if they can."""
     if len(world.agents) != 2:
         return f"a message may be heard by agents of both runs, as there are {len(world.agents)} seats"
     if world.free(None):
@@ -151,7 +151,7 @@ def _unfit(world: World, codes: Sequence[SpokenCode]) -> str:
 
 
 def _translations(world: World, seat: str, mine: SpokenCode, theirs: SpokenCode) -> list[Intervention]:
-    """Return what makes each of two seats hear the other in the words of its own run."""
+    """Return interventions that translate what two seats hear into the words of their own run."""
     interventions: list[Intervention] = []
     for sender in world.agents:
         spoken, heard = (mine, theirs) if sender == seat else (theirs, mine)

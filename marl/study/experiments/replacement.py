@@ -1,4 +1,4 @@
-"""What the channel and the seats are worth: whole episodes again, with one thing about them replaced.
+"""Replacement experiments: replay episodes with messages, word order or a seat's policy replaced.
 
 All episodes keep their deals and random draws, so that each is compared with itself (common random numbers). Policies
 answer greedily. A gap is what the score loses: R(as it is) - R(replaced), with an interval by bootstrap over episodes.
@@ -41,7 +41,7 @@ NOTHING_SAID: Final = "nothing is said"
 
 
 class Replay:
-    """Some episodes, played once as they are, to be played again with something replaced."""
+    """Baseline episodes, to be replayed with something replaced."""
 
     def __init__(self, world: World, seats: Seats, logs: Sequence[Log], seed: int = 0) -> None:
         self.world, self.seats, self.seed = world, seats, seed
@@ -62,7 +62,7 @@ class Replay:
         return _scores(self.play(plans))
 
     def gap(self, name: str, scores: Array, **more: object) -> Measure:
-        """Return what is lost against the episodes as they are, mean over those whose rewards are numbers."""
+        """Return the mean score loss against the baseline, over episodes with finite rewards."""
         lost = _scores(self.base) - scores
         defined = lost[np.isfinite(lost)]
         if not len(defined):
@@ -86,7 +86,7 @@ def measures(it: Replay) -> Iterator[Measure]:
 
 
 def _ablations(it: Replay) -> Iterator[Measure]:
-    """What is lost when messages are lost, dealt to other episodes, or always the same."""
+    """Score loss when messages are lost, shuffled between episodes, or constant."""
     names = ("gap_lost", "gap_shuffled", "gap_constant")
     if not it.found:
         yield from (undefined(name, NOTHING_SAID, unit="score") for name in names)
@@ -107,14 +107,14 @@ def _ablations(it: Replay) -> Iterator[Measure]:
 
 
 def _order(it: Replay) -> Measure:
-    """What is lost when the words of each message come in another order."""
+    """Score loss when the words of each message are reordered."""
     if not any(len(set(u.message)) > 1 for u in it.found):
         return undefined("gap_reordered", "no message has two different words", unit="score")
     return it.gap("gap_reordered", it.under(Rewrite(by="shuffle")))
 
 
 def paraphrase(it: Replay, by: str = "") -> Measure:
-    """What is lost when messages are said in other words that mean the same.
+    """Score loss when messages are replaced by synonyms.
 
     Args:
         it: the episodes.
@@ -148,7 +148,7 @@ def _synonym(it: Utterance, utterances: Sequence[Utterance]) -> str | None:
 
 
 def role_swap(it: Replay) -> Measure:
-    """What is lost when two seats with the same words exchange their policies: the mean over such pairs, 16 at most."""
+    """Score loss when two seats with the same words swap policies: mean over at most 16 pairs."""
     replies = it.world.arena.replies
     pairs = [
         (a, b)
@@ -164,7 +164,7 @@ def role_swap(it: Replay) -> Measure:
 
 
 def _worth(it: Replay) -> Iterator[Measure]:
-    """What is lost when a seat plays at random: near 0 for a lazy agent. Beside it, when what it says is lost."""
+    """Score loss when a seat plays at random (near 0 for a lazy agent), and when its messages are lost."""
     speakers = {u.speaker for u in it.found}
     for seat in it.world.agents:
         at_random = it.under(seats={**it.seats, seat: Random()})
@@ -175,7 +175,7 @@ def _worth(it: Replay) -> Iterator[Measure]:
 
 
 def _eavesdroppers(it: Replay) -> Iterator[Measure]:
-    """What a seat gains by what it overhears: its own return, less that when it overhears nothing."""
+    """Gain of a seat from eavesdropping: its return minus that without overhearing."""
     listening = _eavesdropping(it.world)
     for seat in listening:
         deaf = World(_without(it.world, seat))

@@ -1,4 +1,4 @@
-"""The samples of a language as numbers, and how a measure of them is tested against chance."""
+"""Code: message samples as integer arrays, with permutation tests of statistics on them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Statistic = Callable[[Codes], float | None]
 
 
 def names(vectors: Sequence[lexicon.Words]) -> list[str]:
-    """Name attributes after the letters their values share: a of a0, a1, a2."""
+    """Name attributes after the common prefix of their values: a for a0, a1, a2."""
     titles: list[str] = []
     for k, values in enumerate(map(set, zip(*vectors, strict=True)), 1):
         stems = {value.rstrip("0123456789") for value in values}
@@ -54,18 +54,18 @@ class Code:
 
     @cached_property
     def population(self) -> bool:
-        """Whether each meaning was tried as often as any other and has one message: then counts are no sample."""
+        """Whether the samples are the whole population: each meaning equally often, with one message."""
         equally = len(set(np.bincount(self.meaning).tolist())) == 1
         both = information.occurring(information.joint(self.meaning, self.message))
         return equally and both == information.occurring(self.meaning)
 
     @property
     def correction(self) -> str:
-        """How entropies are corrected."""
+        """Name of the entropy correction."""
         return EXACT if self.population else MILLER_MADOW
 
     def entropy(self, x: Codes) -> float:
-        """Return H(X), corrected unless the samples are all there is."""
+        """Return H(X), bias-corrected unless the samples are the whole population."""
         return information.entropy(x) if self.population else information.entropy_corrected(x)
 
     def usual(self) -> dict[int, lexicon.Words]:
@@ -86,7 +86,7 @@ class Code:
         less: bool = False,
         **more: object,
     ) -> Measure:
-        """Measure a statistic of `size` samples (default: all) against its null; `why` it is undefined if it is."""
+        """Test a statistic of `size` samples (default: all) against its null; `why` is the reason if undefined."""
         n = size or self.size
         result = permutation_null(statistic, n, permutations=self.permutations, seed=self.seed, less=less)
         if result is None:

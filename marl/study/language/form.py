@@ -1,4 +1,4 @@
-"""How messages are built: structure, composition, dictionary, morphemes and lengths of a code."""
+"""Form of messages: compositional structure, dictionary, morphemes and lengths of a code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def measures(code: Code, inventory: Sequence[morphemes.FormMeaning]) -> Iterator
 
 
 def _constant(code: Code) -> str:
-    """Why nothing can be said of a code's structure; empty where something can."""
+    """Return why the structure of a code is undefined; empty if it is defined."""
     if information.occurring(code.meaning) < 2:
         return ONE_MEANING
     if not any(code.messages):
@@ -59,7 +59,7 @@ def _disentanglement(code: Code) -> Iterator[Measure]:
 
 
 def _reconstruction(code: Code) -> Measure:
-    """TRE over symbols at their positions; beside it over symbols wherever they stand."""
+    """TRE over symbols at positions, and over bags of symbols."""
     name, unit = "tree_reconstruction_error", "share"
     if why := _constant(code):
         return undefined(name, why, unit=unit, n=code.size)
@@ -85,7 +85,7 @@ def _conflicts(code: Code) -> Measure:
 
 
 def _best_matching(code: Code) -> Measure:
-    """The better of two dictionaries: of symbols wherever they stand, and of symbols at positions."""
+    """Best matching for symbols and for symbols at positions: the better of the two."""
     if why := _constant(code):
         return undefined("best_matching", why, unit="share", n=code.size)
     meant = composition.indicators(code.attributes)
@@ -113,7 +113,7 @@ def _better(shares: dict[str, float]) -> str:
 
 
 def dictionary(code: Code) -> list[Word]:
-    """Return what each symbol stands for: the best one-to-one matching of symbols and concepts."""
+    """Return the dictionary: the best one-to-one matching of symbols and concepts."""
     if _constant(code):
         return []
     meant = composition.indicators(code.attributes)
@@ -139,7 +139,7 @@ def _filled(code: Code) -> list[tuple[str, ...]]:
 
 
 def _probe(code: Code) -> Measure:
-    """Held-out accuracy of a linear probe less the majority guess, mean over attributes."""
+    """Held-out accuracy of a linear probe minus that of the majority guess, mean over attributes."""
     name, unit = "probe", "share"
     if why := _constant(code):
         return undefined(name, why, unit=unit, n=code.size)

@@ -1,4 +1,4 @@
-"""What messages tell: entropies and mutual information of a code, each corrected and set beside what chance gives."""
+"""Informativeness of messages, bias-corrected, with permutation nulls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from marl.study.language.encoding import MILLER_MADOW, ONE_MEANING, ONE_MESSAGE,
 
 
 def measures(code: Code) -> Iterator[Measure]:
-    """Yield what is counted of meanings and messages, defined or not."""
+    """Yield every measure of informativeness, defined or not."""
     yield measured(
         "entropy",
         code.entropy(code.message),
@@ -33,7 +33,7 @@ def measures(code: Code) -> Iterator[Measure]:
 
 
 def _vocabulary(code: Code) -> Measure:
-    """2^H(symbol): with how many equally frequent symbols as much could be said."""
+    """2^H(symbol): the number of equally frequent symbols with the same entropy."""
     symbols = information.codes(symbol for message in code.messages for symbol in message)
     if not len(symbols):
         return undefined("effective_vocabulary", SILENT, unit="symbols", n=code.size)
@@ -43,7 +43,7 @@ def _vocabulary(code: Code) -> Measure:
 
 
 def mutual_information(code: Code) -> Measure:
-    """I(meaning; message). Where every meaning was tried once no shuffle can tell anything, and there is no null."""
+    """I(meaning; message). No null if every meaning occurs once: shuffling changes nothing."""
     plain = information.mutual_information(code.meaning, code.message)
     if code.population and information.occurring(code.meaning) == code.size:
         return measured(
@@ -95,7 +95,7 @@ def _channel_use(code: Code, shared: Measure) -> Measure:
 
 
 def _consistency(code: Code) -> Iterator[Measure]:
-    """Both things called speaker consistency: how a speaker's messages go with its own next moves."""
+    """Speaker consistency in both senses (Lowe, Jaques): a speaker's messages and its own next moves."""
     own = np.array([i for i, sample in enumerate(code.samples) if sample.own is not None], np.int64)
     if not len(own):
         why = "the speaker makes no move after its message"

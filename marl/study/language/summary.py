@@ -1,4 +1,4 @@
-"""Everything that is counted from the samples of one speaker at one place: its code as a table, and its measures."""
+"""Measure the language of one speaker at one place: code table, measures, dictionary, morphemes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def measure(
     permutations: int = 200,
     seed: int = 0,
 ) -> Language:
-    """Measure the language of samples, at least one; those held out of training count only where nothing else is."""
+    """Measure the language of samples, at least one; held-out samples count only if there are no others."""
     seen = [sample for sample in samples if not sample.held_out] or list(samples)
     code = Code(seen, permutations, seed)
     inventory = form.inventory(code)

@@ -1,4 +1,4 @@
-"""The page of a study: one HTML file with interactive plots, readable without a network, a program or another file."""
+"""The HTML page of a study: one self-contained file with interactive plots."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def write(path: Path, study: Study, run: RunStudy, logs: Sequence[Log] = ()) -> 
 
 
 def gather(study: Study, run: RunStudy, logs: Sequence[Log] = ()) -> dict[str, Any]:
-    """Collect what the page shows."""
+    """Collect the template data of the page."""
     from plotly.offline import get_plotlyjs
 
     book = _Book()
@@ -83,14 +83,14 @@ def gather(study: Study, run: RunStudy, logs: Sequence[Log] = ()) -> dict[str, A
 
 
 class _Book:
-    """The plots of a page, by the id of the element that each is drawn in."""
+    """The plots of a page, by the id of their element."""
 
     def __init__(self) -> None:
         self.figures: dict[str, Any] = {}
         self._ids = count(1)
 
     def add(self, *drawings: Plot | None) -> list[tuple[str, Plot]]:
-        """Take in plots, and return those that there are with their ids."""
+        """Register plots, skipping None, and return them with their ids."""
         named = [(f"plot-{next(self._ids)}", plot) for plot in drawings if plot is not None]
         self.figures |= {name: _figure(plot) for name, plot in named}
         return named
@@ -106,7 +106,7 @@ def _title(language: Language) -> str:
 
 
 def _tables(run: RunStudy, over_all: Mapping[str, Measure]) -> list[tuple[str, Mapping[str, Measure]]]:
-    """Return what is measured, table by table: title -> measures."""
+    """Return the tables of measures with their titles."""
     return [
         ("Scores", run.scores),
         *((f"The language of {_title(language)}", language.measures) for language in run.languages),
@@ -124,7 +124,7 @@ def _across(study: Study) -> list[Plot | None]:
 
 
 def _chosen(logs: Sequence[Log], worths: Sequence[MessageCredit]) -> list[Log]:
-    """Return a few episodes: those whose messages were worth most, then the first, and always the worst."""
+    """Return a few episodes: those with the highest message credit, then the first, and always the worst."""
     if not logs:
         return []
     best = {credit.episode for credit in sorted(worths, key=lambda credit: -abs(credit.credit))[: EPISODES - 2]}

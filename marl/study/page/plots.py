@@ -1,4 +1,4 @@
-"""What a study found as interactive plots: figures of Plotly (https://plotly.com/javascript) as plain JSON values."""
+"""Interactive plots of a study: Plotly figures (https://plotly.com/javascript) as plain JSON values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Figure = dict[str, Any]
 
 
 class Plot(NamedTuple):
-    """A figure, and what it shows. `pixels` is its height."""
+    """A figure with its caption. `pixels` is its height."""
 
     figure: Figure
     caption: str
@@ -28,7 +28,7 @@ class Plot(NamedTuple):
 
 
 def layout(**more: Any) -> dict[str, Any]:
-    """Return what all figures have in common: room for a phone, no box, the page's ink."""
+    """Return the common layout of all figures: narrow margins, transparent background, the page's colours."""
     common = {
         "margin": {"l": 46, "r": 14, "t": 14, "b": 44},
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
@@ -103,7 +103,7 @@ def _line(x: Sequence[Any], y: Sequence[Any], name: str, color: str, dash: str =
 
 
 def table(language: Language) -> Plot | None:
-    """Draw how often each message was sent for each meaning, as a share of the meaning's messages."""
+    """Draw the heat map meaning x message: the share of each message among those for a meaning."""
     if not language.pairs:
         return None
     sent: dict[str, dict[str, int]] = {}
@@ -144,7 +144,7 @@ def table(language: Language) -> Plot | None:
 
 
 def clusters(language: Language) -> Plot | None:
-    """Draw messages so that alike ones lie close together; None where there are fewer than three."""
+    """Draw a map of messages by edit distance; None for fewer than three."""
     often: dict[str, int] = {}
     means: dict[str, dict[str, int]] = {}
     for pair in language.pairs:
@@ -188,14 +188,14 @@ def clusters(language: Language) -> Plot | None:
 
 
 def _groups(meanings: Sequence[str]) -> list[str]:
-    """Return for each meaning the value of the first attribute that varies."""
+    """Return the value of the first varying attribute for each meaning."""
     from marl.study.data.lexicon import attributes
 
     return [vector[0] if vector else "the only meaning" for vector in attributes(meanings)]
 
 
 def scaled(apart: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Lay points in a plane by their distances (classical scaling, Torgerson 1952); return them, and the share kept."""
+    """Classical multidimensional scaling to the plane (Torgerson 1952); return points and the share kept."""
     n = len(apart)
     centre = np.eye(n) - 1 / n
     values, vectors = np.linalg.eigh(-centre @ apart**2 @ centre / 2)
@@ -207,7 +207,7 @@ def scaled(apart: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
 
 
 def matrices(cross: Crossplay) -> Plot:
-    """Draw the cross-play matrix, and beside it the one after the best relabelling."""
+    """Draw the cross-play matrix, and the one after the best relabelling."""
     names = [run.rstrip("/").rpartition("/")[2] for run in cross.runs]
     tables = {"as they speak": cross.scores} | ({"relabelled": cross.relabelled} if cross.relabelled else {})
     low = min(0.0, *(x for rows in tables.values() for row in rows for x in row))
@@ -250,7 +250,7 @@ def _said(cross: Crossplay) -> str:
 
 
 def spread(runs: Mapping[str, Mapping[str, Measure]], across: Mapping[str, Measure], unit: str) -> Plot | None:
-    """Draw the measures of one unit, run by run, and over all runs with their intervals."""
+    """Draw the measures of one unit for each run, and across runs with intervals."""
     names = [name for name, measure in across.items() if measure.unit == unit and measure.value is not None]
     if not names:
         return None

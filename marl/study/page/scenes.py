@@ -1,4 +1,4 @@
-"""Plots of who did what with whom: an episode as it went by, and how much listeners went by whose messages."""
+"""Animated plots: an episode event by event, and the influence graph over training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Point = tuple[float, float]
 
 
 def influence(moments: Sequence[Moment]) -> Plot | None:
-    """Draw, stretch by stretch of training, how many bits replies share with messages; None if nobody replies."""
+    """Draw the mutual information of messages and replies over training; None if nobody replies."""
     edges = sorted({(tie.speaker, tie.listener) for moment in moments for tie in moment.ties})
     if not edges:
         return None
@@ -67,7 +67,7 @@ def influence(moments: Sequence[Moment]) -> Plot | None:
 def _edges(
     edges: Sequence[tuple[str, str]], ties: Mapping[tuple[str, str], Tie], spots: Mapping[str, Point], most: float
 ) -> list[Figure]:
-    """Return a line for each edge, and the arrowheads of all."""
+    """Return a line trace for each edge, and one trace of arrowheads."""
     data: list[Figure] = []
     heads: list[tuple[float, float, float, str, str]] = []
     for edge in edges:
@@ -115,7 +115,7 @@ def _edges(
 
 
 def _curve(a: Point, b: Point, bend: float = 0.12) -> list[Point]:
-    """Return points of a quadratic curve from a to b, bent so that the way back lies beside it."""
+    """Return points of a quadratic curve from a to b, bent so that opposite edges do not overlap."""
     middle = ((a[0] + b[0]) / 2 + bend * (b[1] - a[1]), (a[1] + b[1]) / 2 - bend * (b[0] - a[0]))
     steps = [i / 15 for i in range(16)]
     return [
@@ -125,7 +125,7 @@ def _curve(a: Point, b: Point, bend: float = 0.12) -> list[Point]:
 
 
 def _player(frames: Sequence[Figure], prefix: str, milliseconds: int) -> dict[str, Any]:
-    """Return the slider over some frames, and the button that plays them."""
+    """Return the slider and the play button for frames."""
     jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     play = {**jump, "fromcurrent": False, "frame": {"duration": milliseconds, "redraw": True}}
     steps = [{"label": f["name"], "method": "animate", "args": [[f["name"]], jump]} for f in frames]
@@ -153,7 +153,7 @@ def _player(frames: Sequence[Figure], prefix: str, milliseconds: int) -> dict[st
 
 
 def episode(log: Log, worth: Mapping[tuple[str, int], float]) -> Plot:
-    """Draw an episode from top to bottom, a column for each seat: shown, said to whom, moved, paid; it can be played.
+    """Draw an episode as an animation, one column per seat, time from top to bottom.
 
     Args:
         log: the episode.
@@ -205,12 +205,12 @@ def episode(log: Log, worth: Mapping[tuple[str, int], float]) -> Plot:
 
 
 def _wrapped(text: str) -> str:
-    """Break a text into lines that a column has room for; what HTML would read as a tag stays text."""
+    """Wrap a text to the column width, and escape HTML."""
     return "<br>".join(line.replace("&", "&amp;").replace("<", "&lt;") for line in wrap(text, WIDTH))
 
 
 def _rows(texts: Sequence[tuple[int, int, str, str]], arrows: Sequence[Sequence[tuple[int, int]]]) -> list[Figure]:
-    """Return the events so far: arrows, their heads, and the texts."""
+    """Return the traces of events so far: arrows, arrowheads and texts."""
     drawn = [(row + 0.28, a, b) for row, pairs in enumerate(arrows) for a, b in pairs]
     lines: Figure = {
         "type": "scatter",
