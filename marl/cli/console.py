@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.evaluation.evaluate import splits
 from protocols.envelope import Kind
 from protocols.log import Log
@@ -77,7 +77,7 @@ class LogPrinter:
 
     def new(self) -> Iterable[Text]:
         """Yield the lines of what is new in the log."""
-        lines = list(conversation.lines(self.log, self._read))
+        lines = list(log_lines.lines(self.log, self._read))
         self._read = len(self.log.entries)
         self._who = max(self._who, *(len(line.who) for line in lines), 0)
         self._act = max(self._act, *(len(line.act) for line in lines), 0)

@@ -11,8 +11,7 @@ from marl.charts import html
 from marl.charts.graph import Flow, picture
 from marl.charts.svg import Chart, curves
 from marl.errors import UserError
-from marl.evaluation import evaluate, traffic
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import evaluate, log_lines, traffic
 from marl.rollout.collect import collect
 from marl.rollout.replay import replay
 from marl.rundir import load
@@ -96,7 +95,7 @@ def gather(folder: RunDir) -> dict[str, Any]:
     world = load.scene(folder)
     metrics = folder.read_metrics()
     if not metrics or not folder.eval_log.is_file():
-        raise UserError(f"{folder.path} has not come to its first evaluation: there is nothing to report yet")
+        raise UserError(f"{folder.path} has no evaluation yet: there is nothing to report yet")
     logs = list(log.load(folder.eval_log))
     # A replay from the log alone: the figures are those of the log, whatever the weights are by now.
     episodes = collect(world, [replay(episode_log) for episode_log in logs])
@@ -259,7 +258,7 @@ def _habits(seat: str, logs: Iterable[Log]) -> list[tuple[str, Counter[str]]]:
     habits: dict[str, Counter[str]] = {}
     for episode_log in logs:
         for envelope in episode_log.replies(seat):
-            habits.setdefault(conversation.shown(episode_log, envelope), Counter())[envelope.body] += 1
+            habits.setdefault(log_lines.shown(episode_log, envelope), Counter())[envelope.body] += 1
     return sorted(habits.items(), key=lambda item: lexicon.natural(item[0]))[:MOST_ROWS]
 
 
@@ -284,12 +283,12 @@ def _influences(folder: RunDir, world: World, logs: Sequence[Log]) -> tuple[list
 
 def _choice(logs: Sequence[Log]) -> list[Log]:
     """Return a few episodes: the first ones, and the worst."""
-    worst = min(logs, key=conversation.score)
+    worst = min(logs, key=log_lines.score)
     chosen = list(logs[:CONVERSATIONS])
-    if worst not in chosen and conversation.score(worst) < min(map(conversation.score, chosen)):
+    if worst not in chosen and log_lines.score(worst) < min(map(log_lines.score, chosen)):
         chosen[-1] = worst
     return chosen
 
 
 def _conversation(log: Log) -> dict[str, Any]:
-    return {"episode": log.episode, "lines": list(conversation.lines(log)), "score": conversation.score(log)}
+    return {"episode": log.episode, "lines": list(log_lines.lines(log)), "score": log_lines.score(log)}

@@ -113,7 +113,7 @@ class RunDir:
             sizes = {Path(name): int(size) for name, size in state["sizes"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
-                f"the checkpoint {newest} is damaged ({error}): remove it to go on from the one before"
+                f"the checkpoint {newest} is damaged ({error}): remove it to resume from the previous one"
             ) from None
         for path in self._growing():
             if path.is_file():

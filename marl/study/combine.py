@@ -9,8 +9,7 @@ from typing import Any, Final
 from marl.errors import UserError
 from marl.rundir import load
 from marl.rundir.folder import RunDir
-from marl.study import across_runs as across
-from marl.study import history
+from marl.study import across_runs, history
 from marl.study.data import source
 from marl.study.data.result import Crossplay, RunStudy, Study
 from marl.study.experiments import crossplay
@@ -89,7 +88,7 @@ def _with_forks(study: Study, paths: Sequence[Path]) -> Study:
         before is None or _spoken(before.runs[0]) == _spoken(run)
         for run, before in zip(study.runs, earlier, strict=True)
     )
-    kept = {"runs": runs, "across": across.pooled(runs, study.seed)}
+    kept = {"runs": runs, "across": across_runs.pooled(runs, study.seed)}
     return study.model_copy(update=kept | ({"crossplay": cross} if cross and same and cross.runs == names else {}))
 
 
@@ -118,7 +117,7 @@ def _kept(run: RunStudy, earlier: Study | None) -> RunStudy:
     why = "what forks found is kept from an earlier study of these episodes"
     kept = {name: getattr(before, name) for name in ("causes", "credits", "update")}
     kept |= {"effects": [*effects, *counted.values()], "remarks": [*run.remarks, why]}
-    return across.adjusted(run.model_copy(update=kept))
+    return across_runs.adjusted(run.model_copy(update=kept))
 
 
 def _spoken(run: RunStudy) -> Any:

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.metrics import information
 from marl.metrics.compositionality import levenshtein, topographic_similarity
 from marl.metrics.information import Codes
@@ -154,7 +154,7 @@ def _measures(
     now: Mapping[str, Usual],
     seed: int,
 ) -> dict[str, Measure]:
-    measures = [_mean("score", [conversation.score(log) for log in logs], "score")]
+    measures = [_mean("score", [log_lines.score(log) for log in logs], "score")]
     if samples:
         messages = [sample.message for sample in samples]
         entropy = information.entropy_corrected(information.codes(messages))

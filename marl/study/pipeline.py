@@ -13,7 +13,7 @@ from marl.metrics import information
 from marl.metrics.information import permutation_null
 from marl.metrics.measure import Measure, measured, undefined
 from marl.rundir import load
-from marl.study import across_runs as across
+from marl.study import across_runs
 from marl.study import scores as score
 from marl.study.data import corpus, source
 from marl.study.data.corpus import MessageSample
@@ -55,7 +55,7 @@ def study(
     for run in runs:
         it = run if isinstance(run, StudySource) else source.read(Path(run))
         studies.append(examine(it, seed=seed, permutations=permutations, forks=forks, progress=progress))
-    return Study(seed=seed, permutations=permutations, runs=studies, across=across.pooled(studies, seed))
+    return Study(seed=seed, permutations=permutations, runs=studies, across=across_runs.pooled(studies, seed))
 
 
 def examine(
@@ -111,7 +111,7 @@ def examine(
         credits=credit,
         remarks=remarks,
     )
-    return across.adjusted(result)
+    return across_runs.adjusted(result)
 
 
 def _asked(it: StudySource, seed: int) -> tuple[list[ListenerEffect], Measures, list[MessageCredit], int, list[str]]:

@@ -8,7 +8,7 @@ from math import isfinite, nan
 import numpy as np
 
 from arenas import Anchors
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.metrics.measure import Measure, measured, undefined
 from marl.metrics.statistics import mean_interval
 from marl.study.data.corpus import MessageSample
@@ -22,7 +22,7 @@ def of_logs(logs: Iterable[Log]) -> SplitScores:
     """Return the scores of logs by split."""
     scores: SplitScores = {}
     for log in logs:
-        scores.setdefault(log.deal.get("split", "train"), []).append(conversation.score(log))
+        scores.setdefault(log.deal.get("split", "train"), []).append(log_lines.score(log))
     return scores
 
 

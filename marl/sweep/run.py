@@ -109,7 +109,7 @@ def _alone(folder: Path) -> Iterator[int]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{folder}: a sweep is at work there, or was killed and its runs are stopping: wait until they have"
+                f"{folder}: a sweep is running there, or was killed and its runs are still stopping: wait for them"
             ) from None
         yield file.fileno()
 

@@ -74,19 +74,19 @@ def evaluate(
 
 def _distance(trained: Trained) -> dict[str, Any]:
     """Return the exploitability of the policies and of the league average; empty where the game cannot be solved."""
-    from marl.evaluation import exploitability as exploit
+    from marl.evaluation import exploitability
     from marl.rundir import load
 
     with ERR.status("solving the game"):
-        tree = exploit.solvable(trained.world)
+        tree = exploitability.solvable(trained.world)
         if tree is None or load.pretrained(trained):  # the tree lacks a chat model's prompts
             return {}
-        now = exploit.played(tree, load.models(trained))
-        versions = {version: exploit.played(tree, models) for version, models in load.frozen(trained)}
-        mean = exploit.average(tree, versions | {trained.version: now}) if versions else None
-    shown: dict[str, Any] = {"policy": exploit.mixtures(tree, now)}
-    shown |= {} if mean is None else {"average_policy": exploit.mixtures(tree, mean)}
-    return exploit.measure(tree, now, mean) | shown
+        now = exploitability.played(tree, load.models(trained))
+        versions = {version: exploitability.played(tree, models) for version, models in load.frozen(trained)}
+        mean = exploitability.average(tree, versions | {trained.version: now}) if versions else None
+    shown: dict[str, Any] = {"policy": exploitability.mixtures(tree, now)}
+    shown |= {} if mean is None else {"average_policy": exploitability.mixtures(tree, mean)}
+    return exploitability.measure(tree, now, mean) | shown
 
 
 def _played(

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from marl.cli.console import ERR, OUT, STYLES, answer, number
 from marl.errors import UserError
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -162,7 +162,7 @@ def _compared(trained: Trained, log: Log, seq: int, do: Sequence[Intervention]) 
     """Print the original and one fork side by side."""
     (forked,) = _play(trained, log, seq, do, [0])
     OUT.print(_side_by_side(log, forked))
-    before, after = conversation.score(log), conversation.score(forked)
+    before, after = log_lines.score(log), log_lines.score(forked)
     answer(f"score {before:g} -> {after:g}")
     if not do:
         same = forked.to_bytes() == log.to_bytes()
@@ -177,7 +177,7 @@ def _side_by_side(log: Log, forked: Log) -> Table:
     """Return both as one table; where they agree, the words stand once."""
     from rich.table import Table
 
-    old, new = list(conversation.lines(log)), list(conversation.lines(forked))
+    old, new = list(log_lines.lines(log)), list(log_lines.lines(forked))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("", log.episode, "", "original", "fork"):
         table.add_column(column, overflow="fold")
@@ -198,7 +198,7 @@ def _side_by_side(log: Log, forked: Log) -> Table:
     return table
 
 
-def _words(line: conversation.LogLine) -> str:
+def _words(line: log_lines.LogLine) -> str:
     return f"{line.text or line.act}  ({line.note})" if line.note else line.text
 
 
@@ -216,7 +216,7 @@ def _resampled(trained: Trained, log: Log, seq: int, do: Sequence[Intervention],
             for envelope in future.replies()
             if envelope.seq >= seq and (not do or envelope.seq > seq)
         ]
-        table.add_row(name, ", ".join(replies), number(conversation.score(future)))
+        table.add_row(name, ", ".join(replies), number(log_lines.score(future)))
     OUT.print(table)
-    mean = sum(map(conversation.score, futures)) / count
-    answer(f"score {conversation.score(log):g} -> mean of {count} futures {mean:.3f}")
+    mean = sum(map(log_lines.score, futures)) / count
+    answer(f"score {log_lines.score(log):g} -> mean of {count} futures {mean:.3f}")

@@ -52,7 +52,7 @@ def study(
     The table shows each measure beside its value under chance (its permutation null) and q, the p-value adjusted for
     all tests of this run. Undefined measures are left out; study.json gives the reason.
     """
-    from marl.study import combine as together
+    from marl.study import combine
     from marl.study.data import exports, source
     from marl.study.pipeline import study as examined
 
@@ -61,9 +61,9 @@ def study(
         sources = [source.read(run) for run in runs]
         written = exports.export(export or [], sources, to, note) if to is not None else []
         result = examined(sources, seed=seed, permutations=permutations, forks=not no_forks, progress=status.update)
-        result = together.complete(result, runs, forks=not no_forks, progress=status.update)
+        result = combine.complete(result, runs, forks=not no_forks, progress=status.update)
         status.update("drawing")
-        written += together.write(result, runs, to)
+        written += combine.write(result, runs, to)
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)
         result.save(to / "study.json")

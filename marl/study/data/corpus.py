@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from arenas.spec import from_wire
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.evaluation.traffic import sizes
 from marl.scenario.world import World
 from marl.study.data import lexicon
@@ -61,7 +61,7 @@ def samples(utterances: Iterable[Utterance], world: World | None = None) -> list
             _own(u.log, u.speaker, u.seq),
             u.log.episode,
             u.log.deal.get("split", "train") != "train",
-            score if isfinite(score := conversation.score(u.log)) else None,
+            score if isfinite(score := log_lines.score(u.log)) else None,
             *widths.of(u),
         )
         for u in utterances

@@ -20,8 +20,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
 from marl.errors import UserError
-from marl.evaluation import log_lines as conversation
-from marl.metrics import reconstruction as composition
+from marl.evaluation import log_lines
+from marl.metrics import reconstruction
 from marl.settings import read_toml
 from marl.study.data import lexicon
 from marl.study.data.corpus import MessageSample
@@ -100,7 +100,7 @@ def csar(sources: Sequence[StudySource], folder: Path, remark: Remark) -> list[P
     for speaker in dict.fromkeys((sample.speaker, sample.place) for sample in samples):
         own = [i for i, sample in enumerate(samples) if (sample.speaker, sample.place) == speaker]
         vectors = lexicon.attributes([samples[i].meaning for i in own])
-        parts = composition.concepts(vectors)
+        parts = reconstruction.concepts(vectors)
         labels |= {i: part or (samples[i].meaning,) for i, part in zip(own, parts, strict=True)}
     pairs = [([number[symbol] for symbol in sample.message], labels[i]) for i, sample in enumerate(samples)]
     path = folder / "csar.jsonl"
@@ -125,7 +125,7 @@ def marl_eval(sources: Sequence[StudySource], folder: Path, remark: Remark) -> l
     results = _evaluated(sources, remark)
     seeds = [{run.seed for run in result.runs} for result in results]
     if not seeds:
-        raise UserError("marl-eval: there is no evaluation in what was named; it takes folders of finished runs")
+        raise UserError("marl-eval: no source is a finished run: name folders of finished runs")
     common = set.intersection(*seeds)
     if not common:
         raise UserError("marl-eval wants the same seeds of every algorithm in every arena: these runs share none")
@@ -231,7 +231,7 @@ def _told(source: StudySource) -> Iterable[dict[str, Any]]:
 def _heard(source: StudySource) -> Iterable[dict[str, Any]]:
     for log in source.logs:
         answers = {u.seq: u for u in lexicon.utterances([log])}
-        score = conversation.score(log)
+        score = log_lines.score(log)
         for seq, (envelope, heard) in enumerate(log.entries):
             if envelope.kind is not Kind.SAY or envelope.sender == REFEREE:
                 continue
@@ -244,7 +244,7 @@ def _heard(source: StudySource) -> Iterable[dict[str, Any]]:
                 "time": envelope.time,
                 "speaker": envelope.sender,
                 "channel": PUBLIC if envelope.to == EVERYONE else envelope.to,
-                "meaning": conversation.shown(log, envelope),
+                "meaning": log_lines.shown(log, envelope),
                 "said": envelope.body,
                 "score": score,
                 "held_out": log.deal.get("split", "train") != "train",

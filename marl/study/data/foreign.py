@@ -55,10 +55,10 @@ def _table(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             _needed(reader.fieldnames or (), str(path), _ROW)
             for row in reader:
                 if None in row or None in row.values():
-                    raise UserError(f"{path}, line {reader.line_num}: it has not as many cells as the first line")
+                    raise UserError(f"{path}, line {reader.line_num}: its number of cells differs from the header's")
                 yield reader.line_num, row
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no table of text ({error}): save it as CSV in UTF-8") from None
+        raise UserError(f"{path} is not a text table ({error}): save it as CSV in UTF-8") from None
 
 
 def _lines(path: Path, remarks: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -72,9 +72,9 @@ def _lines(path: Path, remarks: list[str]) -> Iterator[tuple[int, Mapping[str, A
                 if number > 1 and not raw.endswith(b"\n"):
                     remarks.append(f"{path}, line {number} is cut off: the messages before it are studied")
                     return
-                raise UserError(f"{path}, line {number} is no JSON: write one object a line") from None
+                raise UserError(f"{path}, line {number} is not valid JSON: write one object per line") from None
             if not isinstance(row, dict):
-                raise UserError(f"{path}, line {number} is no JSON object, such as {_EXAMPLE}")
+                raise UserError(f"{path}, line {number} is not a JSON object such as {_EXAMPLE}")
             _needed(row, f"{path}, line {number}", _EXAMPLE)
             yield number, row
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from protocols.envelope import REFEREE, Kind
 from protocols.log import REPLIES, Log
 
@@ -84,7 +84,7 @@ def utterances(logs: Iterable[Log]) -> list[Utterance]:
             if envelope.data.get("missing") or not envelope.data.get("legal", True):
                 continue
             answers = {a: replies[a][n] for a, n in numbers.get(seq, {}).items()}
-            meaning = conversation.shown(log, envelope)
+            meaning = log_lines.shown(log, envelope)
             message = tuple(envelope.body.split())
             sent.append(Utterance(log, seq, envelope.sender, said[envelope.sender], meaning, message, answers))
             said[envelope.sender] += 1
@@ -114,7 +114,7 @@ def rows(utterances: Sequence[Utterance]) -> list[CodeRow]:
             meaning,
             Counter(u.message for u in group),
             Counter(answer for u in group for answer in u.answers.values()),
-            sum(conversation.score(u.log) for u in group) / len(group),
+            sum(log_lines.score(u.log) for u in group) / len(group),
         )
         for meaning, group in sorted(groups.items(), key=lambda item: natural(item[0]))
     ]

@@ -174,4 +174,6 @@ class Study(Frozen):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the whole"
-            raise UserError(f"{path} is no study ({where}: {first['msg']}): write it again with marl study") from None
+            raise UserError(
+                f"{path} is not a valid study ({where}: {first['msg']}): write it again with marl study"
+            ) from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from marl.errors import UserError
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.rundir.folder import RunDir
 from marl.rundir.load import run_dir, scene
 from marl.scenario.world import World
@@ -60,7 +60,7 @@ def _is_log(path: Path) -> bool:
 def _run(path: Path) -> StudySource:
     folder = run_dir(path)
     if not folder.eval_log.is_file():
-        raise UserError(f"{path} has not come to its first evaluation: there is nothing to study yet")
+        raise UserError(f"{path} has no evaluation yet: there is nothing to study yet")
     logs, remarks = whole(folder.eval_log)
     settings: dict[str, Any] = read_toml(folder.config)
     world = scene(folder)
@@ -88,13 +88,13 @@ def whole(path: Path) -> tuple[list[Log], list[str]]:
         logs.extend(load(path))
     except ProtocolError as error:
         if not logs:
-            raise UserError(f"{error}, and there is no whole episode before it") from None
+            raise UserError(f"{error}, and no finished episode precedes it") from None
         remarks.append(f"{error}: the episodes before it are studied")
     ended = [log for log in logs if any(entry.envelope.kind is Kind.END for entry in log.entries)]
     if len(ended) < len(logs):
         remarks.append(f"{path}: {len(logs) - len(ended)} episodes have no end and are left out")
     if not ended:
         raise UserError(remarks[0] if remarks else f"{path} holds no episode: there is nothing to study")
-    if unpaid := [log.episode for log in ended if not isfinite(conversation.score(log))]:
+    if unpaid := [log.episode for log in ended if not isfinite(log_lines.score(log))]:
         remarks.append(f"{len(unpaid)} episodes have a reward that is no number ({unpaid[0]}): they count in no score")
     return ended, remarks

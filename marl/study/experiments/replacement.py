@@ -53,7 +53,7 @@ class Replay:
         """Play; raises UserError where a policy fails."""
         episodes = collect(world or self.world, plans)
         if failed := [e for e in episodes if e.stop is Stop.ERROR]:
-            raise UserError(f"episode {failed[0].log.episode}, played again, failed: {failed[0].error}")
+            raise UserError(f"the replay of episode {failed[0].log.episode} failed: {failed[0].error}")
         return episodes
 
     def under(self, *do: Intervention, seats: Seats | None = None) -> Array:

@@ -9,8 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from marl.metrics import information
-from marl.metrics import reconstruction as composition
+from marl.metrics import information, reconstruction
 from marl.metrics.information import Codes, permutation_null
 from marl.metrics.measure import Measure, measured, undefined
 from marl.study.data import lexicon
@@ -45,7 +44,7 @@ class Code:
         self.messages = [sample.message for sample in samples]
         self.vectors = lexicon.attributes([sample.meaning for sample in samples])
         self.names = names(self.vectors)
-        self.concepts = composition.concepts(self.vectors, self.names)
+        self.concepts = reconstruction.concepts(self.vectors, self.names)
         self.meaning = information.codes(sample.meaning for sample in samples)
         self.message = information.codes(self.messages)
         self.attributes = information.columns(self.vectors)

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from marl.metrics import compositionality as structure
-from marl.metrics import information, morphemes
-from marl.metrics import reconstruction as composition
+from marl.metrics import information, morphemes, reconstruction
 from marl.metrics.information import Codes
 from marl.metrics.measure import Measure, measured, undefined
 from marl.metrics.probe import Probe
@@ -63,8 +62,8 @@ def _reconstruction(code: Code) -> Measure:
     name, unit = "tree_reconstruction_error", "share"
     if why := _constant(code):
         return undefined(name, why, unit=unit, n=code.size)
-    bag = composition.CompositionFit(code.vectors, composition.in_bags(code.messages)).error()
-    placed = composition.CompositionFit(code.vectors, composition.at_positions(code.messages))
+    bag = reconstruction.CompositionFit(code.vectors, reconstruction.in_bags(code.messages)).error()
+    placed = reconstruction.CompositionFit(code.vectors, reconstruction.at_positions(code.messages))
     return code.tested(name, placed.error, unit=unit, less=True, parts={"positions": placed.error(), "bags": bag})
 
 
@@ -77,10 +76,10 @@ def _conflicts(code: Code) -> Measure:
         return undefined(name, why, unit=unit, n=code.size)
 
     def share(order: Codes) -> float | None:
-        count = composition.conflicts(code.attributes, [part[order] for part in code.positions])
+        count = reconstruction.conflicts(code.attributes, [part[order] for part in code.positions])
         return None if count is None else count / (code.size * attributes)
 
-    count = composition.conflicts(code.attributes, code.positions)
+    count = reconstruction.conflicts(code.attributes, code.positions)
     return code.tested(name, share, unit=unit, less=True, parts={"count": count})
 
 
@@ -88,23 +87,23 @@ def _best_matching(code: Code) -> Measure:
     """Best matching for symbols and for symbols at positions: the better of the two."""
     if why := _constant(code):
         return undefined("best_matching", why, unit="share", n=code.size)
-    meant = composition.indicators(code.attributes)
-    shares = {kind: composition.best_matching(words, meant)[0] for kind, words in _words(code).items()}
+    meant = reconstruction.indicators(code.attributes)
+    shares = {kind: reconstruction.best_matching(words, meant)[0] for kind, words in _words(code).items()}
     kind = _better(shares)
     words = _words(code)[kind]
     return code.tested(
         "best_matching",
-        lambda order: composition.best_matching(words[order], meant)[0],
+        lambda order: reconstruction.best_matching(words[order], meant)[0],
         unit="share",
         parts={**shares},
         note=f"the dictionary is of {kind}",
     )
 
 
-def _words(code: Code) -> dict[str, composition.Array]:
+def _words(code: Code) -> dict[str, reconstruction.Array]:
     return {
-        "symbols": composition.in_bags(code.messages),
-        "symbols at positions": composition.at_positions(code.messages),
+        "symbols": reconstruction.in_bags(code.messages),
+        "symbols at positions": reconstruction.at_positions(code.messages),
     }
 
 
@@ -116,8 +115,8 @@ def dictionary(code: Code) -> list[Word]:
     """Return the dictionary: the best one-to-one matching of symbols and concepts."""
     if _constant(code):
         return []
-    meant = composition.indicators(code.attributes)
-    matchings = {kind: composition.best_matching(words, meant) for kind, words in _words(code).items()}
+    meant = reconstruction.indicators(code.attributes)
+    matchings = {kind: reconstruction.best_matching(words, meant) for kind, words in _words(code).items()}
     kind = _better({kind: share for kind, (share, _) in matchings.items()})
     bag = sorted({symbol for message in code.messages for symbol in message})
     placed = [
@@ -144,7 +143,7 @@ def _probe(code: Code) -> Measure:
     if why := _constant(code):
         return undefined(name, why, unit=unit, n=code.size)
     meaning = np.unique(code.meaning[code.few], return_inverse=True)[1].reshape(-1)
-    features = composition.at_positions([code.messages[i] for i in code.few.tolist()])
+    features = reconstruction.at_positions([code.messages[i] for i in code.few.tolist()])
     attributes = [attribute[code.few] for attribute in code.attributes]
     probe = Probe(features, meaning, seed=code.seed)
 

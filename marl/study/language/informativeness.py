@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from marl.metrics import consistency as signalling
-from marl.metrics import information
+from marl.metrics import consistency, information
 from marl.metrics.measure import Measure, measured, undefined
 from marl.study.language.encoding import MILLER_MADOW, ONE_MEANING, ONE_MESSAGE, SILENT, Code
 
@@ -114,7 +113,7 @@ def _consistency(code: Code) -> Iterator[Measure]:
     )
     yield code.tested(
         "speaker_consistency_jaques",
-        lambda order: signalling.speaker_consistency(message[order], act),
+        lambda order: consistency.speaker_consistency(message[order], act),
         "it takes two different messages and two different moves",
         size=len(own),
     )
@@ -125,7 +124,7 @@ def _context_independence(code: Code) -> Measure:
     said = [code.messages[i] for i in code.few.tolist()]
     return code.tested(
         "context_independence",
-        lambda order: signalling.context_independence(meant, [said[i] for i in order.tolist()]),
+        lambda order: consistency.context_independence(meant, [said[i] for i in order.tolist()]),
         ONE_MEANING if any(said) else SILENT,
         size=len(said),
     )

@@ -9,8 +9,7 @@ from marl.metrics.measure import Measure, measured
 from marl.study.data import lexicon
 from marl.study.data.corpus import MessageSample
 from marl.study.data.result import CodePair, Language
-from marl.study.language import form
-from marl.study.language import informativeness as told
+from marl.study.language import form, informativeness
 from marl.study.language.encoding import Code
 
 
@@ -26,14 +25,14 @@ def measure(
     seen = [sample for sample in samples if not sample.held_out] or list(samples)
     code = Code(seen, permutations, seed)
     inventory = form.inventory(code)
-    measures = [*_counts(code), *told.measures(code), *form.measures(code, inventory)]
+    measures = [*_counts(code), *informativeness.measures(code), *form.measures(code, inventory)]
     return Language(
         speaker=speaker,
         place=place,
         samples=len(seen),
         attributes=code.names,
         measures={measure.name: measure for measure in measures},
-        positions=told.by_position(code),
+        positions=informativeness.by_position(code),
         pairs=pairs(samples),
         dictionary=form.dictionary(code),
         morphemes=form.listed(inventory),

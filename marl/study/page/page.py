@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from marl.charts import html
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.metrics.measure import Measure
-from marl.study import across_runs as across
+from marl.study import across_runs
 from marl.study.data.result import Language, MessageCredit, RunStudy, Study
 from marl.study.page import plots, scenes
 from marl.study.page.plots import Plot
@@ -71,7 +71,7 @@ def gather(study: Study, run: RunStudy, logs: Sequence[Log] = ()) -> dict[str, A
         "across": book.add(*_across(study)),
         "cross": book.add(plots.matrices(study.crossplay) if study.crossplay else None),
         "credits": sorted(run.credits, key=lambda credit: -abs(credit.credit))[:MOST_CREDITS],
-        "episodes": [(log.episode, conversation.score(log)) for log in played],
+        "episodes": [(log.episode, log_lines.score(log)) for log in played],
         "play": book.add(episodes[0]) if episodes else [],
     }
     data = {"plots": book.figures, "episodes": [_figure(episode) for episode in episodes]}
@@ -118,7 +118,7 @@ def _tables(run: RunStudy, over_all: Mapping[str, Measure]) -> list[tuple[str, M
 
 def _across(study: Study) -> list[Plot | None]:
     """Return a plot for each unit that several measures over the runs have."""
-    by_run = {run.name: dict(across.named(run)) for run in study.runs}
+    by_run = {run.name: dict(across_runs.named(run)) for run in study.runs}
     units = Counter(measure.unit for measure in study.across.values())
     return [plots.spread(by_run, study.across, unit) for unit, often in units.items() if often >= FEWEST]
 
@@ -128,7 +128,7 @@ def _chosen(logs: Sequence[Log], worths: Sequence[MessageCredit]) -> list[Log]:
     if not logs:
         return []
     best = {credit.episode for credit in sorted(worths, key=lambda credit: -abs(credit.credit))[: EPISODES - 2]}
-    worst = min(logs, key=conversation.score)
+    worst = min(logs, key=log_lines.score)
     wanted = [log for log in logs if log.episode in best] + list(logs[:EPISODES])
     unique = list({log.episode: log for log in wanted}.values())[:EPISODES]
     return unique if worst in unique else [*unique[: EPISODES - 1], worst]

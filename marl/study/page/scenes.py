@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from marl.charts.graph import layout as spots_of
 from marl.charts.svg import FAINT, INK, LINES
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.study.data.result import Moment, Tie
 from marl.study.page.plots import Figure, Plot, layout
 from protocols.envelope import Kind
@@ -159,7 +159,7 @@ def episode(log: Log, worth: Mapping[tuple[str, int], float]) -> Plot:
         log: the episode.
         worth: (episode, entry) -> what a message was worth, where that was measured.
     """
-    shown = [line for line in conversation.lines(log) if line.kind != Kind.END and line.act != "hears"]
+    shown = [line for line in log_lines.lines(log) if line.kind != Kind.END and line.act != "hears"]
     left_out = max(len(shown) - MOST_EVENTS, 0)
     shown = shown[:MOST_EVENTS]
     spoke = {line.who for line in shown}
@@ -193,7 +193,7 @@ def episode(log: Log, worth: Mapping[tuple[str, int], float]) -> Plot:
         showlegend=False,
         **_player(frames, "event ", 900),
     )
-    caption = f"{log.episode}: score {conversation.score(log):.3g}. Messages are blue, moves green; arrows lead to who "
+    caption = f"{log.episode}: score {log_lines.score(log):.3g}. Messages are blue, moves green; arrows lead to who "
     caption += "heard them."
     caption += " In brackets, what a message was worth." if any(e == log.episode for e, _ in worth) else ""
     caption += f" {left_out} later events are in the log." if left_out else ""

@@ -145,7 +145,7 @@ def test_the_runs_of_a_sweep_that_was_killed_stop_and_nobody_joins_them(tmp_path
         process.kill()
         process.communicate()
     assert (second.code, second.out) == (2, "")
-    assert f"error: {folder}: a sweep is at work there" in second.err
+    assert f"error: {folder}: a sweep is running there" in second.err
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until the runs have let go
     assert_two_can_be_resumed(folder)
