@@ -18,7 +18,7 @@ import numpy as np
 
 from marl.metrics.compositionality import Topography
 from marl.metrics.information import permutation_null
-from marl.study.data.corpus import Sample
+from marl.study.data.corpus import MessageSample
 from marl.study.language import summary as language
 
 Words = tuple[str, ...]
@@ -55,7 +55,7 @@ def null(meanings: list[Words], messages: list[Words]) -> dict[str, Any]:
 
 
 def everything(meanings: list[Words], messages: list[Words]) -> dict[str, Any]:
-    samples = [Sample(" ".join(x), m) for x, m in zip(meanings, messages, strict=True)]
+    samples = [MessageSample(" ".join(x), m) for x, m in zip(meanings, messages, strict=True)]
     return {"measures": len(language.measure(samples).measures)}
 
 

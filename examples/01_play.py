@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from arenas import ReplySpec
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.intervention import Replace
 from marl.policy import Scripted
 from marl.rollout import Plan, collect, fork, replay
@@ -28,7 +28,7 @@ def guess(heard: Sequence[Envelope], spec: ReplySpec) -> str:
 
 def show(title: str, log: Log) -> None:
     print(title)
-    for line in conversation.lines(log):
+    for line in log_lines.lines(log):
         print(f"  {line.seq}  {line.who} {line.act} {line.text}".rstrip())
 
 

@@ -1,4 +1,4 @@
-"""Who talks to whom, as a picture of a channel's graph: inline SVG, the same bytes for the same run.
+"""Draw the communication graph of a channel as inline SVG, deterministic for the same run.
 
 Small trees and stars are laid out by their distances (Kamada & Kawai 1989), all else on a circle in seat order. An edge
 is as wide as it has messages and as red as they were lost or altered. Where there are very many, they are drawn without
@@ -16,8 +16,8 @@ import networkx as nx
 
 from marl.charts.svg import FAINT, INK, STYLE, Chart, inline
 
-Edge = tuple[str, str]
-Place = tuple[float, float]
+SeatPair = tuple[str, str]
+Point = tuple[float, float]
 WHOLE: Final = (31, 111, 235)
 BROKEN: Final = (201, 42, 42)
 SHADES: Final = 5  # colours of edges, from WHOLE to BROKEN
@@ -29,15 +29,15 @@ SMALL: Final = 16
 
 
 class Flow(NamedTuple):
-    """What an edge shows: how many messages, what share was lost or altered, and whether all were overheard."""
+    """Traffic of one edge: message count, share lost or altered, and whether all of it was overheard."""
 
     messages: int
     disturbed: float
     overheard: bool = False
 
 
-def picture(caption: str, seats: Sequence[str], flows: Mapping[Edge, Flow]) -> Chart:
-    """Draw who talked to whom.
+def picture(caption: str, seats: Sequence[str], flows: Mapping[SeatPair, Flow]) -> Chart:
+    """Draw the communication graph of a channel.
 
     Args:
         caption: a sentence or two under the picture.
@@ -68,23 +68,23 @@ def picture(caption: str, seats: Sequence[str], flows: Mapping[Edge, Flow]) -> C
     return Chart(inline(file.getvalue()), caption, [])
 
 
-def layout(seats: Sequence[str], edges: Mapping[Edge, object]) -> dict[str, Place]:
-    """Return where each seat stands, within the unit circle."""
+def layout(seats: Sequence[str], edges: Mapping[SeatPair, object]) -> dict[str, Point]:
+    """Return the position of each seat within the unit circle."""
     graph: nx.Graph[str] = nx.Graph()
     graph.add_nodes_from(seats)
     graph.add_edges_from(edges)
     branching = max((degree for _, degree in graph.degree), default=0) > 2
-    found: Mapping[str, Any]
+    positions: Mapping[str, Any]
     if len(seats) <= SMALL and branching and nx.is_tree(graph):
-        found = nx.kamada_kawai_layout(graph)
+        positions = nx.kamada_kawai_layout(graph)
     else:
         circle = nx.circular_layout(graph)  # counter-clockwise from the right; here clockwise from the top
-        found = {seat: (-x, y) if len(seats) == 2 else (y, x) for seat, (x, y) in circle.items()}
-    return {seat: (round(float(x), 4), round(float(y), 4)) for seat, (x, y) in found.items()}
+        positions = {seat: (-x, y) if len(seats) == 2 else (y, x) for seat, (x, y) in circle.items()}
+    return {seat: (round(float(x), 4), round(float(y), 4)) for seat, (x, y) in positions.items()}
 
 
 def shade(disturbed: float) -> str:
-    """Return the colour of a share that was lost or altered, one of SHADES."""
+    """Return the colour, one of SHADES, for a share of lost or altered messages."""
     step = ceil(disturbed * (SHADES - 1) - 1e-9) / (SHADES - 1)  # what is not quite whole does not look whole
     return "#" + "".join(f"{round(a + step * (b - a)):02x}" for a, b in zip(WHOLE, BROKEN, strict=True))
 
@@ -94,15 +94,17 @@ def _width(messages: int, most: int) -> float:
     return 0.7 + 3.3 * ceil(WIDTHS * messages / most) / WIDTHS
 
 
-def _frame(axes: Any, spots: Mapping[str, Place], height: float) -> None:
-    """Leave room for the names around the nodes."""
+def _frame(axes: Any, spots: Mapping[str, Point], height: float) -> None:
+    """Set axis limits that leave room for the names around the nodes."""
     tall = max(abs(y) for _, y in spots.values()) + (0.28 if len(spots) <= SMALL else 0.2)
     wide = max(tall * 0.76 * 9.4 / (0.96 * height), 1.45)
     axes.set_xlim(-wide, wide)
     axes.set_ylim(-tall, tall)
 
 
-def _arrows(axes: Any, spots: Mapping[str, Place], flows: Mapping[Edge, Flow], width: Callable[[int], float]) -> None:
+def _arrows(
+    axes: Any, spots: Mapping[str, Point], flows: Mapping[SeatPair, Flow], width: Callable[[int], float]
+) -> None:
     from matplotlib.patches import FancyArrowPatch
 
     small = len(spots) <= SMALL
@@ -126,12 +128,14 @@ def _arrows(axes: Any, spots: Mapping[str, Place], flows: Mapping[Edge, Flow], w
         )
 
 
-def _lines(axes: Any, spots: Mapping[str, Place], flows: Mapping[Edge, Flow], width: Callable[[int], float]) -> None:
-    """Draw all lines of one look as one path: a complete graph of 64 seats has two thousand."""
+def _lines(
+    axes: Any, spots: Mapping[str, Point], flows: Mapping[SeatPair, Flow], width: Callable[[int], float]
+) -> None:
+    """Draw all lines of equal style as one path, for speed: a complete graph of 64 seats has two thousand lines."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
-    looks: dict[tuple[float, str], list[Place]] = {}
+    looks: dict[tuple[float, str], list[Point]] = {}
     for speaker, listener in sorted({(min(edge), max(edge)) for edge in flows}):
         ways = [flows[edge] for edge in ((speaker, listener), (listener, speaker)) if edge in flows]
         messages = sum(flow.messages for flow in ways)
@@ -144,7 +148,7 @@ def _lines(axes: Any, spots: Mapping[str, Place], flows: Mapping[Edge, Flow], wi
         axes.add_patch(PathPatch(Path(ends, codes), facecolor="none", edgecolor=color, linewidth=thick, alpha=0.5))
 
 
-def _nodes(axes: Any, spots: Mapping[str, Place]) -> None:
+def _nodes(axes: Any, spots: Mapping[str, Point]) -> None:
     """Draw the seats and their names, outwards from the middle."""
     small = len(spots) <= SMALL
     x, y = zip(*spots.values(), strict=True)
@@ -170,8 +174,8 @@ def _nodes(axes: Any, spots: Mapping[str, Place]) -> None:
         )
 
 
-def _key(figure: Any, flows: Mapping[Edge, Flow], widths: Mapping[int, float]) -> None:
-    """Draw what widths and colours mean, to the right."""
+def _key(figure: Any, flows: Mapping[SeatPair, Flow], widths: Mapping[int, float]) -> None:
+    """Draw the legend of widths and colours on the right."""
     inches = figure.get_size_inches()[1]
     rows: list[tuple[str, str, float, Any]] = []
     if flows:

@@ -1,4 +1,4 @@
-"""Pages of HTML: templates of this package, one style for all of them."""
+"""HTML pages: render the Jinja templates of this package with one style sheet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def figure(x: float | None, digits: int = 3) -> str:
-    """Return a figure; a dash where there is none."""
+    """Format a number; a dash for None."""
     if x is None:
         return "–"
     text = f"{x:.{digits}f}"
@@ -16,12 +16,12 @@ def figure(x: float | None, digits: int = 3) -> str:
 
 
 def percent(x: float | None) -> str:
-    """Return a share in percent; a dash where there is none."""
+    """Format a share as a percentage; a dash for None."""
     return "–" if x is None else f"{100 * x:.0f} %"
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    """Fill in a template, named by its path in this package; what it names and is not given is an error."""
+    """Render a template, named by its path in this package; an undefined variable is an error."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     loader = FunctionLoader(lambda name: files("marl").joinpath(name).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: matplotlib's objects, none of its global state, the same bytes for the same run."""
+"""Line and interval charts as inline SVG, drawn with matplotlib without its global state, deterministic."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Points = Sequence[tuple[float, float]]
 
 
 class Chart(NamedTuple):
-    """A drawing, what it shows, and the names of its lines with their colours, for screens too narrow for it."""
+    """An SVG chart, its caption, and its legend (name and colour) for narrow screens."""
 
     svg: str
     caption: str
@@ -131,7 +131,7 @@ def intervals(
 
 
 def _room(names: Iterable[str], least: float) -> float:
-    """Return the share of a figure's width that names want."""
+    """Return the share of a figure's width needed by names."""
     return min(max([least, *(0.0085 * len(name) + 0.01 for name in names)]), 0.5)
 
 
@@ -144,7 +144,7 @@ def _svg(figure: Any) -> str:
 def _draw(
     axes: Any, lines: Sequence[tuple[str, str, Points]], levels: Mapping[str, float], noisy: str
 ) -> list[tuple[float, str, str]]:
-    """Draw (name, colour, points) and levels; return height, name and colour of what has to be named."""
+    """Draw (name, colour, points) and levels; return (height, name, colour) of the labels to write."""
     ends: list[tuple[float, str, str]] = []
     for name, level in levels.items():
         axes.axhline(level, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
@@ -167,7 +167,7 @@ def _draw(
 
 
 def _name_ends(axes: Any, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Write names to the right of the axes at the height of what they name, far enough apart to be read."""
+    """Write labels to the right of the axes, at the height of their lines but without overlap."""
     bottom, top = axes.get_ylim()
     axes.set_ylim(bottom, top)
     step = (top - bottom) * 0.085

@@ -1,4 +1,4 @@
-"""The table of `marl arenas --measure`: known scores beside what is scored in play."""
+"""The table of `marl arenas --measure`: known scores beside measured ones."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from arenas.solvers.measure import Measured
 
 
-def write(made: Mapping[str, Arena], episodes: int, seed: int, *, as_json: bool) -> None:
+def write(arenas: Mapping[str, Arena], episodes: int, seed: int, *, as_json: bool) -> None:
     """Play every arena and print the table, in Markdown or as JSON."""
     from rich.progress import track
 
     from arenas import names
     from arenas.solvers.measure import measure
 
-    found = {
+    measurements = {
         name: measure(arena, episodes, seed)
-        for name, arena in track(list(made.items()), "playing", console=ERR, transient=True)
+        for name, arena in track(list(arenas.items()), "playing", console=ERR, transient=True)
     }
     if as_json:
-        rows = {name: row(made[name], measured) for name, measured in found.items()}
+        rows = {name: row(arenas[name], measured) for name, measured in measurements.items()}
         OUT.print_json(json.dumps({"episodes": episodes, "seed": seed, "arenas": rows}))
         return
-    which = "" if sorted(made) == names() else f"{' '.join(made)} "
+    which = "" if sorted(arenas) == names() else f"{' '.join(arenas)} "
     answer(f"# Anchors\n\nMade by `marl arenas {which}--measure --episodes {episodes} --seed {seed}`.\n")
-    for line in (*_PREFACE, "", *table(made, found)):
+    for line in (*_PREFACE, "", *table(arenas, measurements)):
         answer(line)
 
 
@@ -57,22 +57,22 @@ def row(arena: Arena, measured: Mapping[str, Measured]) -> dict[str, Any]:
         "stages": list(stages(arena)),
         "anchors": {name: getattr(anchors, name) for name in ("random", "silent", "full", "equilibrium")},
         "values": anchors.values,
-        "measured": {name: {"mean": each.mean, "half_width_95": each.half} for name, each in measured.items()},
+        "measured": {name: {"mean": result.mean, "half_width_95": result.half} for name, result in measured.items()},
         "best_script": best(arena.scripts()) if arena.scripts() else None,
     }
 
 
-def table(made: Mapping[str, Arena], found: Mapping[str, Mapping[str, Measured]]) -> Iterator[str]:
+def table(arenas: Mapping[str, Arena], measurements: Mapping[str, Mapping[str, Measured]]) -> Iterator[str]:
     """Yield the lines of the table in Markdown."""
     from arenas.solvers.measure import best, stages
 
     yield f"| {' | '.join(_COLUMNS)} |"
     yield "|---" * len(_COLUMNS) + "|"
-    for name, arena in made.items():
-        anchors, measured = arena.anchors(), found[name]
+    for name, arena in arenas.items():
+        anchors, measured = arena.anchors(), measurements[name]
         fewest, most = stages(arena)
         script = best(arena.scripts()) if arena.scripts() else ""
-        known = {"full": anchors.full, "equilibrium": anchors.equilibrium, "silent": anchors.silent}
+        scores_by_script = {"full": anchors.full, "equilibrium": anchors.equilibrium, "silent": anchors.silent}
         cells = [
             f"`{name}`",
             str(len(arena.possible_agents)),
@@ -84,7 +84,7 @@ def table(made: Mapping[str, Arena], found: Mapping[str, Mapping[str, Measured]]
             _figure(anchors.full),
             _figure(anchors.equilibrium),
             script or "–",
-            _played(measured.get(script), known.get(script)),
+            _played(measured.get(script), scores_by_script.get(script)),
         ]
         yield f"| {' | '.join(cells)} |"
 
@@ -93,8 +93,8 @@ def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
-def _played(measured: Measured | None, known: float | None) -> str:
+def _played(measured: Measured | None, exact: float | None) -> str:
     if measured is None:
         return "–"
-    mark = "" if known is None or measured.agrees(known) else " †"
+    mark = "" if exact is None or measured.agrees(exact) else " †"
     return f"{measured.mean:.4g} ± {round(measured.half, 9):.2g}{mark}"

@@ -1,7 +1,7 @@
-"""The `marl` command. Errors that a user can mend are one sentence on stderr and exit code 2.
+"""The `marl` command: registers the subcommands and turns user errors into one sentence on stderr and exit code 2.
 
-Nothing here imports torch before a command needs it, so that `marl --help` is quick and `marl play` of random agents
-needs no model at all.
+Nothing here imports torch before a command needs it: `marl --help` stays quick, and `marl play` with random agents
+needs no model.
 """
 
 from __future__ import annotations
@@ -20,24 +20,25 @@ from marl.cli.commands.broker import broker
 from marl.cli.commands.check import examine
 from marl.cli.commands.evaluate import evaluate
 from marl.cli.commands.fork import fork
-from marl.cli.commands.generations import generating
+from marl.cli.commands.generations import generations
 from marl.cli.commands.host import host
 from marl.cli.commands.new import new
 from marl.cli.commands.play import play
 from marl.cli.commands.replay import replay
 from marl.cli.commands.report import report
 from marl.cli.commands.study import study
-from marl.cli.commands.sweep import sweeping
+from marl.cli.commands.sweep import sweep_command
 from marl.cli.commands.teach import teach
 from marl.cli.commands.train import train
 from marl.cli.console import note
 from marl.cli.errors import sentence
 from marl.cli.help import Group, command
-from marl.cli.source import admit_arena, build, run_config_class, source_settings
 
 app = typer.Typer(
     cls=Group,
-    help="Agents that talk over a message bus, trained by a centralized-critic policy gradient.",
+    help="Train language-model agents that talk over a message bus, and study what they say.\n\n"
+    "Begin with `marl arenas` (the games) and `marl train lewis`. A run is a folder: play, eval, report and study read "
+    "it. `marl COMMAND --help` explains a command and shows examples.",
     add_completion=False,
     rich_markup_mode="rich",
 )
@@ -45,40 +46,19 @@ app = typer.Typer(
 
 @app.callback()
 def common(
-    debug: Annotated[bool, typer.Option("--debug", help="Show where errors come from.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error. Stands before the command.")
+    ] = False,
 ) -> None:
-    """Take options that stand before the command; `main` reads them."""
-
-
-_COMMANDS: Final[dict[str, Callable[..., None]]] = {
-    "arenas": arenas,
-    "new": new,
-    "check": examine,
-    "train": train,
-    "sweep": sweeping(run_config_class, source_settings),
-    "eval": evaluate,
-    "play": play,
-    "replay": replay,
-    "fork": fork,
-    "report": report,
-    "study": study,
-    "teach": teach,
-    "generations": generating(run_config_class, lambda source: admit_arena(source_settings(source)), build),
-    "host": host,
-    "agent": agent,
-    "join": join,
-    "broker": broker,
-}
-for _name, _function in _COMMANDS.items():
-    command(app, _name)(_function)
+    """Accept options that stand before the command; `main` reads them."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its code: 0, 1 (a check failed), 2 (user error) or 130 (interrupted)."""
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     debug = arguments[0] == "--debug"
     if not debug:
-        for name in ("marl", "asyncio"):  # what failed is said in the sentence
+        for name in ("marl", "asyncio"):  # the error sentence already says it
             logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         code = get_command(app).main(arguments, prog_name="marl", standalone_mode=False)
@@ -91,3 +71,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         note(f"error: {text}")
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+_COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "arenas": arenas,
+    "new": new,
+    "check": examine,
+    "train": train,
+    "sweep": sweep_command(main),
+    "eval": evaluate,
+    "play": play,
+    "replay": replay,
+    "fork": fork,
+    "report": report,
+    "study": study,
+    "teach": teach,
+    "generations": generations,
+    "host": host,
+    "agent": agent,
+    "join": join,
+    "broker": broker,
+}
+for _name, _function in _COMMANDS.items():
+    command(app, _name)(_function)

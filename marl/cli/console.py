@@ -1,4 +1,4 @@
-"""What goes to the terminal: answers to stdout, everything about them to stderr."""
+"""Terminal output: answers go to stdout, progress and remarks to stderr."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.evaluation.evaluate import splits
 from protocols.envelope import Kind
 from protocols.log import Log
@@ -38,24 +38,24 @@ def answer(text: str = "", style: str = "") -> None:
 
 
 def note(text: str, style: str = "") -> None:
-    """Tell the person at the terminal something that is not part of the answer."""
+    """Print a remark to stderr."""
     ERR.print(text, style=style, soft_wrap=True)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a figure for people; a dash where there is none."""
+    """Format a number; a dash for None."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def percent(value: float | None) -> str:
-    """Return a share in percent; a dash where there is none."""
+    """Format a share as a percentage; a dash for None."""
     return "–" if value is None else f"{100 * value:.0f} %"
 
 
 def show(log: Log) -> None:
     """Print an episode."""
     OUT.print(heading(log), soft_wrap=True)
-    for text in Script(log).new():
+    for text in LogPrinter(log).new():
         OUT.print(text, soft_wrap=True)
     OUT.print()
 
@@ -67,7 +67,7 @@ def heading(log: Log) -> Text:
     return Text.assemble(("episode ", "bold"), (log.episode, "bold"), (seats, "dim"))
 
 
-class Script:
+class LogPrinter:
     """An episode as lines in columns: who, what, the words. Read while it is played, columns grow where they must."""
 
     def __init__(self, log: Log) -> None:
@@ -77,7 +77,7 @@ class Script:
 
     def new(self) -> Iterable[Text]:
         """Yield the lines of what is new in the log."""
-        lines = list(conversation.lines(self.log, self._read))
+        lines = list(log_lines.lines(self.log, self._read))
         self._read = len(self.log.entries)
         self._who = max(self._who, *(len(line.who) for line in lines), 0)
         self._act = max(self._act, *(len(line.act) for line in lines), 0)
@@ -113,22 +113,22 @@ def scores(result: Mapping[str, Any], who: str) -> Group:
     returns: Mapping[str, float] = next(iter(splits(result).values()))["returns"]
     if max(returns.values()) - min(returns.values()) < 1e-9:
         return Group(table)
-    each = ", ".join(f"{seat} {number(value)}" for seat, value in returns.items())
-    return Group(table, Text(f"each seat's return: {each}", style="dim"))
+    pay = ", ".join(f"{seat} {number(value)}" for seat, value in returns.items())
+    return Group(table, Text(f"each seat's return: {pay}", style="dim"))
 
 
-def equilibrium(found: Mapping[str, Any]) -> Group:
+def equilibrium(summary: Mapping[str, Any]) -> Group:
     """Return how far policies are from an equilibrium, and in small games how they mix their replies."""
-    mean = found.get("exploitability_average")
-    line = f"exploitability {found['exploitability']:.4f}" + ("" if mean is None else f", of the average {mean:.4f}")
-    if not found.get("policy"):
+    mean = summary.get("exploitability_average")
+    line = f"exploitability {summary['exploitability']:.4f}" + ("" if mean is None else f", of the average {mean:.4f}")
+    if not summary.get("policy"):
         return Group(Text(line))
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for column in ("seat", "knows", "replies with", *(() if mean is None else ("on average",))):
         table.add_column(column)
-    rows = [found["policy"], *([] if mean is None else [found["average_policy"]])]
+    rows = [summary["policy"], *([] if mean is None else [summary["average_policy"]])]
     for sets in zip(*rows, strict=True):
-        mixed = [", ".join(f"{reply} {p:.3f}" for reply, p in each["chances"].items()) for each in sets]
+        mixed = [", ".join(f"{reply} {p:.3f}" for reply, p in entry["chances"].items()) for entry in sets]
         table.add_row(sets[0]["seat"], sets[0]["seen"], *mixed)
     return Group(Text(line), table)
 
@@ -136,5 +136,5 @@ def equilibrium(found: Mapping[str, Any]) -> Group:
 def standing(league: Mapping[str, Any]) -> Text:
     """Return the rating of the policies in training, and how it stands to that of the best frozen version."""
     best = max(league["members"], key=lambda member: member["mean"])
-    own, other = (f"{each['mean']:.1f} ± {each['deviation']:.1f}" for each in (league, best))
+    own, other = (f"{rating['mean']:.1f} ± {rating['deviation']:.1f}" for rating in (league, best))
     return Text(f"rating {own}; the best of {len(league['members'])} frozen versions, {best['version']}: {other}")

@@ -1,4 +1,4 @@
-"""Errors as one sentence on the terminal."""
+"""Error messages of the command line: one sentence for what a user can fix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXTRAS: Final = {
 
 
 def sentence(error: BaseException) -> str | None:
-    """Return what to tell the user; None for what is a fault of the program."""
+    """Return the sentence for a user error; None for a bug, whose traceback is shown."""
     while isinstance(error, BaseExceptionGroup):  # an event loop's tasks failed: the first one's reason
         error = error.exceptions[0]
     if isinstance(error, USAGE_ERRORS):

@@ -1,4 +1,4 @@
-"""Help pages: the docstring's paragraphs, the options, and examples line by line."""
+"""Help pages: docstring paragraphs, options, then examples."""
 
 from __future__ import annotations
 
@@ -8,93 +8,106 @@ from typing import Any, Final, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typing_extensions import override
 
 from marl.cli.console import answer
 
 F = TypeVar("F", bound=Callable[..., Any])
 EXAMPLES: Final[dict[str | None, Sequence[tuple[str, str]]]] = {
     "marl": (
-        ("marl arenas", "which games there are"),
+        ("marl arenas", "list the games"),
         ("marl train lewis", "train two agents from scratch"),
         ("marl play runs/lewis", "watch what they say"),
         ("marl play lewis --seat sender_0=human", "play yourself"),
     ),
     "arenas": (
-        ("marl arenas", "all"),
-        ("marl arenas reconstruction", "one, with its rules"),
-        ("marl arenas my_arena.py", "your own"),
-        ("marl arenas --measure --episodes 200", "scores as they are played, beside the known ones"),
+        ("marl arenas", "list all"),
+        ("marl arenas reconstruction", "show one: rules, seats, known scores"),
+        ("marl arenas my_arena.py", "show your own"),
+        ("marl arenas --measure --episodes 200", "measured scores beside the known ones"),
     ),
     "new": (("marl new arena my_arena", "writes my_arena.py and test_my_arena.py"),),
-    "check": (("marl check my_arena.py", ""), ("marl check lewis n=3 k=2", "")),
+    "check": (
+        ("marl check my_arena.py", "check your own arena"),
+        ("marl check lewis n=3 k=2", "with other parameters"),
+    ),
     "train": (
-        ("marl train lewis", ""),
-        ("marl train lewis scenario.arena.n=6 scenario.arena.k=6 out=runs/six", ""),
-        ("marl train mine.toml algorithm.lr=3e-4 updates=500", ""),
+        ("marl train lewis", "with the defaults, in runs/lewis"),
+        ("marl train lewis scenario.arena.n=6 scenario.arena.k=6 out=runs/six", "a larger game"),
+        ("marl train mine.toml algorithm.lr=3e-4 updates=500", "a config file, two settings changed"),
         ("marl train my_arena.py", "an arena of your own: marl new arena my_arena"),
-        ("marl train runs/lewis", "go on with an interrupted run"),
+        ("marl train runs/lewis", "resume an interrupted run"),
         ("marl train lewis --close public", "the control run without communication"),
     ),
     "sweep": (
-        ("marl sweep lewis algorithm.credit=sequential,team --seeds 10", ""),
+        ("marl sweep lewis algorithm.credit=sequential,team --seeds 10", "compare two credit methods"),
         ("marl sweep mine.toml algorithm.lr=1e-3,3e-4 updates=200 out=runs/rates", "2 values x 10 seeds"),
         ("marl sweep mappo.toml ippo.toml --seeds 1,2,3 --jobs 2", "each file a configuration"),
-        ("marl sweep runs/rates", "go on with an interrupted sweep"),
-        ("marl sweep --table runs/rates", "what it has found so far"),
+        ("marl sweep runs/rates", "resume an interrupted sweep"),
+        ("marl sweep --table runs/rates", "show the results so far"),
     ),
     "eval": (
-        ("marl eval runs/lewis", ""),
-        ("marl eval runs/lewis --json", ""),
-        ("marl eval runs/lewis --shuffle", "does it listen?"),
+        ("marl eval runs/lewis", "score beside the anchors"),
+        ("marl eval runs/lewis --json", "the same as JSON"),
+        ("marl eval runs/lewis --shuffle", "messages of other episodes: does it listen?"),
     ),
     "play": (
-        ("marl play lewis", ""),
-        ("marl play lewis --seat sender_0=scripted:full", "the sender speaks the best code there is"),
-        ("marl play runs/lewis --episodes 3 --log games.jsonl", ""),
-        ("marl play negotiation --seat negotiator_0=openai:http://localhost:8000/v1#model", "a server of yours"),
+        ("marl play lewis", "random agents"),
+        ("marl play lewis --seat sender_0=scripted:full", "the sender uses an optimal code"),
+        ("marl play runs/lewis --episodes 3 --log games.jsonl", "watch a trained run and keep the log"),
+        ("marl play negotiation --seat negotiator_0=openai:http://localhost:8000/v1#model", "a model on your server"),
         ("marl play guess_who --episodes 5 --seat asker_0=reflexion:openai:http://localhost:8000/v1#model", ""),
-        ("marl play arithmetic tools.calculator.calls=2 --seat solver_0=human", "with a tool"),
+        ("marl play arithmetic tools.calculator.calls=2 --seat solver_0=human", "you solve, with a calculator"),
         ("marl play runs/lewis --seat sender_0=human", "you speak, the trained receiver listens"),
         ("marl play runs/a --seat receiver_0=trained:runs/b", "do two runs understand each other?"),
         ("""marl play runs/lewis 'channel=[{type="noise", p=0.2}]'""", ""),
     ),
-    "replay": (("marl replay games.jsonl", ""), ("marl replay runs/lewis --verify", "")),
+    "replay": (
+        ("marl replay games.jsonl", "print logged episodes"),
+        ("marl replay runs/lewis --verify", "check that replay gives the same bytes"),
+    ),
     "fork": (
         ("marl fork runs/lewis --say m2", "the receiver hears m2 instead"),
         ("marl fork runs/lewis --episode eval-train-3 --drop", "it hears nothing"),
-        ("marl fork runs/lewis --inject m1 --as sender_0", "it hears m1 too, which nobody said"),
+        ("marl fork runs/lewis --inject m1 --as sender_0", "it also hears m1, which nobody said"),
         ("marl fork runs/lewis --resample 8", "eight other futures"),
     ),
-    "report": (("marl report runs/lewis", ""),),
+    "report": (("marl report runs/lewis", "writes runs/lewis/report.html"),),
     "study": (
-        ("marl study runs/lewis", "writes runs/lewis/study.json"),
-        ("marl study runs/a runs/b runs/c", "and what they have in common"),
-        ("marl study messages.csv", "what another program wrote: columns meaning, message"),
+        ("marl study runs/lewis", "writes runs/lewis/study.html and study.json"),
+        ("marl study runs/a runs/b runs/c", "several runs, compared and cross-played"),
+        ("marl study messages.csv", "messages of another program: columns meaning, message"),
     ),
     "teach": (
         ("marl teach runs/lewis", "both seats"),
         ("marl teach runs/lewis --seat receiver_0", "can a stranger understand the sender?"),
-        ("marl teach runs/lewis --share 0.5 --json", "also what it was not shown?"),
+        ("marl teach runs/lewis --share 0.5 --json", "does it generalise to deals it was not shown?"),
     ),
     "generations": (
-        ("marl generations lewis", ""),
-        ("marl generations mine.toml updates=100 --generations 10 --bottleneck 8", ""),
-        ("marl study runs/generations-lewis/generation-*", "the languages beside each other"),
+        ("marl generations lewis", "five generations"),
+        ("marl generations mine.toml updates=100 --generations 10 --bottleneck 8", "few examples for each"),
+        ("marl study runs/generations-lewis/generation-*", "compare their languages"),
     ),
     "host": (
-        ("marl host mqtt://localhost lewis", "both seats wait for someone"),
-        ("marl host mqtt://localhost lewis --seat receiver_0=random", "one is filled here"),
-        ("marl host mqtt://localhost runs/lewis --seat receiver_0=trained --episodes 5", ""),
+        ("marl host mqtt://localhost lewis", "both seats wait for agents"),
+        ("marl host mqtt://localhost lewis --seat receiver_0=random", "fill one seat here"),
+        (
+            "marl host mqtt://localhost runs/lewis --seat receiver_0=trained --episodes 5",
+            "one seat by its trained policy",
+        ),
     ),
     "agent": (
-        ("marl agent mqtt://localhost --seat sender_0 --token abc", ""),
-        ("marl agent mqtt://localhost --seat a_0 --seat b_0 --policy trained:runs/lewis", ""),
+        ("marl agent mqtt://localhost --seat sender_0 --token abc", "a random agent"),
+        (
+            "marl agent mqtt://localhost --seat a_0 --seat b_0 --policy trained:runs/lewis",
+            "two seats, trained policies",
+        ),
     ),
-    "join": (("marl join mqtt://localhost --seat sender_0 --token abc", "as the host printed it"),),
+    "join": (("marl join mqtt://localhost --seat sender_0 --token abc", "the line that the host printed"),),
     "broker": (
-        ("marl broker", "start one here"),
-        ("marl broker mqtt://localhost", "is it there, and how fast?"),
-        ("marl broker --acl access --seat sender_0 --seat receiver_0", "each with a password"),
+        ("marl broker", "start one on this machine"),
+        ("marl broker mqtt://localhost", "check one: reachable, and how fast?"),
+        ("marl broker --acl access --seat sender_0 --seat receiver_0", "with a password for each seat"),
     ),
 }
 
@@ -108,25 +121,25 @@ def _print(name: str | None) -> None:
 
 
 class Command(TyperCommand):
-    """A command whose help ends with its examples."""
+    """Typer command that prints its examples after its help."""
 
+    @override
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print the page, then the examples."""
         super().format_help(ctx, formatter)
         _print(self.name)
 
 
 class Group(TyperGroup):
-    """The command above the others."""
+    """Typer group that prints examples after its help."""
 
+    @override
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print the page, then the examples."""
         super().format_help(ctx, formatter)
         _print("marl")
 
 
 def command(app: typer.Typer, name: str) -> Callable[[F], F]:
-    """Register a function as a command; line breaks within a paragraph of its docstring are no line breaks of help."""
+    """Return a decorator that registers a command; its docstring, with paragraphs unwrapped, becomes the help text."""
 
     def register(function: F) -> F:
         paragraphs = (inspect.getdoc(function) or "").split("\n\n")

@@ -55,7 +55,7 @@ def world_and_run(source: str, settings: Sequence[str]) -> tuple[World, Path | N
 
 
 def policy_of(seat: str, policy: str, world: World, run: Path | None, loaded: dict[Path, dict[str, Policy]]) -> Policy:
-    """Return the policy that a word of --seat names; raises UserError. Runs are loaded once."""
+    """Return the policy for one --seat SEAT=POLICY; raises UserError. A run is loaded once."""
     from marl.policy.human import Human
     from marl.policy.scripted import Random
     from marl.rundir import load
@@ -77,7 +77,7 @@ def policy_of(seat: str, policy: str, world: World, run: Path | None, loaded: di
         raise UserError(f"--seat {seat}={policy}: a policy is one of {POLICIES}")
     path = Path(folder) if folder else run
     if path is None:
-        raise UserError(f"--seat {seat}={policy}: say which run, as in {seat}=trained:runs/mine")
+        raise UserError(f"--seat {seat}={policy}: name the run, as in {seat}=trained:runs/mine")
     if path not in loaded:
         with ERR.status("loading the policies"):
             loaded[path] = dict(load.trained(path).seats)
@@ -87,11 +87,13 @@ def policy_of(seat: str, policy: str, world: World, run: Path | None, loaded: di
 
 
 def verbal(kind: str, inner: Policy, run: Path | None) -> Policy:
-    """Return a policy that learns in words; raises UserError for one inside that does not chat."""
+    """Wrap a chat policy so that it learns in words; raises UserError for a policy that is no chat model."""
     from marl.policy.reflection import Reflexion, SelfCritique
 
     if not inner.name.startswith(("openai:", "hf:", "critique:")):
-        raise UserError(f"{kind}:{inner.name}: only who chats can learn in words: put openai: or hf: behind {kind}:")
+        raise UserError(
+            f"{kind}:{inner.name}: only a chat model can learn in words: write openai: or hf: after {kind}:"
+        )
     return SelfCritique(inner) if kind == "critique" else Reflexion(inner, run / "lessons" if run else None)
 
 
@@ -107,20 +109,20 @@ def chat_of(world: World, source: str, loaded: dict[Path, dict[str, Policy]]) ->
     """Return a pretrained model as a policy; all seats it plays share its weights. Raises UserError."""
     if not source:
         raise UserError("hf: needs a model, as in hf:smollm2: a folder, a GGUF file, a hub id, an installed package")
-    known = loaded.setdefault(Path(f"hf:{source}"), {})
-    if not known:
+    cached = loaded.setdefault(Path(f"hf:{source}"), {})
+    if not cached:
         with ERR.status(f"loading {source}"):  # the libraries too: they take seconds
             try:
                 from marl.inference.server import serve
                 from marl.models.pretrained import seat
             except ImportError as error:
                 raise UserError(f"hf:{source} needs {error.name}: pip install 'sabir[lm,hf]'") from None
-            known[""] = serve(seat(source, world.about), f"hf:{source}")
-    return known[""]
+            cached[""] = serve(seat(source, world.about), f"hf:{source}")
+    return cached[""]
 
 
 def script_of(world: World, name: str) -> Policy:
-    """Return a script of the arena, by name; the best that there is unless one is named. Raises UserError."""
+    """Return a script of the arena by name, by default the best one. Raises UserError."""
     from arenas.solvers.measure import best
     from marl.policy.scripted import ArenaScriptPolicy
 
@@ -141,13 +143,13 @@ def ask_person(seat: str, heard: Sequence[Envelope], spec: ReplySpec) -> str:
         if not heard:
             note("  not a legal reply")
         for envelope in heard:
-            told = "you are shown" if envelope.kind is Kind.VIEW else f"{envelope.sender} says"
-            note(f"  {told}: {envelope.body}")
+            prefix = "you are shown" if envelope.kind is Kind.VIEW else f"{envelope.sender} says"
+            note(f"  {prefix}: {envelope.body}")
         note(f"{seat} {spec.describe()}", "bold")
         ERR.print("> ", end="")
         line = sys.stdin.readline()
     if not line:
-        raise UserError("the input ended before the episode did")
+        raise UserError("input ended before the episode was over")
     return line.strip()
 
 

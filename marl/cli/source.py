@@ -1,4 +1,4 @@
-"""The run that a command line names: settings of a TOML file, a run folder or an arena."""
+"""Resolve CONFIG_OR_ARENA of a command line: a TOML file, a run folder or an arena becomes settings of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def source_settings(source: str) -> dict[str, Any]:
-    """Return the settings a source stands for: of a file, of a run's folder, or the defaults for an arena."""
+    """Return the settings of a TOML file or run folder, or the defaults for an arena. Raises UserError, ArenaError."""
     from arenas import make
 
     path = Path(source)
@@ -33,19 +33,19 @@ def source_settings(source: str) -> dict[str, Any]:
 
 
 def _anchored(settings: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Return settings in which the file of an arena, if it is in one, is found from everywhere."""
+    """Make the path of an arena file absolute, so that it is found from any working directory."""
     scenario = settings.get("scenario")
     return settings | {"scenario": arena_file.anchored(scenario, base)} if isinstance(scenario, dict) else settings
 
 
 def admit_arena(settings: dict[str, Any]) -> dict[str, Any]:
-    """Run the file of the arena, if it is in one: the user named it."""
+    """Import the arena file, if the settings name one. Its code runs: the user named it on the command line."""
     scenario = settings.get("scenario")
     return settings | {"scenario": arena_file.admit(scenario)} if isinstance(scenario, dict) else settings
 
 
 def build(make: Any, config: Any) -> Any:
-    """Build the run; what the model library refuses is the configuration's fault."""
+    """Call `make(config)`; errors of the model libraries become a UserError that points at the configuration."""
     try:
         return make(config)
     except (UserError, ArenaError, ProtocolError, ImportError, OSError):
@@ -53,7 +53,7 @@ def build(make: Any, config: Any) -> Any:
     except Exception as error:  # the libraries agree on no type for it
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"the models cannot be made as configured ({reason}): see [policy], [algorithm], device"
+            f"the models cannot be built as configured ({reason}): see [policy], [algorithm], device"
         ) from error
 
 

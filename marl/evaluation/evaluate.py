@@ -1,4 +1,4 @@
-"""Evaluation: greedy episodes over every deal an arena has, or over a fixed sample of seeds training never uses."""
+"""Evaluation: greedy episodes over every deal of an arena, or over a fixed sample of seeds unused in training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAMPLE: Final = 256
 
 
 def plans(world: World, seats: Seats, seed: int, episodes: int = SAMPLE) -> list[Plan]:
-    """Plan greedy episodes: each deal of each split once if they can be counted, else `episodes` drawn ones.
+    """Plan greedy episodes: each deal of each split once if deals can be counted, else `episodes` random ones.
 
     Where channels or interventions draw too, each deal is played again until there are `episodes` of a split.
     """
@@ -84,5 +84,5 @@ def summarise(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
 
 
 def splits(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what `summarise` found for each split, without what it says beside them."""
+    """Return the results of each split from what `summarise` returned."""
     return {name: figures for name, figures in result.items() if name not in ("anchors", "errors", "traffic")}

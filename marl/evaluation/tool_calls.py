@@ -1,4 +1,4 @@
-"""Calls of tools: how many there were, and how many of them came to something."""
+"""Tool call metrics: calls per episode and the share that succeeded."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def metrics(logs: Iterable[Log]) -> dict[str, float]:
 
     Without any call there are no shares. Nothing at all comes back for logs of scenarios without tools.
     """
-    episodes, made, worked = 0, Counter[str](), Counter[str]()
+    episodes, calls, worked = 0, Counter[str](), Counter[str]()
     for log in logs:
         episodes += bool(log.scenario.get("tools"))
         for envelope, _ in log.entries:
             if envelope.kind is Kind.RESULT:
-                made[envelope.sender] += 1
+                calls[envelope.sender] += 1
                 worked[envelope.sender] += not envelope.body.startswith(ERROR)
     if not episodes:
         return {}
-    found = {"tools/calls": made.total() / episodes}
-    if made:
-        found["tools/worked"] = worked.total() / made.total()
-    return found | {f"tools/{name}/worked": worked[name] / made[name] for name in made}
+    metrics = {"tools/calls": calls.total() / episodes}
+    if calls:
+        metrics["tools/worked"] = worked.total() / calls.total()
+    return metrics | {f"tools/{name}/worked": worked[name] / calls[name] for name in calls}

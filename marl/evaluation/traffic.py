@@ -1,4 +1,4 @@
-"""Accounting: what was said on each channel and along each edge, what became of it, and what it cost.
+"""Channel traffic: messages, bits, losses, delays and prices, per channel and per edge from speaker to listener.
 
 Counted from episodes alone, so from a log that is replayed. Bits are those of the message's width: a message that was
 one of w which its reply spec allowed on that channel counts log2 w, however often it is said and whatever it means.
@@ -55,16 +55,16 @@ class Tally:
 
     @property
     def latency(self) -> float | None:
-        """Mean seconds from saying to delivery; None where nothing arrived."""
+        """Mean seconds from sending to delivery; None if nothing arrived."""
         return self.delay / self.deliveries if self.deliveries else None
 
     @property
     def disturbed(self) -> float | None:
-        """The share of receptions that were lost or altered; None where there were none."""
+        """Share of receptions that were lost or altered; None without receptions."""
         return (self.lost + self.altered) / self.receptions if self.receptions else None
 
     def received(self, said: str, time: float, end: float, copies: Sequence[Heard]) -> None:
-        """Count what one listener received of one message."""
+        """Add what one listener received of one message."""
         self.receptions += 1
         arrived = intact = 0
         for _, at, body, _ in copies:
@@ -87,7 +87,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Account:
-    """What went over one channel: all of it, and along each edge from a speaker to a listener."""
+    """The traffic of one channel: in total, and along each edge from a speaker to a listener."""
 
     total: Tally = field(default_factory=Tally)
     edges: dict[tuple[str, str], Tally] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Account:
 
 @dataclass(slots=True)
 class Traffic:
-    """The accounts of some episodes, by channel."""
+    """The traffic of some episodes, by channel."""
 
     episodes: int = 0
     channels: dict[str, Account] = field(default_factory=dict)
@@ -120,17 +120,17 @@ class Traffic:
     def metrics(self) -> dict[str, float]:
         """Return the totals of each channel as `channel/NAME/...`: sums over the episodes, and the mean latency."""
         names = ("messages", "symbols", "bits", "price", "lost", "altered", "copies", "late", "overheard")
-        found: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for name, account in self.channels.items():
-            totals = {each: getattr(account.total, each) for each in names}
-            found |= {f"channel/{name}/{each}": float(sum_) for each, sum_ in totals.items() if sum_ is not None}
+            totals = {figure: getattr(account.total, figure) for figure in names}
+            metrics |= {f"channel/{name}/{figure}": float(sum_) for figure, sum_ in totals.items() if sum_ is not None}
             if (latency := account.total.latency) is not None:
-                found[f"channel/{name}/latency"] = latency
-        return found
+                metrics[f"channel/{name}/latency"] = latency
+        return metrics
 
 
 def count(world: World, episodes: Iterable[Episode]) -> Traffic:
-    """Count what was said in episodes of a world."""
+    """Count the traffic of episodes of a world."""
     books = _Books(world)
     for episode in episodes:
         books.enter(episode)
@@ -139,7 +139,7 @@ def count(world: World, episodes: Iterable[Episode]) -> Traffic:
 
 
 def sizes(channel: Channel, spec: ReplySpec) -> tuple[float | None, float | None]:
-    """Return log2 of how many messages a reply spec allows on a channel, and the bits of them that can get through.
+    """Return the bits of a message (log2 of what its reply spec allows) and the channel's capacity for it.
 
     Of free talk neither is known.
     """
@@ -149,12 +149,12 @@ def sizes(channel: Channel, spec: ReplySpec) -> tuple[float | None, float | None
     least = max(spec.least - 1, 0) if routed else spec.least
     width = sum(prod(map(len, spec.places[:n])) for n in range(least, len(spec.places) + 1))
     changing = any(isinstance(e, Jam) or (isinstance(e, Budget) and e.per != "message") for e in channel.effects)
-    known = None if changing else channel.capacity_per_message(spec.places, least, spec.symbols)
-    return log2(width), known
+    capacity = None if changing else channel.capacity_per_message(spec.places, least, spec.symbols)
+    return log2(width), capacity
 
 
 class _Books:
-    """Open accounts. Reply specs are looked up by identity, which is quick; the episodes keep them alive meanwhile."""
+    """Running totals. Reply specs are cached by identity, for speed; the episodes keep them alive meanwhile."""
 
     def __init__(self, world: World) -> None:
         self.traffic = Traffic()
@@ -162,7 +162,7 @@ class _Books:
         self._sizes: dict[tuple[str, int], tuple[float | None, float | None]] = {}
 
     def enter(self, episode: Episode) -> None:
-        """Enter every message of an episode."""
+        """Add every message of an episode."""
         entries = episode.log.entries
         end = entries[-1].envelope.time
         self.traffic.episodes += 1
@@ -177,7 +177,7 @@ class _Books:
                 self.traffic.silence_price += entry.envelope.data.get("price", 0.0)
 
     def close(self) -> None:
-        """Sum the edges of each channel up."""
+        """Sum the edges of each channel into its total."""
         for account in self.traffic.channels.values():
             total = account.total
             for edge in account.edges.values():
@@ -208,7 +208,7 @@ class _Books:
             if edge is None:
                 edge = account.edges[speaker, listener] = Tally()
             if listener in uninvited:
-                edge.overheard += any(each.body is not None for each in copies)
+                edge.overheard += any(copy.body is not None for copy in copies)
             else:
                 _add(edge, symbols, bits, capacity, price / meant)
                 edge.received(said, envelope.time, end, copies)
@@ -227,7 +227,7 @@ def _sum(total: float | None, more: float | None) -> float | None:
 
 
 def _by_listener(heard: Sequence[Heard]) -> Iterator[tuple[str, Sequence[Heard]]]:
-    """Take what was heard of a message apart; the copies of a listener stand together."""
+    """Yield each listener with its copies of a message; copies of one listener are adjacent."""
     start = 0
     for stop in range(1, len(heard) + 1):
         if stop == len(heard) or heard[stop].to != heard[start].to:

@@ -1,4 +1,4 @@
-"""Is a language compositional? Topographic similarity and disentanglement, defined also where a language collapsed.
+"""Compositionality measures: topographic similarity and disentanglement, None where a language has collapsed.
 
 Each measure is None where it has no value: a language with one message has no structure to speak of, and one attribute
 cannot be told from another. (EGG's versions give nan or raise there: Kharitonov et al. 2019.)
@@ -25,7 +25,7 @@ MOST_DISTINCT: Final = 1000
 
 
 def hamming(a: Sequence[str], b: Sequence[str]) -> float:
-    """Return the share of places at which two sequences differ; beyond the end of the shorter one they do."""
+    """Return the share of positions at which two sequences differ, those beyond the shorter one included."""
     return float(_hamming([tuple(a), tuple(b)])(*_ONE)[0])
 
 
@@ -35,7 +35,7 @@ def levenshtein(a: Sequence[str], b: Sequence[str]) -> float:
 
 
 def jaccard(a: Sequence[str], b: Sequence[str]) -> float:
-    """Return the share of the symbols of two sequences that only one of them has; order and number do not count."""
+    """Return the Jaccard distance of the symbol sets of two sequences; order and repetition do not count."""
     return float(_jaccard([tuple(a), tuple(b)])(*_ONE)[0])
 
 
@@ -58,7 +58,7 @@ def _hamming(items: Vectors) -> Between:
 
 
 def _edits(items: Vectors) -> Between:
-    """Symbols become characters, so that rapidfuzz can compare them; few different items are compared once."""
+    """Edit distance by rapidfuzz, on symbols mapped to characters; up to MOST_DISTINCT different items use a table."""
     from rapidfuzz.distance import Levenshtein
     from rapidfuzz.process import cdist, cpdist
 
@@ -160,7 +160,7 @@ class Topography:
 
     @property
     def pairs(self) -> int:
-        """How many pairs are compared."""
+        """Number of pairs that are compared."""
         return len(self._meanings)
 
     def similarity(self, order: NDArray[np.int64] | None = None) -> float | None:
@@ -169,7 +169,7 @@ class Topography:
         return spearman(self._meanings, self._between(*((i, k) if order is None else (order[i], order[k]))))
 
     def interval(self, replications: int = 200, level: float = 0.95) -> Interval | None:
-        """Return where rho over all pairs lies, by bootstrap over the sampled ones; None where all were compared.
+        """Return the bootstrap interval of rho over the sampled pairs; None where all pairs were compared.
 
         The pairs are drawn independently of each other, so this is about them alone. That other meanings might have
         been seen is another matter, of which it says nothing.
@@ -179,10 +179,10 @@ class Topography:
         rng = np.random.default_rng([self._seed, 1])
         messages = self._between(*self._pairs)
         drawn = (rng.integers(self.pairs, size=self.pairs) for _ in range(replications))
-        found = [rho for own in drawn if (rho := spearman(self._meanings[own], messages[own])) is not None]
-        if not found:
+        rhos = [rho for own in drawn if (rho := spearman(self._meanings[own], messages[own])) is not None]
+        if not rhos:
             return None
-        low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+        low, high = np.quantile(rhos, [(1 - level) / 2, (1 + level) / 2])
         of = f"bootstrap over {self.pairs} of {self.all} pairs"
         return Interval(low=float(low), high=float(high), level=level, of=of)
 
@@ -211,14 +211,14 @@ def bag_disentanglement(attributes: Vectors, messages: Vectors) -> float | None:
 
 
 def bags(messages: Vectors) -> list[Codes]:
-    """Return how often each symbol stands in each message, one array [N] for each symbol."""
+    """Return the count of each symbol in each message, one array [N] per symbol."""
     symbols = sorted({symbol for message in messages for symbol in message})
     counts = [Counter(message) for message in messages]
     return [np.array([count[symbol] for count in counts], np.int64) for symbol in symbols]
 
 
 def disentanglement(parts: Sequence[Codes], attributes: Sequence[Codes]) -> float | None:
-    """Return how much more each part tells about one attribute than about the next, over its entropy; mean over parts.
+    """Return the information gap of each part between its two best attributes, over its entropy; mean over parts.
 
     None with fewer than two attributes that vary, or no part that does.
     """

@@ -1,4 +1,4 @@
-"""Does a speaker say what it does, and does each of its symbols mean one thing? Measures on (message, act, concept).
+"""Speaker consistency and context independence: measures on (message, act, concept).
 
 Two different things are called speaker consistency: the mutual information of an agent's own messages and acts (Lowe et
 al. 2019), which is `information.mutual_information`, and Jaques et al.'s (2019) index here.
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 def speaker_consistency(message: Codes, act: Codes) -> float | None:
-    """Return how surely a message tells the speaker's act, and the act the message: from 0 to 1 (Jaques et al. 2019).
+    """Return how well message and act of a speaker predict each other, from 0 to 1 (Jaques et al. 2019).
 
     SC = 1/2 [ mean_m (1 - H(A | m) / log2 |A|) + mean_a (1 - H(M | a) / log2 |M|) ], over the messages and acts that
     occur; plug-in. None where there is one message or one act only. Every message counts alike, also one that was sent
@@ -27,8 +27,8 @@ def speaker_consistency(message: Codes, act: Codes) -> float | None:
         return None
     both = ((message, act), (act, message))
     sides = [
-        np.mean([1 - entropy(of[given == value]) / np.log2(occurring(of)) for value in np.unique(given)])
-        for given, of in both
+        np.mean([1 - entropy(of[condition == value]) / np.log2(occurring(of)) for value in np.unique(condition)])
+        for condition, of in both
     ]
     return float(np.mean(sides))
 
@@ -41,25 +41,25 @@ def context_independence(concepts: Sequence[Sequence[str]], messages: Sequence[S
     without a symbol or a concept. Penalises synonyms.
     """
     vocabulary = sorted({symbol for message in messages for symbol in message})
-    known = sorted({concept for each in concepts for concept in each})
-    if not vocabulary or not known:
+    names = sorted({concept for meaning in concepts for concept in meaning})
+    if not vocabulary or not names:
         return None
-    said, meant = _bag(messages, vocabulary), _bag(concepts, known)
+    said, meant = _bag(messages, vocabulary), _bag(concepts, names)
     symbol_given_concept = align(meant, said)  # [C, V]
     concept_given_symbol = align(said, meant)  # [V, C]
     best = concept_given_symbol.argmax(0)
-    places = np.arange(len(known))
+    places = np.arange(len(names))
     return float((symbol_given_concept[places, best] * concept_given_symbol[best, places]).mean())
 
 
 def _bag(items: Sequence[Sequence[str]], words: Sequence[str]) -> Array:
-    """Return how often each word stands in each item [N, W]."""
+    """Return the count of each word in each item [N, W]."""
     place = {word: i for i, word in enumerate(words)}
-    found = np.zeros((len(items), len(words)))
+    counts = np.zeros((len(items), len(words)))
     for n, item in enumerate(items):
         for word in item:
-            found[n, place[word]] += 1
-    return found
+            counts[n, place[word]] += 1
+    return counts
 
 
 def align(source: Array, target: Array, rounds: int = 30) -> Array:
@@ -70,11 +70,11 @@ def align(source: Array, target: Array, rounds: int = 30) -> Array:
         target: counts of target words [N, T].
         rounds: of expectation and maximisation.
     """
-    found = np.full((source.shape[1], target.shape[1]), 1 / max(target.shape[1], 1))
+    table = np.full((source.shape[1], target.shape[1]), 1 / max(target.shape[1], 1))
     for _ in range(rounds):
-        expected = source @ found  # nothing where a pair has no source word
+        expected = source @ table  # nothing where a pair has no source word
         share = np.divide(target, expected, out=np.zeros_like(target), where=expected > 0)
-        found = found * (source.T @ share)
-        total = found.sum(1, keepdims=True)
-        found = np.divide(found, total, out=np.zeros_like(found), where=total > 0)
-    return found
+        table = table * (source.T @ share)
+        total = table.sum(1, keepdims=True)
+        table = np.divide(table, total, out=np.zeros_like(table), where=total > 0)
+    return table

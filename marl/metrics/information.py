@@ -1,4 +1,4 @@
-"""Entropy and mutual information from counts, in bits, and what chance alone would give.
+"""Entropy and mutual information from counts, in bits, with bias correction and permutation nulls.
 
 p(x) = n_x / N throughout ("plug-in"). Plug-in entropy is biased down and plug-in mutual information biased up, the more
 so the fewer samples there are per cell: independent variables with 50 and 5 values and 1000 samples seem to share 0.16
@@ -20,8 +20,8 @@ NATS: float = float(np.log(2))
 """Nats in a bit."""
 
 
-class Tested(NamedTuple):
-    """A statistic, and what it is when one side is shuffled."""
+class TestedStatistic(NamedTuple):
+    """A statistic and its permutation null."""
 
     value: float
     null: Null
@@ -29,17 +29,17 @@ class Tested(NamedTuple):
 
 def codes(items: Iterable[Hashable]) -> Codes:
     """Number the different items from 0 in order of first appearance."""
-    known: dict[Hashable, int] = {}
-    return np.array([known.setdefault(item, len(known)) for item in items], np.int64)
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(item, len(numbers)) for item in items], np.int64)
 
 
 def joint(*columns: Codes) -> Codes:
-    """Number the combinations that occur."""
-    found = np.zeros(len(columns[0]), np.int64)
+    """Number the combinations of columns that occur."""
+    combined = np.zeros(len(columns[0]), np.int64)
     for column in columns:
-        wide = found * (int(column.max(initial=0)) + 1) + column
-        found = np.unique(wide, return_inverse=True)[1].reshape(-1).astype(np.int64)
-    return found
+        wide = combined * (int(column.max(initial=0)) + 1) + column
+        combined = np.unique(wide, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return combined
 
 
 def entropy(x: Codes) -> float:
@@ -50,7 +50,7 @@ def entropy(x: Codes) -> float:
 
 
 def occurring(x: Codes) -> int:
-    """Return how many different values there are."""
+    """Return the number of different values."""
     return int(np.count_nonzero(np.bincount(x)))
 
 
@@ -80,7 +80,7 @@ def mutual_information(x: Codes, y: Codes) -> float:
 
 
 def _both(x: Codes, y: Codes) -> Codes:
-    """Number the combinations of two variables; quicker than `joint` where there are few that could be."""
+    """Number the combinations of two variables; faster than `joint` when few are possible."""
     values = int(y.max(initial=0)) + 1
     if values * (int(x.max(initial=0)) + 1) <= 4 * len(x) + 256:
         return np.asarray(x * values + y)
@@ -112,14 +112,14 @@ def conditional_mutual_information_corrected(x: Codes, y: Codes, context: Codes)
 
 
 def within(context: Codes, order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Turn a random order of all samples into one that leaves each sample in its context."""
+    """Turn a permutation of all samples into one within each context."""
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    found = np.empty(len(order), np.int64)
+    shuffled = np.empty(len(order), np.int64)
     for c in np.unique(context):
         own = np.flatnonzero(context == c)
-        found[own] = own[np.argsort(rank[own])]
-    return found
+        shuffled[own] = own[np.argsort(rank[own])]
+    return shuffled
 
 
 def permutation_null(
@@ -129,8 +129,8 @@ def permutation_null(
     permutations: int = 200,
     seed: int = 0,
     less: bool = False,
-) -> Tested | None:
-    """Compare a statistic with itself under shuffling; None where it is not defined.
+) -> TestedStatistic | None:
+    """Return a statistic with its permutation null; None where it is undefined.
 
     Args:
         statistic: takes an order of the samples, `arange(size)` for the one that was found, and applies it to one of
@@ -142,14 +142,14 @@ def permutation_null(
 
     p = (1 + #{shuffled >= found}) / (1 + permutations), which is never 0 (Phipson & Smyth 2010).
     """
-    found = statistic(np.arange(size))
-    if found is None:
+    observed = statistic(np.arange(size))
+    if observed is None:
         return None
     rng = np.random.default_rng(seed)
     shuffled = [value for _ in range(permutations) if (value := statistic(rng.permutation(size))) is not None]
     if not shuffled:
         return None
-    reached = sum(value <= found + 1e-12 if less else value >= found - 1e-12 for value in shuffled)
+    reached = sum(value <= observed + 1e-12 if less else value >= observed - 1e-12 for value in shuffled)
     low, high = np.quantile(shuffled, [0.05, 0.95])
     null = Null(
         mean=float(np.mean(shuffled)),
@@ -158,4 +158,4 @@ def permutation_null(
         p=(1 + reached) / (1 + len(shuffled)),
         permutations=len(shuffled),
     )
-    return Tested(found, null)
+    return TestedStatistic(observed, null)

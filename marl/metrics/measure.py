@@ -1,4 +1,4 @@
-"""One measured figure: what it is, its unit, what chance alone gives, how sure it is; or why it has no value.
+"""`Measure`: a value with its unit, null distribution and interval, or the reason why it is undefined.
 
 Nothing here is ever nan: a `Measure` has a value, or the reason why it has none.
 """
@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Frozen(BaseModel):
-    """What cannot be changed, and goes into JSON as it stands."""
+    """Base of frozen pydantic models that are written to JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Null(Frozen):
-    """What the same figure is when one side is shuffled."""
+    """The permutation null of a measure: its distribution when one side is shuffled."""
 
     mean: float
     low: float
@@ -32,7 +32,7 @@ class Null(Frozen):
 
 
 class Interval(Frozen):
-    """Between which ends the figure lies, at what level, and of what uncertainty this speaks."""
+    """An interval: its ends, its level, and the source of uncertainty it covers."""
 
     low: float
     high: float
@@ -42,7 +42,7 @@ class Interval(Frozen):
 
 
 class Measure(Frozen):
-    """A figure. `value` is None exactly where `undefined` says why."""
+    """A measured value. `value` is None exactly when `undefined` gives the reason."""
 
     name: str
     value: float | None = None
@@ -68,12 +68,12 @@ class Measure(Frozen):
 
 
 def measured(name: str, value: float, *, unit: str = "", n: int, **more: object) -> Measure:
-    """Return a figure; one that is not finite becomes undefined, and says so."""
+    """Return a measure; a value that is not finite becomes undefined."""
     if not isfinite(value):
         return undefined(name, f"it came out as {value}", unit=unit, n=n)
     return Measure.model_validate({"name": name, "value": float(value), "unit": unit, "n": n, **more})
 
 
 def undefined(name: str, why: str, *, unit: str = "", n: int = 0) -> Measure:
-    """Return a figure that has no value, and the reason."""
+    """Return a measure without a value, and the reason."""
     return Measure(name=name, undefined=why, unit=unit, n=n)

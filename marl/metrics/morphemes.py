@@ -1,4 +1,4 @@
-"""A morpheme inventory: which forms go with which meanings, found greedily (CSAR; Boldt & Mortensen 2025, 2510.03439).
+"""Morpheme inventory: forms paired with meanings, greedily (CSAR; Boldt & Mortensen 2025, 2510.03439).
 
 Count every form (a run of symbols) and every meaning (one or two attribute values), score each pair by the mutual
 information of their occurring, select the best, ablate it from the messages that have both, and repeat.
@@ -12,8 +12,7 @@ from itertools import combinations
 from math import log2
 from typing import Final, NamedTuple
 
-from marl.study.data.lexicon import Words
-
+Symbols = tuple[str, ...]
 LONGEST: Final = 3
 """Symbols of the longest form."""
 WIDEST: Final = 2
@@ -22,49 +21,49 @@ GONE: Final = ""
 """Stands where a symbol was taken away, so that what stood apart does not become neighbours."""
 
 
-class Found(NamedTuple):
-    """A form, its meaning, what the one tells about the other in bits when it was selected, and how often they met."""
+class FormMeaning(NamedTuple):
+    """A form, its meaning, their mutual information in bits when selected, and how often they occurred together."""
 
-    form: Words
-    meaning: Words
+    form: Symbols
+    meaning: Symbols
     bits: float
     uses: int
 
 
 def inventory(
-    meanings: Sequence[Words], messages: Sequence[Words], *, least: float = 1e-3, most: int = 256
-) -> list[Found]:
-    """Return at most so many morphemes of a language, the most telling first, until none tells more than `least` bits.
+    meanings: Sequence[Symbols], messages: Sequence[Symbols], *, least: float = 1e-3, most: int = 256
+) -> list[FormMeaning]:
+    """Return up to `most` morphemes, the most informative first, each worth more than `least` bits.
 
     Of pairs that tell the same the longer form and the narrower meaning is taken, then the first in order. Cost grows
     with the number of morphemes times that of pairs.
     """
     forms, senses = [tuple(m) for m in messages], [frozenset(m) for m in meanings]
-    found: list[Found] = []
+    selected: list[FormMeaning] = []
     counts = _Counts(forms, senses)
-    while len(found) < most and (best := counts.best()) is not None and best.bits > least:
-        found.append(best)
+    while len(selected) < most and (best := counts.best()) is not None and best.bits > least:
+        selected.append(best)
         for n in range(len(forms)):
             if _at(forms[n], best.form) is not None and senses[n].issuperset(best.meaning):
                 counts.count(forms[n], senses[n], -1)
                 forms[n] = _without(forms[n], best.form)
                 senses[n] = senses[n].difference(best.meaning)
                 counts.count(forms[n], senses[n], 1)
-    return found
+    return selected
 
 
 class _Counts:
-    """How many of the messages, or what is left of them, have each form, each meaning, and both."""
+    """Counts of messages (or their remainders) with each form, each meaning, and both."""
 
-    def __init__(self, forms: Sequence[Words], senses: Sequence[frozenset[str]]) -> None:
+    def __init__(self, forms: Sequence[Symbols], senses: Sequence[frozenset[str]]) -> None:
         self.total = len(forms)
-        self.forms: Counter[Words] = Counter()
-        self.meanings: Counter[Words] = Counter()
-        self.both: Counter[tuple[Words, Words]] = Counter()
+        self.forms: Counter[Symbols] = Counter()
+        self.meanings: Counter[Symbols] = Counter()
+        self.both: Counter[tuple[Symbols, Symbols]] = Counter()
         for form, sense in zip(forms, senses, strict=True):
             self.count(form, sense, 1)
 
-    def count(self, form: Words, sense: frozenset[str], by: int) -> None:
+    def count(self, form: Symbols, sense: frozenset[str], by: int) -> None:
         runs, wider = set(_runs(form)), list(_subsets(sense))
         for run in runs:
             self.forms[run] += by
@@ -73,18 +72,18 @@ class _Counts:
         for meaning in wider:
             self.meanings[meaning] += by
 
-    def best(self) -> Found | None:
-        """Return the pair whose occurring shares most information, of those that attract each other."""
-        found = []
+    def best(self) -> FormMeaning | None:
+        """Return the positively associated pair with the most mutual information."""
+        candidates = []
         for (form, meaning), both in self.both.items():
             f, m = self.forms[form], self.meanings[meaning]
             if both > 0 and both * self.total > f * m:
                 bits = _shared(both, f, m, self.total)
-                found.append((-round(bits, 9), -len(form), len(meaning), form, meaning, both))
-        if not found:
+                candidates.append((-round(bits, 9), -len(form), len(meaning), form, meaning, both))
+        if not candidates:
             return None
-        bits, _, _, form, meaning, both = min(found)
-        return Found(form, meaning, -bits, both)
+        bits, _, _, form, meaning, both = min(candidates)
+        return FormMeaning(form, meaning, -bits, both)
 
 
 def _shared(both: int, f: int, m: int, n: int) -> float:
@@ -93,7 +92,7 @@ def _shared(both: int, f: int, m: int, n: int) -> float:
     return sum(k / n * log2(k * n / (a * b)) for k, a, b in cells if k > 0)
 
 
-def _runs(form: Words) -> Iterator[Words]:
+def _runs(form: Symbols) -> Iterator[Symbols]:
     for start in range(len(form)):
         for stop in range(start + 1, min(start + LONGEST, len(form)) + 1):
             if GONE in form[start:stop]:
@@ -101,40 +100,40 @@ def _runs(form: Words) -> Iterator[Words]:
             yield form[start:stop]
 
 
-def _subsets(sense: frozenset[str]) -> Iterator[Words]:
+def _subsets(sense: frozenset[str]) -> Iterator[Symbols]:
     for size in range(1, WIDEST + 1):
         yield from combinations(sorted(sense), size)
 
 
-def _at(form: Words, part: Words) -> int | None:
+def _at(form: Symbols, part: Symbols) -> int | None:
     places = range(len(form) - len(part) + 1)
     return next((place for place in places if form[place : place + len(part)] == part), None)
 
 
-def _without(form: Words, part: Words) -> Words:
+def _without(form: Symbols, part: Symbols) -> Symbols:
     place = _at(form, part)
     assert place is not None
     return (*form[:place], *(GONE,) * len(part), *form[place + len(part) :])
 
 
-def synonymy(found: Sequence[Found]) -> float | None:
+def synonymy(inventory: Sequence[FormMeaning]) -> float | None:
     """Return H(form | meaning) in bits over the uses of the morphemes: 0 where every meaning has one form."""
-    return _doubt([(each.meaning, each.form, each.uses) for each in found])
+    return _doubt([(morpheme.meaning, morpheme.form, morpheme.uses) for morpheme in inventory])
 
 
-def polysemy(found: Sequence[Found]) -> float | None:
+def polysemy(inventory: Sequence[FormMeaning]) -> float | None:
     """Return H(meaning | form) in bits over the uses of the morphemes: 0 where every form has one meaning."""
-    return _doubt([(each.form, each.meaning, each.uses) for each in found])
+    return _doubt([(morpheme.form, morpheme.meaning, morpheme.uses) for morpheme in inventory])
 
 
-def _doubt(uses: Sequence[tuple[Words, Words, int]]) -> float | None:
+def _doubt(uses: Sequence[tuple[Symbols, Symbols, int]]) -> float | None:
     total = sum(count for *_, count in uses)
     if not total:
         return None
-    given: Counter[Words] = Counter()
-    for known, _, count in uses:
-        given[known] += count
-    both: Counter[tuple[Words, Words]] = Counter()
-    for known, other, count in uses:
-        both[known, other] += count
-    return max(-sum(k / total * log2(k / given[known]) for (known, _), k in both.items()), 0.0)
+    totals: Counter[Symbols] = Counter()
+    for condition, _, count in uses:
+        totals[condition] += count
+    both: Counter[tuple[Symbols, Symbols]] = Counter()
+    for condition, other, count in uses:
+        both[condition, other] += count
+    return max(-sum(k / total * log2(k / totals[condition]) for (condition, _), k in both.items()), 0.0)

@@ -1,4 +1,4 @@
-"""A decoder probe: a linear rule that reads the meaning off the message, tried on meanings it never saw."""
+"""Linear probe that decodes meanings from messages, tested on held-out meanings."""
 
 from __future__ import annotations
 

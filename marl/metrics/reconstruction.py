@@ -1,4 +1,4 @@
-"""Is a message put together from parts that stand for the parts of its meaning? Three answers, each of them exact.
+"""Compositional structure, three exact measures: tree reconstruction error, conflict count, best matching.
 
 How far from a sum of parts are the messages (TRE), how often does a position contradict the attribute it speaks of
 (conflicts), and how well does a dictionary of one symbol for one concept do (best matching)?
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 
 def concepts(vectors: Vectors, names: Sequence[str] = ()) -> list[tuple[str, ...]]:
-    """Return attribute values that cannot be confused: those that two attributes share are told apart by its name."""
+    """Return attribute values made unique: a value of two attributes gets the attribute's name."""
     seen = [set(column) for column in zip(*vectors, strict=True)]
     shared = {value for k, own in enumerate(seen) for other in seen[:k] for value in own & other}
     called = [names[k] if k < len(names) else f"attribute {k + 1}" for k in range(len(seen))]
@@ -46,7 +46,7 @@ def in_bags(messages: Vectors) -> Array:
     return np.stack(bags(messages), 1).astype(np.float64)
 
 
-class Reconstruction:
+class CompositionFit:
     """Tree reconstruction error: how far messages are from sums of what their attributes contribute (Andreas 2019).
 
     TRE = min_eta sum_x |f(x) - sum_k eta(k, x_k)|^2 / sum_x |f(x) - mean f|^2, f(x) the features of a message, such as
@@ -94,8 +94,8 @@ def _contradictions(attribute: Codes, position: Codes) -> int:
     return len(position) - int(together.reshape(-1, values).max(1).sum())
 
 
-class Match(NamedTuple):
-    """A symbol and the concept it is matched with; they stand together `together` times of the symbol's `uses`."""
+class WordMatch(NamedTuple):
+    """A symbol and its matched concept; they occur together in `together` of the symbol's `uses`."""
 
     word: int
     concept: int
@@ -103,8 +103,8 @@ class Match(NamedTuple):
     uses: int
 
 
-def best_matching(words: Array, meant: Array) -> tuple[float, list[Match]]:
-    """Match symbols and concepts one to one so that most is understood (Carmeli et al. 2024).
+def best_matching(words: Array, meant: Array) -> tuple[float, list[WordMatch]]:
+    """Match symbols and concepts one to one, maximising co-occurrence (Carmeli et al. 2024).
 
     Args:
         words: how often each word stands in each message [N, W].
@@ -120,7 +120,7 @@ def best_matching(words: Array, meant: Array) -> tuple[float, list[Match]]:
     rows, places = linear_sum_assignment(together, maximize=True)
     total = meant.sum()
     pairs = [
-        Match(w, c, int(together[w, c]), int(said[:, w].sum()))
+        WordMatch(w, c, int(together[w, c]), int(said[:, w].sum()))
         for w, c in zip(rows.tolist(), places.tolist(), strict=True)
         if together[w, c] > 0
     ]

@@ -1,4 +1,4 @@
-"""Statistics over few runs: interquartile mean, improvement, effect sizes, many tests at once, bootstrap intervals.
+"""Statistics over few runs: interquartile mean, improvement, effect sizes, multiple testing, bootstrap intervals.
 
 After Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice" (rliable). Scores come
 as one array for each task, with a number for each run: the strata. A bootstrap sample draws as many runs as there are,
@@ -27,7 +27,7 @@ LEVEL: Final = 0.95
 
 
 class Estimate(NamedTuple):
-    """A figure and the ends of its interval."""
+    """An estimate and the ends of its interval."""
 
     value: float
     low: float
@@ -35,7 +35,7 @@ class Estimate(NamedTuple):
 
 
 def interquartile_mean(scores: ArrayLike, axis: int = 0) -> Array:
-    """IQM: the mean of the middle half.
+    """Interquartile mean (IQM): the mean of the middle half.
 
     Of n scores floor(n / 4) are left out at either end, as `scipy.stats.trim_mean(scores, 0.25)` does.
     """
@@ -72,9 +72,9 @@ def iqm_curve(
     """IQM at each of P points, from [R, P] arrays. Whole runs are drawn, so that points next to each other agree."""
     tasks = _arrays(scores)
     (drawn,) = _samples([tasks], seed, replications)
-    found = interquartile_mean(np.concatenate(tasks))
+    means = interquartile_mean(np.concatenate(tasks))
     sampled = interquartile_mean(np.concatenate(drawn, 1), 1)  # [B, P]
-    return [_estimate(found[p], sampled[:, p], level) for p in range(len(found))]
+    return [_estimate(means[p], sampled[:, p], level) for p in range(len(means))]
 
 
 def optimality_gap(
@@ -89,7 +89,7 @@ def optimality_gap(
 def probability_of_improvement(
     ours: Strata, theirs: Strata, seed: int = 0, *, replications: int = REPLICATIONS, level: float = LEVEL
 ) -> Estimate:
-    """How likely a run of ours scores more than one of theirs on the same task; ties count half; mean over tasks.
+    """Probability that a run of ours scores more than one of theirs on the same task; ties count half; mean over tasks.
 
     The two are drawn independently of each other, also where they share seeds. Raises ValueError unless both have the
     same tasks.
@@ -97,26 +97,26 @@ def probability_of_improvement(
     x, y = _arrays(ours), _arrays(theirs)
     if len(x) != len(y):
         raise ValueError(f"both need scores of the same tasks, not {len(x)} and {len(y)}")
-    found = np.mean([improvement(a, b) for a, b in zip(x, y, strict=True)])
+    probability = np.mean([improvement(a, b) for a, b in zip(x, y, strict=True)])
     drawn_x, drawn_y = _samples([x, y], seed, replications)
     sampled = np.mean([_in_parts(improvement, a, b) for a, b in zip(drawn_x, drawn_y, strict=True)], 0)
-    return _estimate(found, sampled, level)
+    return _estimate(probability, sampled, level)
 
 
 def mean_interval(
     values: ArrayLike, seed: int = 0, *, of: str, replications: int = CURVE_REPLICATIONS, level: float = LEVEL
 ) -> Interval | None:
-    """Return where the mean of independent values lies, by percentile bootstrap; None for fewer than two of them.
+    """Return the percentile bootstrap interval of the mean of independent values; None for fewer than two.
 
     Of values that are all the same the interval is a point, which says that nothing else was seen, not that nothing
     else can be.
     """
-    known = np.asarray(values, np.float64)
-    if len(known) < 2:
+    sample = np.asarray(values, np.float64)
+    if len(sample) < 2:
         return None
-    (drawn,) = _samples([[known]], seed, replications)
-    found = _estimate(known.mean(), drawn[0].mean(1), level)
-    return Interval(low=found.low, high=found.high, level=level, of=of)
+    (drawn,) = _samples([[sample]], seed, replications)
+    estimate = _estimate(sample.mean(), drawn[0].mean(1), level)
+    return Interval(low=estimate.low, high=estimate.high, level=level, of=of)
 
 
 def hedges_g(ours: ArrayLike, theirs: ArrayLike) -> float | None:
@@ -138,23 +138,23 @@ def cliffs_delta(ours: ArrayLike, theirs: ArrayLike) -> float:
 
 
 def holm(p: ArrayLike) -> Array:
-    """Adjust p-values so that the chance of a single false find among them stays at the level (Holm 1979)."""
-    given = np.asarray(p, np.float64)
-    order = np.argsort(given)
-    steps = np.maximum.accumulate(given[order] * np.arange(len(given), 0, -1))
-    found = np.empty(len(given))
-    found[order] = np.minimum(steps, 1)
-    return found
+    """Adjust p-values to control the family-wise error rate (Holm 1979)."""
+    values = np.asarray(p, np.float64)
+    order = np.argsort(values)
+    steps = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(steps, 1)
+    return adjusted
 
 
 def benjamini_hochberg(p: ArrayLike) -> Array:
-    """Adjust p-values so that the expected share of false finds stays at the level (Benjamini & Hochberg 1995)."""
-    given = np.asarray(p, np.float64)
-    order = np.argsort(given)[::-1]
-    steps = np.minimum.accumulate(given[order] * len(given) / np.arange(len(given), 0, -1))
-    found = np.empty(len(given))
-    found[order] = np.minimum(steps, 1)
-    return found
+    """Adjust p-values to control the false discovery rate (Benjamini & Hochberg 1995)."""
+    values = np.asarray(p, np.float64)
+    order = np.argsort(values)[::-1]
+    steps = np.minimum.accumulate(values[order] * len(values) / np.arange(len(values), 0, -1))
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(steps, 1)
+    return adjusted
 
 
 def _arrays(scores: Strata) -> list[Array]:
@@ -179,11 +179,11 @@ def _samples(sides: Sequence[Sequence[Array]], seed: int, replications: int) -> 
 
 
 def _in_parts(statistic: Callable[[Array, Array], Array], x: Array, y: Array) -> Array:
-    """Apply a statistic of pairs to a few samples at a time: all pairs of all samples would not fit into memory."""
+    """Apply a statistic of pairs to chunks of samples, to bound memory."""
     part = max(2**22 // (x.shape[1] * y.shape[1]), 1)
     return np.concatenate([statistic(x[i : i + part], y[i : i + part]) for i in range(0, len(x), part)])
 
 
-def _estimate(found: ArrayLike, sampled: Array, level: float) -> Estimate:
+def _estimate(value: ArrayLike, sampled: Array, level: float) -> Estimate:
     low, high = np.quantile(sampled, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(float(np.asarray(found)), float(low), float(high))
+    return Estimate(float(np.asarray(value)), float(low), float(high))

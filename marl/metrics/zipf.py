@@ -1,4 +1,4 @@
-"""How often and how long: Zipf's two laws, of rank and frequency, and of abbreviation."""
+"""Zipf's laws: rank and frequency, and abbreviation."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Abbreviation:
         return spearman(self.counts, self.lengths if order is None else self.lengths[order])
 
     def mean_length(self, order: NDArray[np.int64] | None = None) -> float:
-        """Return the mean length of what is sent, in symbols."""
+        """Return the mean message length, in symbols."""
         lengths = self.lengths if order is None else self.lengths[order]
         return float(self.counts @ lengths / max(self.counts.sum(), 1))
 
     @property
     def shortest(self) -> float:
-        """The mean length if the same lengths were given out so that the most frequent message is the shortest."""
+        """The mean length if the same lengths were assigned so that the most frequent message is the shortest."""
         return float(np.sort(self.counts)[::-1] @ np.sort(self.lengths) / max(self.counts.sum(), 1))

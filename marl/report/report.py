@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file, readable without a network, a program or another file."""
+"""The HTML report of a run: one self-contained file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from marl.charts import html
 from marl.charts.graph import Flow, picture
 from marl.charts.svg import Chart, curves
 from marl.errors import UserError
-from marl.evaluation import evaluate, traffic
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import evaluate, log_lines, traffic
 from marl.rollout.collect import collect
 from marl.rollout.replay import replay
 from marl.rundir import load
@@ -20,7 +19,7 @@ from marl.rundir.folder import RunDir
 from marl.scenario.world import World
 from marl.settings import read_toml
 from marl.study.data import corpus, lexicon
-from marl.study.data.lexicon import Row, Utterance, Words
+from marl.study.data.lexicon import CodeRow, Utterance, Words
 from marl.study.data.result import Language
 from marl.study.experiments.causal import Influence, influence
 from marl.study.language import summary as language
@@ -39,15 +38,15 @@ MOST_EDGES: Final = 24
 Points = list[tuple[float, float]]
 
 
-class Cell(NamedTuple):
-    """A meaning in the grid of a world with two attributes."""
+class GridCell(NamedTuple):
+    """A meaning in the grid of a language with two attributes."""
 
-    row: Row
+    row: CodeRow
     held_out: bool
 
 
-class Sign(NamedTuple):
-    """What a symbol at a position stands for: the value seen most often with it, in what share of how many."""
+class SymbolMeaning(NamedTuple):
+    """Meaning of a symbol at a position: its most frequent attribute value, with share and count."""
 
     value: str
     share: float
@@ -55,29 +54,29 @@ class Sign(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
-    """The code of one speaker (and place in the episode), ready to be shown."""
+class SpeakerCode:
+    """Template data: the code of one speaker at one place in the episode."""
 
     speaker: str
     place: int
-    rows: list[Row]
+    rows: list[CodeRow]
     left_out: int
     attributes: list[str]
-    grid: dict[str, dict[str, Cell]]
+    grid: dict[str, dict[str, GridCell]]
     """First attribute -> second attribute -> cell; empty unless there are exactly two."""
     columns: list[str]
     hues: dict[str, tuple[int, int]]
     """Symbol -> hue and lightness of its colour."""
     language: Language
-    signs: dict[str, list[Sign | None]]
+    signs: dict[str, list[SymbolMeaning | None]]
     """Symbol -> what it stands for at each position."""
     held_out: frozenset[str]
     target: float
     """The score of an episode that went as well as it can: the optimum, or under prices and noise the best there is."""
 
 
-class Talk(NamedTuple):
-    """What went over a channel, ready to be shown."""
+class ChannelTraffic(NamedTuple):
+    """Template data: the traffic of a channel."""
 
     channel: str
     account: traffic.Account
@@ -91,15 +90,15 @@ def write(folder: RunDir) -> None:
 
 
 def gather(folder: RunDir) -> dict[str, Any]:
-    """Collect what the page shows, from the folder and, where there is a checkpoint, from its policies."""
+    """Collect the template data from the folder and, if there is a checkpoint, from its policies."""
     settings = read_toml(folder.config)
     world = load.scene(folder)
     metrics = folder.read_metrics()
     if not metrics or not folder.eval_log.is_file():
-        raise UserError(f"{folder.path} has not come to its first evaluation: there is nothing to report yet")
+        raise UserError(f"{folder.path} has no evaluation yet: there is nothing to report yet")
     logs = list(log.load(folder.eval_log))
     # A replay from the log alone: the figures are those of the log, whatever the weights are by now.
-    episodes = collect(world, [replay(each) for each in logs])
+    episodes = collect(world, [replay(episode_log) for episode_log in logs])
     result = evaluate.summarise(world, episodes)
     influences, remark = _influences(folder, world, logs)
     return {
@@ -121,7 +120,7 @@ def gather(folder: RunDir) -> dict[str, Any]:
         "habits": {seat: _habits(seat, logs) for seat in world.agents},
         "influences": influences,
         "remark": remark,
-        "conversations": [_conversation(each) for each in _choice(logs)],
+        "conversations": [_conversation(episode_log) for episode_log in _choice(logs)],
         "config": folder.config.read_text(encoding="utf-8"),
     }
 
@@ -181,7 +180,7 @@ def _charts(world: World, metrics: Sequence[dict[str, Any]]) -> list[Chart]:
 
 
 def _selfplay(now: Points, average: Points, rating: Points) -> list[Chart]:
-    """Return the curves of play against each other, where there are any."""
+    """Return the curves of self-play: exploitability and league rating, if measured."""
     charts = []
     if now:
         text = "Exploitability: what a best response to the policies gains; 0 is an equilibrium."
@@ -193,11 +192,11 @@ def _selfplay(now: Points, average: Points, rating: Points) -> list[Chart]:
     return charts
 
 
-def _talks(world: World, found: traffic.Traffic) -> list[Talk]:
-    """Draw who talked to whom, channel by channel in the scenario's order."""
+def _talks(world: World, counts: traffic.Traffic) -> list[ChannelTraffic]:
+    """Draw the communication graph of each channel, in the scenario's order."""
     talks = []
-    for name in (name for name in world.channels if name in found.channels):
-        account = found.channels[name]
+    for name in (name for name in world.channels if name in counts.channels):
+        account = counts.channels[name]
         over = world.channels[name].topology
         flows = {
             edge: Flow(tally.messages or tally.overheard, tally.disturbed or 0.0, not tally.messages)
@@ -207,24 +206,24 @@ def _talks(world: World, found: traffic.Traffic) -> list[Talk]:
         ordered = sorted(account.edges.items(), key=lambda item: (-item[1].messages, item[0]))
         caption = "An arrow is as wide as it has messages, and as red as they were lost or altered on the way."
         chart = picture(caption, [seat for seat in world.agents if seat in seats], flows)
-        talks.append(Talk(name, account, chart, [(*edge, tally) for edge, tally in ordered[:MOST_EDGES]]))
+        talks.append(ChannelTraffic(name, account, chart, [(*edge, tally) for edge, tally in ordered[:MOST_EDGES]]))
     return talks
 
 
-def _code(world: World, who: tuple[str, int], found: list[Utterance]) -> Code:
+def _code(world: World, who: tuple[str, int], utterances: list[Utterance]) -> SpeakerCode:
     """Prepare the code of one speaker and place; measured on deals seen in training, shown for all."""
     full = world.anchors.full
-    held = frozenset(u.meaning for u in found if u.log.deal.get("split", "train") != "train")
-    rows = lexicon.rows(found)
+    held = frozenset(u.meaning for u in utterances if u.log.deal.get("split", "train") != "train")
+    rows = lexicon.rows(utterances)
     vectors = dict(zip([r.meaning for r in rows], lexicon.attributes([r.meaning for r in rows]), strict=True))
     values = [sorted(set(column), key=lexicon.natural) for column in zip(*vectors.values(), strict=True)]
-    grid: dict[str, dict[str, Cell]] = {}
+    grid: dict[str, dict[str, GridCell]] = {}
     if len(values) == 2:
         for row in rows:
             first, second = vectors[row.meaning]
-            grid.setdefault(first, {})[second] = Cell(row, row.meaning in held)
-    symbols = sorted({symbol for u in found for symbol in u.message}, key=lexicon.natural)
-    return Code(
+            grid.setdefault(first, {})[second] = GridCell(row, row.meaning in held)
+    symbols = sorted({symbol for u in utterances for symbol in u.message}, key=lexicon.natural)
+    return SpeakerCode(
         *who,
         rows=rows[:MOST_ROWS],
         left_out=max(len(rows) - MOST_ROWS, 0),
@@ -232,44 +231,44 @@ def _code(world: World, who: tuple[str, int], found: list[Utterance]) -> Code:
         grid=grid,
         columns=values[1] if grid else [],
         hues={symbol: (360 * i // len(symbols), 82 + 8 * (i % 2)) for i, symbol in enumerate(symbols)},
-        language=language.measure(corpus.samples(found), *who),
-        signs=_signs(found, vectors, symbols) if len(values) > 1 else {},
+        language=language.measure(corpus.samples(utterances), *who),
+        signs=_signs(utterances, vectors, symbols) if len(values) > 1 else {},
         held_out=held,
         target=max(row.score for row in rows) if full is None or world.channel.effects else full,
     )
 
 
 def _signs(
-    found: Sequence[Utterance], vectors: dict[str, Words], symbols: Sequence[str]
-) -> dict[str, list[Sign | None]]:
+    utterances: Sequence[Utterance], vectors: dict[str, Words], symbols: Sequence[str]
+) -> dict[str, list[SymbolMeaning | None]]:
     """Return, for each symbol and position, the attribute value that goes with it most often."""
-    length = max(len(u.message) for u in found)
-    signs: dict[str, list[Sign | None]] = {symbol: [None] * length for symbol in symbols}
+    length = max(len(u.message) for u in utterances)
+    signs: dict[str, list[SymbolMeaning | None]] = {symbol: [None] * length for symbol in symbols}
     for position in range(length):
         for symbol in symbols:
-            together = [vectors[u.meaning] for u in found if u.message[position : position + 1] == (symbol,)]
+            together = [vectors[u.meaning] for u in utterances if u.message[position : position + 1] == (symbol,)]
             if together:
                 value, count = Counter(value for vector in together for value in vector).most_common(1)[0]
-                signs[symbol][position] = Sign(value, count / len(together), len(together))
+                signs[symbol][position] = SymbolMeaning(value, count / len(together), len(together))
     return signs
 
 
 def _habits(seat: str, logs: Iterable[Log]) -> list[tuple[str, Counter[str]]]:
-    """Return what a seat replied to each view, for arenas in which nothing is said."""
+    """Count the replies of a seat to each view, for arenas without talk."""
     habits: dict[str, Counter[str]] = {}
-    for each in logs:
-        for envelope in each.replies(seat):
-            habits.setdefault(conversation.shown(each, envelope), Counter())[envelope.body] += 1
+    for episode_log in logs:
+        for envelope in episode_log.replies(seat):
+            habits.setdefault(log_lines.shown(episode_log, envelope), Counter())[envelope.body] += 1
     return sorted(habits.items(), key=lambda item: lexicon.natural(item[0]))[:MOST_ROWS]
 
 
 def _influences(folder: RunDir, world: World, logs: Sequence[Log]) -> tuple[list[Influence], str]:
-    """Return what messages do, and what is to be remarked; or nothing, and why."""
-    if not any(envelope.kind is Kind.SAY for each in logs for envelope, _ in each.entries):
+    """Return the measured influence of messages and a remark; no influence and the reason if it cannot be measured."""
+    if not any(envelope.kind is Kind.SAY for log in logs for envelope, _ in log.entries):
         return [], ""
     try:
         trained = load.trained(folder.path, play_in=world)
-        logged = {e.data["version"] for each in logs for e in each.replies() if "version" in e.data}
+        logged = {envelope.data["version"] for log in logs for envelope in log.replies() if "version" in envelope.data}
         remark = ""
         if logged and logged != {trained.version}:
             remark = (
@@ -284,12 +283,12 @@ def _influences(folder: RunDir, world: World, logs: Sequence[Log]) -> tuple[list
 
 def _choice(logs: Sequence[Log]) -> list[Log]:
     """Return a few episodes: the first ones, and the worst."""
-    worst = min(logs, key=conversation.score)
+    worst = min(logs, key=log_lines.score)
     chosen = list(logs[:CONVERSATIONS])
-    if worst not in chosen and conversation.score(worst) < min(map(conversation.score, chosen)):
+    if worst not in chosen and log_lines.score(worst) < min(map(log_lines.score, chosen)):
         chosen[-1] = worst
     return chosen
 
 
-def _conversation(each: Log) -> dict[str, Any]:
-    return {"episode": each.episode, "lines": list(conversation.lines(each)), "score": conversation.score(each)}
+def _conversation(log: Log) -> dict[str, Any]:
+    return {"episode": log.episode, "lines": list(log_lines.lines(log)), "score": log_lines.score(log)}

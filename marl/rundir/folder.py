@@ -1,4 +1,4 @@
-"""The folder of a run: configuration, metrics, logs, checkpoints, summary. What stands in it outlives a crash."""
+"""The folder of a run: configuration, metrics, logs, checkpoints, summary, all written crash-safely."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEEP: Final = 2
 
 
 class RunDir:
-    """Paths and appends. `metrics.jsonl` and the logs only grow; a resumed run cuts them back to its checkpoint."""
+    """Paths of a run folder. `metrics.jsonl` and the logs only grow; resuming truncates them to the checkpoint."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,27 +35,27 @@ class RunDir:
 
     @property
     def exists(self) -> bool:
-        """Whether a run was begun here."""
+        """Whether the folder holds a run."""
         return self.config.is_file()
 
     @property
     def finished(self) -> bool:
-        """Whether it came to its end."""
+        """Whether the run is finished."""
         return self.summary.is_file()
 
     def frozen(self, version: int) -> Path:
-        """Return where the weights of a version of the league are."""
+        """Return the folder of a frozen league version."""
         return self.league / f"{version:06d}"
 
     def clear(self) -> None:
-        """Remove the run, and nothing else that may lie in the folder."""
+        """Delete the files of the run; other files in the folder stay."""
         for path in (self.config, self.metrics, self.summary, self.report, self.study, self.teaching):
             path.unlink(missing_ok=True)
         for path in (self.tensorboard, self.checkpoints, self.league, self.train_log.parent):
             shutil.rmtree(path, ignore_errors=True)
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        """Add one line; raises OSError, leaving what stood before as it was."""
+        """Append one line; on OSError the file keeps its previous contents."""
         before = self.metrics.stat().st_size if self.metrics.is_file() else 0
         try:
             with self.metrics.open("a") as file:
@@ -67,7 +67,7 @@ class RunDir:
             raise
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return all whole lines."""
+        """Return all complete lines."""
         text = self.metrics.read_text() if self.metrics.is_file() else ""
         return [json.loads(line) for line in text.split("\n")[:-1]]  # a process that was killed may leave half of one
 
@@ -84,7 +84,7 @@ class RunDir:
         part.replace(self.eval_log)
 
     def checkpoint(self, update: int, state: dict[str, Any], save: Callable[[Path], None]) -> Path:
-        """Write a checkpoint beside its final place and move it there whole; drop old ones."""
+        """Write a checkpoint atomically and delete old ones."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         part = self.checkpoints / "part"
         shutil.rmtree(part, ignore_errors=True)
@@ -106,14 +106,14 @@ class RunDir:
         return numbered[-1]
 
     def resume(self) -> tuple[Path, dict[str, Any]]:
-        """Return the newest checkpoint and its state, and cut what was written after it off the growing files."""
+        """Return the newest checkpoint and its state; truncate the growing files to that checkpoint."""
         newest = self.newest()
         try:
             state: dict[str, Any] = json.loads((newest / "state.json").read_text())
             sizes = {Path(name): int(size) for name, size in state["sizes"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
-                f"the checkpoint {newest} is damaged ({error}): remove it to go on from the one before"
+                f"the checkpoint {newest} is damaged ({error}): remove it to resume from the previous one"
             ) from None
         for path in self._growing():
             if path.is_file():

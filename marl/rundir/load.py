@@ -1,4 +1,4 @@
-"""Run folder -> live objects: the world of its scenario, and the policies of its newest checkpoint."""
+"""Load a run folder: the world of its scenario and the policies of its newest checkpoint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A run's policies on their seats. `version` counts the updates that made them, `seed` is the run's."""
+    """The trained policies of a run by seat. `version` is the number of updates, `seed` the run's."""
 
     dir: RunDir
     world: World
@@ -41,7 +41,7 @@ def run_dir(path: Path) -> RunDir:
 
 
 def scene(folder: RunDir) -> World:
-    """Bring the scenario of a run to life; the file of its arena, if it is in one, runs. Raises UserError."""
+    """Build the world of a run's scenario; its arena file, if any, is imported. Raises UserError."""
     settings = _table(read_toml(folder.config), "scenario", folder)
     return load_world(arena_file.admit(settings, folder.path), str(folder.config))
 
@@ -74,30 +74,30 @@ def trained(path: Path, *, play_in: World | None = None) -> Trained:
     return Trained(folder, play_in or home, seats, version, int(settings.get("seed", 0)))
 
 
-def pretrained(made: Trained) -> bool:
-    """Say whether a run's policies are on pretrained models."""
-    return "hf" in read_toml(made.dir.config).get("policy", {})
+def pretrained(run: Trained) -> bool:
+    """Whether a run's policies are adapters of pretrained models."""
+    return "hf" in read_toml(run.dir.config).get("policy", {})
 
 
-def models(made: Trained) -> dict[str, LanguageModel]:
+def models(run: Trained) -> dict[str, LanguageModel]:
     """Return the models of a run's seats."""
     from marl.inference.server import PolicyServer
 
-    return {seat: policy.lm for seat, policy in made.seats.items() if isinstance(policy, PolicyServer)}
+    return {seat: policy.lm for seat, policy in run.seats.items() if isinstance(policy, PolicyServer)}
 
 
-def frozen(made: Trained) -> Iterator[tuple[int, dict[str, LanguageModel]]]:
-    """Load the frozen versions of a run's league, one after the other; raises UserError for one that is not whole."""
+def frozen(run: Trained) -> Iterator[tuple[int, dict[str, LanguageModel]]]:
+    """Load the frozen versions of a run's league one by one; raises UserError for an incomplete one."""
     try:
-        state = json.loads((made.dir.newest() / "state.json").read_text())
+        state = json.loads((run.dir.newest() / "state.json").read_text())
         versions = [int(version) for version in state.get("league", {}).get("members", {})]
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"the checkpoint {made.dir.newest()} is damaged ({error}): restore it") from None
-    names = {seat: policy.name for seat, policy in made.seats.items()}
-    settings = read_toml(made.dir.config)
+        raise UserError(f"the checkpoint {run.dir.newest()} is damaged ({error}): restore it") from None
+    names = {seat: policy.name for seat, policy in run.seats.items()}
+    settings = read_toml(run.dir.config)
     for version in versions:
-        folder = made.dir.frozen(version)
-        loaded = _loaded(settings, made.world, {name: folder / name for name in names.values()})
+        folder = run.dir.frozen(version)
+        loaded = _loaded(settings, run.world, {name: folder / name for name in names.values()})
         yield version, {seat: loaded[name] for seat, name in names.items()}
 
 

@@ -1,1 +1,1 @@
-"""What the agents came to mean to each other: metrics over logs and forks."""
+"""Study of emergent languages: measures over logs and forks."""

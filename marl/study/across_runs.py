@@ -1,4 +1,4 @@
-"""What runs have in common, and in what two groups of them differ: the seeds are the samples."""
+"""Statistics across runs: pooled measures and comparisons of two groups; runs are the samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from marl.study.data.result import Measures, RunStudy
 
 
 class Difference(Frozen):
-    """In what two groups of runs differ: ours less theirs."""
+    """Difference between two groups of runs in one measure: ours minus theirs."""
 
     name: str
     ours: int
@@ -31,11 +31,11 @@ class Difference(Frozen):
 
 
 def named(run: RunStudy) -> Iterator[tuple[str, Measure]]:
-    """Yield every measure of a run under a name that tells whose it is."""
+    """Yield every measure of a run, named after its speaker and listener."""
     yield from run.scores.items()
-    for each in run.languages:
-        who = each.speaker + (f" {each.place + 1}" if each.place else "")
-        yield from ((f"{who}: {name}", measure) for name, measure in each.measures.items())
+    for language in run.languages:
+        who = language.speaker + (f" {language.place + 1}" if language.place else "")
+        yield from ((f"{who}: {name}", measure) for name, measure in language.measures.items())
     for effect in run.effects:
         who = f"{effect.speaker} -> {effect.listener}"
         yield from ((f"{who}: {name}", measure) for name, measure in effect.measures.items())
@@ -43,12 +43,12 @@ def named(run: RunStudy) -> Iterator[tuple[str, Measure]]:
 
 
 def _values(runs: Sequence[RunStudy]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
+    values: dict[str, list[float]] = {}
     for run in runs:
         for name, measure in named(run):
             if measure.value is not None:
-                found.setdefault(name, []).append(measure.value)
-    return found
+                values.setdefault(name, []).append(measure.value)
+    return values
 
 
 def pooled(runs: Sequence[RunStudy], seed: int = 0) -> Measures:
@@ -57,23 +57,23 @@ def pooled(runs: Sequence[RunStudy], seed: int = 0) -> Measures:
     result: Measures = {}
     for name, values in _values(runs).items():
         if len(values) > 1:
-            found = statistics.iqm([values], seed, replications=statistics.CURVE_REPLICATIONS)
-            interval = {"low": found.low, "high": found.high, "of": f"bootstrap over {len(values)} runs"}
+            estimate = statistics.iqm([values], seed, replications=statistics.CURVE_REPLICATIONS)
+            interval = {"low": estimate.low, "high": estimate.high, "of": f"bootstrap over {len(values)} runs"}
             few = f"; the other {len(runs) - len(values)} have none" if len(values) < len(runs) else ""
             note = f"interquartile mean of {len(values)} runs{few}"
-            result[name] = measured(name, found.value, unit=units[name], n=len(values), interval=interval, note=note)
+            result[name] = measured(name, estimate.value, unit=units[name], n=len(values), interval=interval, note=note)
     return result
 
 
 def compare(
     ours: Sequence[RunStudy], theirs: Sequence[RunStudy], *, permutations: int = 2000, seed: int = 0
 ) -> list[Difference]:
-    """Compare two groups of runs in every measure that at least two runs of each have, the surest difference first."""
+    """Compare two groups of runs in every measure that at least two runs of each have, smallest p first."""
     x, y = _values(ours), _values(theirs)
     names = [name for name in x if len(x[name]) > 1 and len(y.get(name, ())) > 1]
     chances = [_chance(x[name], y[name], permutations, seed) for name in names]
     adjusted = statistics.benjamini_hochberg(chances).tolist()
-    found = [
+    differences = [
         Difference(
             name=name,
             ours=len(x[name]),
@@ -86,47 +86,50 @@ def compare(
         )
         for name, p, q in zip(names, chances, adjusted, strict=True)
     ]
-    return sorted(found, key=lambda each: (each.p, -abs(each.cliffs_delta), each.name))
+    return sorted(differences, key=lambda difference: (difference.p, -abs(difference.cliffs_delta), difference.name))
 
 
 def _chance(x: Sequence[float], y: Sequence[float], permutations: int, seed: int) -> float:
     """Return the p-value of a permutation test on the difference of means, never 0."""
     both, rng = np.array([*x, *y]), np.random.default_rng(seed)
-    found = abs(np.mean(x) - np.mean(y))
+    observed = abs(np.mean(x) - np.mean(y))
     drawn = rng.permuted(np.tile(both, (permutations, 1)), axis=1)
     shuffled = np.abs(drawn[:, : len(x)].mean(1) - drawn[:, len(x) :].mean(1))
-    return float((1 + (shuffled >= found - 1e-12).sum()) / (1 + permutations))
+    return float((1 + (shuffled >= observed - 1e-12).sum()) / (1 + permutations))
 
 
 def adjusted(run: RunStudy) -> RunStudy:
-    """Return a run in which every null distribution says what its p is worth among all tests that were made of it."""
-    nulls = [each.null.p for table in _tables(run) for each in table.values() if each.null is not None]
+    """Return a run whose nulls carry q: p adjusted for all tests of the run (Benjamini-Hochberg)."""
+    nulls = [measure.null.p for table in _tables(run) for measure in table.values() if measure.null is not None]
     if not nulls:
         return run
     q = iter(statistics.benjamini_hochberg(nulls).tolist())
     languages = [
-        each.model_copy(
-            update={"measures": _told(each.measures, q), "positions": [_told(row, q) for row in each.positions]}
+        language.model_copy(
+            update={
+                "measures": _with_q(language.measures, q),
+                "positions": [_with_q(row, q) for row in language.positions],
+            }
         )
-        for each in run.languages
+        for language in run.languages
     ]
-    effects = [each.model_copy(update={"measures": _told(each.measures, q)}) for each in run.effects]
+    effects = [effect.model_copy(update={"measures": _with_q(effect.measures, q)}) for effect in run.effects]
     return run.model_copy(update={"languages": languages, "effects": effects})
 
 
 def _tables(run: RunStudy) -> Iterator[Measures]:
-    """Yield all tables that have tests, in the order in which `adjusted` goes through them."""
-    for each in run.languages:
-        yield each.measures
-        yield from each.positions
+    """Yield all tables with tests, in the order in which `adjusted` fills them."""
+    for language in run.languages:
+        yield language.measures
+        yield from language.positions
     for effect in run.effects:
         yield effect.measures
 
 
-def _told(table: Measures, q: Iterator[float]) -> Measures:
+def _with_q(table: Measures, q: Iterator[float]) -> Measures:
     return {
-        name: each
-        if each.null is None
-        else each.model_copy(update={"null": each.null.model_copy(update={"q": next(q)})})
-        for name, each in table.items()
+        name: measure
+        if measure.null is None
+        else measure.model_copy(update={"null": measure.null.model_copy(update={"q": next(q)})})
+        for name, measure in table.items()
     }

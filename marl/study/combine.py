@@ -1,4 +1,4 @@
-"""What a study adds beyond single evaluations: how languages came about in training, and how runs play together."""
+"""Complete a study: add the training history of each run and cross-play between runs, and write the files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any, Final
 from marl.errors import UserError
 from marl.rundir import load
 from marl.rundir.folder import RunDir
-from marl.study import across_runs as across
-from marl.study import history
+from marl.study import across_runs, history
 from marl.study.data import source
 from marl.study.data.result import Crossplay, RunStudy, Study
 from marl.study.experiments import crossplay
@@ -21,49 +20,49 @@ MOST_RUNS: Final = 16
 
 
 def complete(
-    found: Study, paths: Sequence[Path], *, forks: bool = True, progress: Callable[[str], None] = lambda what: None
+    study: Study, paths: Sequence[Path], *, forks: bool = True, progress: Callable[[str], None] = lambda what: None
 ) -> Study:
-    """Add to a study the history of each run and, where there are several, their cross-play.
+    """Add to a study the history of each run and, for several runs, their cross-play.
 
     Args:
-        found: the study of these paths, in the same order.
+        study: the study of these paths, in the same order.
         paths: folders of runs, and other sources, to which nothing is added.
         forks: whether policies may be loaded.
         progress: is told what is being done.
     """
     runs = []
-    for run, path in zip(found.runs, paths, strict=True):
+    for run, path in zip(study.runs, paths, strict=True):
         progress(f"{path}: how its language came about")
-        runs.append(_with_history(run, path, found.seed))
+        runs.append(_with_history(run, path, study.seed))
     if not forks:
-        return _with_forks(found.model_copy(update={"runs": runs}), paths)
+        return _with_forks(study.model_copy(update={"runs": runs}), paths)
     folders = [path for path in paths if path.is_dir()]
     cross: Crossplay | None = None
     if len(folders) > 1:
         progress("playing the runs with each other")
-        cross, why = _crossplay(folders, found.seed)
+        cross, why = _crossplay(folders, study.seed)
         if why:
             runs = [run.model_copy(update={"remarks": [*run.remarks, why]}) for run in runs]
-    return found.model_copy(update={"runs": runs, "crossplay": cross})
+    return study.model_copy(update={"runs": runs, "crossplay": cross})
 
 
-def write(found: Study, paths: Sequence[Path], to: Path | None = None) -> list[Path]:
+def write(study: Study, paths: Sequence[Path], to: Path | None = None) -> list[Path]:
     """Write study.json and study.html into the folder of each run, and return the pages.
 
     A run's study.json holds its own part, and what is said over all of the runs. The page of what is no run's folder
     goes `to` another one, if that is given, as NAME.html.
     """
     pages = []
-    for run, path in zip(found.runs, paths, strict=True):
+    for run, path in zip(study.runs, paths, strict=True):
         if not path.is_dir() and to is not None:
             to.mkdir(parents=True, exist_ok=True)
             pages.append(to / f"{path.name.partition('.')[0]}.html")
-            page.write(pages[-1], found, run)
+            page.write(pages[-1], study, run)
         if path.is_dir():
             folder = RunDir(path)
-            found.model_copy(update={"runs": [run]}).save(folder.study)
+            study.model_copy(update={"runs": [run]}).save(folder.study)
             pages.append(folder.study.with_suffix(".html"))
-            page.write(pages[-1], found, run, source.whole(folder.eval_log)[0])
+            page.write(pages[-1], study, run, source.whole(folder.eval_log)[0])
     return pages
 
 
@@ -78,56 +77,57 @@ def _with_history(run: RunStudy, path: Path, seed: int) -> RunStudy:
     return run.model_copy(update={"history": history.history(logs, seed=seed), "remarks": [*run.remarks, *remarks]})
 
 
-def _with_forks(found: Study, paths: Sequence[Path]) -> Study:
-    """Keep what forks found of the same episodes before; else a study without forks would throw it away."""
+def _with_forks(study: Study, paths: Sequence[Path]) -> Study:
+    """Keep fork results of an earlier study of the same episodes; a study without forks would lose them."""
     earlier = [_earlier(path) for path in paths]
-    runs = [_kept(run, before) for run, before in zip(found.runs, earlier, strict=True)]
-    cross = next((each.crossplay for each in earlier if each is not None and each.crossplay is not None), None)
+    runs = [_kept(run, before) for run, before in zip(study.runs, earlier, strict=True)]
+    crossplays = [before.crossplay for before in earlier if before is not None and before.crossplay is not None]
+    cross = crossplays[0] if crossplays else None
     names = [run.name for run, path in zip(runs, paths, strict=True) if path.is_dir()]
     same = all(
         before is None or _spoken(before.runs[0]) == _spoken(run)
-        for run, before in zip(found.runs, earlier, strict=True)
+        for run, before in zip(study.runs, earlier, strict=True)
     )
-    kept = {"runs": runs, "across": across.pooled(runs, found.seed)}
-    return found.model_copy(update=kept | ({"crossplay": cross} if cross and same and cross.runs == names else {}))
+    kept = {"runs": runs, "across": across_runs.pooled(runs, study.seed)}
+    return study.model_copy(update=kept | ({"crossplay": cross} if cross and same and cross.runs == names else {}))
 
 
 def _earlier(path: Path) -> Study | None:
-    """Return the study that is in the folder of a run; None if there is none, or none that could be read."""
+    """Return the study in the folder of a run; None if there is no readable one."""
     try:
-        found = Study.load(RunDir(path).study) if path.is_dir() else None
+        study = Study.load(RunDir(path).study) if path.is_dir() else None
     except UserError:
         return None
-    return found if found is not None and found.runs else None
+    return study if study is not None and study.runs else None
 
 
 def _kept(run: RunStudy, earlier: Study | None) -> RunStudy:
-    """Return a run with what forks found of it before, if that was of the same episodes."""
+    """Return a run with the fork results of an earlier study, if that was of the same episodes."""
     before = earlier.runs[0] if earlier is not None else None
     if before is None or not (before.causes or before.credits):
         return run
     if _spoken(before) != _spoken(run):
         why = "what forks found before was of other episodes and is gone: leave out --no-forks to ask again"
         return run.model_copy(update={"remarks": [*run.remarks, why]})
-    known = {(each.speaker, each.listener): each for each in run.effects}
+    counted = {(effect.speaker, effect.listener): effect for effect in run.effects}
     effects = []
-    for each in before.effects:
-        now = known.pop((each.speaker, each.listener), None)
-        effects.append(each.model_copy(update={"measures": {**each.measures, **(now.measures if now else {})}}))
+    for effect in before.effects:
+        now = counted.pop((effect.speaker, effect.listener), None)
+        effects.append(effect.model_copy(update={"measures": {**effect.measures, **(now.measures if now else {})}}))
     why = "what forks found is kept from an earlier study of these episodes"
     kept = {name: getattr(before, name) for name in ("causes", "credits", "update")}
-    kept |= {"effects": [*effects, *known.values()], "remarks": [*run.remarks, why]}
-    return across.adjusted(run.model_copy(update=kept))
+    kept |= {"effects": [*effects, *counted.values()], "remarks": [*run.remarks, why]}
+    return across_runs.adjusted(run.model_copy(update=kept))
 
 
 def _spoken(run: RunStudy) -> Any:
-    """Return what tells the episodes of one log from those of another: who said what for which meaning, and its pay."""
-    said = [(each.speaker, each.place, sorted(map(repr, each.pairs))) for each in run.languages]
-    return said, {name: each.value for name, each in run.scores.items()}, run.episodes
+    """Return a fingerprint of a run's episodes: messages per meaning, scores, episode count."""
+    said = [(language.speaker, language.place, sorted(map(repr, language.pairs))) for language in run.languages]
+    return said, {name: measure.value for name, measure in run.scores.items()}, run.episodes
 
 
 def _crossplay(folders: Sequence[Path], seed: int) -> tuple[Crossplay | None, str]:
-    """Return how runs play with each other; or nothing, and why."""
+    """Return the cross-play of runs; None and the reason if it cannot be played."""
     if len(folders) > MOST_RUNS:
         return None, f"cross-play of {len(folders)} runs was left out: it is played for up to {MOST_RUNS}"
     try:

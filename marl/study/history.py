@@ -1,4 +1,4 @@
-"""How languages changed: synchronisation between speakers, stability over time, and who went by whose messages.
+"""Language history over training: synchronisation, stability, and dependence of replies on messages.
 
 Counted from the training log, which holds some episodes of every update. A speaker's *usual* message for a meaning is
 the most frequent one of a stretch of training; training draws its messages, so a stretch has several.
@@ -15,13 +15,13 @@ from typing import Final
 
 import numpy as np
 
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.metrics import information
 from marl.metrics.compositionality import levenshtein, topographic_similarity
 from marl.metrics.information import Codes
 from marl.metrics.measure import Interval, Measure, Null, measured, undefined
 from marl.study.data import corpus
-from marl.study.data.corpus import Sample
+from marl.study.data.corpus import MessageSample
 from marl.study.data.lexicon import Words, attributes
 from marl.study.data.result import Moment, Tie
 from protocols.draws import key
@@ -38,16 +38,16 @@ Usual = dict[tuple[int, str], Words]
 
 
 def closeness(a: Sequence[str], b: Sequence[str]) -> float:
-    """Return 1 less the edit distance over the longer length: 1 for the same message, 0 for nothing in common."""
+    """Return 1 - edit distance / longer length: 1 for equal messages, 0 for nothing in common."""
     longer = max(len(a), len(b))
     return 1 - levenshtein(a, b) * (len(a) + len(b)) / (2 * longer) if longer else 1.0
 
 
-def usual(samples: Iterable[Sample]) -> dict[str, Usual]:
-    """Return, speaker by speaker, its usual messages; of equally frequent ones the first in order."""
+def usual(samples: Iterable[MessageSample]) -> dict[str, Usual]:
+    """Return the usual messages of each speaker; ties go to the first in order."""
     counts: dict[str, dict[tuple[int, str], Counter[Words]]] = {}
-    for each in samples:
-        counts.setdefault(each.speaker, {}).setdefault((each.place, each.meaning), Counter())[each.message] += 1
+    for sample in samples:
+        counts.setdefault(sample.speaker, {}).setdefault((sample.place, sample.meaning), Counter())[sample.message] += 1
     return {
         speaker: {what: min(said, key=lambda m: (-said[m], m)) for what, said in own.items()}
         for speaker, own in counts.items()
@@ -55,7 +55,7 @@ def usual(samples: Iterable[Sample]) -> dict[str, Usual]:
 
 
 def synchronisation(languages: Mapping[str, Usual], *, permutations: int = 200, seed: int = 0) -> Measure:
-    """Do speakers use the same message for the same meaning? After Rita et al. 2022.
+    """Synchronisation: do speakers use the same message for the same meaning? After Rita et al. 2022.
 
     1 - mean, over pairs of speakers and the meanings both spoke of, of the edit distance over the longer length. The
     null deals each speaker's messages to its meanings at random: what speakers share who only use alike symbols.
@@ -78,20 +78,20 @@ def synchronisation(languages: Mapping[str, Usual], *, permutations: int = 200, 
             total += sum(closeness(one[meaning], theirs[k]) for meaning, k in zip(meanings, order, strict=True))
         return total / n
 
-    found, draw = value(), np.random.default_rng(key(seed, name))
+    observed, draw = value(), np.random.default_rng(key(seed, name))
     chance = [value(draw) for _ in range(permutations)]
     null = Null(
         mean=float(np.mean(chance)),
         low=float(np.quantile(chance, 0.05)),
         high=float(np.quantile(chance, 0.95)),
-        p=(1 + sum(x >= found - 1e-12 for x in chance)) / (1 + permutations),
+        p=(1 + sum(x >= observed - 1e-12 for x in chance)) / (1 + permutations),
         permutations=permutations,
     )
-    return measured(name, found, unit=unit, n=n, null=null)
+    return measured(name, observed, unit=unit, n=n, null=null)
 
 
 def stability(before: Mapping[str, Usual], after: Mapping[str, Usual]) -> Measure:
-    """Does a speaker say the same as before? 1 - mean edit distance between its usual messages then and now.
+    """Stability: 1 - mean edit distance between the usual messages of a speaker then and now.
 
     (Rita et al. 2022.) Parts are the speakers.
     """
@@ -121,7 +121,7 @@ def similarity(languages: Mapping[str, Usual]) -> Measure:
 
 
 def history(logs: Sequence[Log], *, moments: int = MOMENTS, seed: int = 0) -> list[Moment]:
-    """Measure the languages of a training log, stretch by stretch; nothing where it names no updates."""
+    """Measure the languages of a training log by stretches; empty if it names no updates."""
     dated = [(int(name[1]) + 1, log) for log in logs if (name := _UPDATE.match(log.episode))]
     if not dated:
         return []
@@ -133,39 +133,43 @@ def history(logs: Sequence[Log], *, moments: int = MOMENTS, seed: int = 0) -> li
         stretch = (update - 1) * count // last
         stretches[stretch].append(log)
         ends[stretch] = max(ends[stretch], update)
-    found: list[Moment] = []
+    history_: list[Moment] = []
     before: dict[str, Usual] = {}
     for update, stretch_logs in zip(ends, stretches, strict=True):
         if not stretch_logs:
             continue
         samples = corpus.from_logs(stretch_logs)
         now = usual(samples)
-        found.append(
+        history_.append(
             Moment(update=update, measures=_measures(stretch_logs, samples, before, now, seed), ties=ties(samples))
         )
         before = now
-    return found
+    return history_
 
 
 def _measures(
-    logs: Sequence[Log], samples: Sequence[Sample], before: Mapping[str, Usual], now: Mapping[str, Usual], seed: int
+    logs: Sequence[Log],
+    samples: Sequence[MessageSample],
+    before: Mapping[str, Usual],
+    now: Mapping[str, Usual],
+    seed: int,
 ) -> dict[str, Measure]:
-    found = [_mean("score", [conversation.score(log) for log in logs], "score")]
+    measures = [_mean("score", [log_lines.score(log) for log in logs], "score")]
     if samples:
-        messages = [each.message for each in samples]
+        messages = [sample.message for sample in samples]
         entropy = information.entropy_corrected(information.codes(messages))
-        found += [
+        measures += [
             _mean("length", [len(message) for message in messages], "symbols"),
             measured("entropy", entropy, unit="bits", n=len(messages), correction="Miller-Madow"),
             similarity(now),
             synchronisation(now, seed=seed, permutations=50),
             stability(before, now) if before else undefined("stability", "nothing was said before", unit="share"),
         ]
-    return {each.name: each for each in found}
+    return {measure.name: measure for measure in measures}
 
 
 def _mean(name: str, values: Sequence[float], unit: str) -> Measure:
-    """Return a mean with its interval by the normal approximation; values that are no numbers are left out."""
+    """Return a mean with its normal-approximation interval; NaN and infinite values are left out."""
     x = np.array([value for value in values if np.isfinite(value)])
     if not len(x):
         return undefined(name, "no value is a number", unit=unit)
@@ -175,16 +179,16 @@ def _mean(name: str, values: Sequence[float], unit: str) -> Measure:
     return measured(name, mean, unit=unit, n=len(x), interval=interval)
 
 
-def ties(samples: Iterable[Sample]) -> list[Tie]:
-    """Return, for each speaker and listener, what the listener's next decision shares with the message.
+def ties(samples: Iterable[MessageSample]) -> list[Tie]:
+    """Return the mutual information of messages and next decisions for each speaker and listener.
 
     That is instantaneous coordination (Jaques et al. 2019) after delivery. It is no proof of listening: both may go by
     what both saw. The effects that forks find are.
     """
     heard: dict[tuple[str, str], list[tuple[Words, str]]] = {}
-    for each in samples:
-        for listener, answer in each.answers.items():
-            heard.setdefault((each.speaker, listener), []).append((each.message, answer))
+    for sample in samples:
+        for listener, answer in sample.answers.items():
+            heard.setdefault((sample.speaker, listener), []).append((sample.message, answer))
     found = []
     for (speaker, listener), both in sorted(heard.items()):
         messages, answers = zip(*both, strict=True)

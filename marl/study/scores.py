@@ -1,4 +1,4 @@
-"""How well episodes went, by split of the deals, and what is lost on combinations that training never saw."""
+"""Scores by split of the deals, communication gain, and generalisation to held-out deals."""
 
 from __future__ import annotations
 
@@ -8,49 +8,49 @@ from math import isfinite, nan
 import numpy as np
 
 from arenas import Anchors
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.metrics.measure import Measure, measured, undefined
 from marl.metrics.statistics import mean_interval
-from marl.study.data.corpus import Sample
+from marl.study.data.corpus import MessageSample
 from protocols.log import Log
 
-Scores = dict[str, list[float]]
+SplitScores = dict[str, list[float]]
 """Split of the deals -> the score of each episode; nan where it is none."""
 
 
-def of_logs(logs: Iterable[Log]) -> Scores:
+def of_logs(logs: Iterable[Log]) -> SplitScores:
     """Return the scores of logs by split."""
-    scores: Scores = {}
+    scores: SplitScores = {}
     for log in logs:
-        scores.setdefault(log.deal.get("split", "train"), []).append(conversation.score(log))
+        scores.setdefault(log.deal.get("split", "train"), []).append(log_lines.score(log))
     return scores
 
 
-def of_samples(samples: Iterable[Sample]) -> Scores:
-    """Return the scores that samples come with, one for each episode; none where none has one."""
-    found = {each.episode: each for each in samples}
-    scores: Scores = {}
-    for each in found.values() if any(each.score is not None for each in found.values()) else ():
-        split = "held out" if each.held_out else "train"
-        scores.setdefault(split, []).append(nan if each.score is None else each.score)
+def of_samples(samples: Iterable[MessageSample]) -> SplitScores:
+    """Return the scores of samples by split, one per episode; empty if none has a score."""
+    episodes = {sample.episode: sample for sample in samples}
+    scores: SplitScores = {}
+    for sample in episodes.values() if any(sample.score is not None for sample in episodes.values()) else ():
+        split = "held out" if sample.held_out else "train"
+        scores.setdefault(split, []).append(nan if sample.score is None else sample.score)
     return scores
 
 
-def measures(scores: Scores, anchors: Anchors | None = None, seed: int = 0) -> Iterator[Measure]:
+def measures(scores: SplitScores, anchors: Anchors | None = None, seed: int = 0) -> Iterator[Measure]:
     """Yield the score of each split, the communication gain, and the gap to held-out deals."""
     means: dict[str, float] = {}
-    for split, found in sorted(scores.items(), key=lambda item: (item[0] != "train", item[0])):
+    for split, values in sorted(scores.items(), key=lambda item: (item[0] != "train", item[0])):
         name = "score" if split == "train" else f"score {split}"
-        known = [score for score in found if isfinite(score)]
-        if not known:
-            yield undefined(name, "no episode has a reward that is a number", unit="score", n=len(found))
+        finite = [score for score in values if isfinite(score)]
+        if not finite:
+            yield undefined(name, "no episode has a reward that is a number", unit="score", n=len(values))
             continue
-        means[split] = float(np.mean(known))
-        interval = mean_interval(known, seed, of=f"bootstrap over {len(known)} episodes")
-        note = f"{len(found) - len(known)} episodes left out" if len(known) < len(found) else ""
-        yield measured(name, means[split], unit="score", n=len(known), interval=interval, note=note)
+        means[split] = float(np.mean(finite))
+        interval = mean_interval(finite, seed, of=f"bootstrap over {len(finite)} episodes")
+        note = f"{len(values) - len(finite)} episodes left out" if len(finite) < len(values) else ""
+        yield measured(name, means[split], unit="score", n=len(finite), interval=interval, note=note)
     yield _gain(means.get("train"), anchors, len(scores.get("train", ())))
-    yield _generalisation(means, {split: len(found) for split, found in scores.items()})
+    yield _generalisation(means, {split: len(values) for split, values in scores.items()})
 
 
 def _gain(score: float | None, anchors: Anchors | None, n: int) -> Measure:
@@ -62,7 +62,7 @@ def _gain(score: float | None, anchors: Anchors | None, n: int) -> Measure:
 
 
 def _generalisation(means: dict[str, float], counts: dict[str, int]) -> Measure:
-    """Score on deals seen in training less that on combinations held out of it."""
+    """Score on training deals minus that on held-out deals."""
     name, other = "generalisation_gap", [split for split in means if split != "train"]
     if "train" not in means or not other:
         return undefined(name, "no deals are held out of training", unit="score")

@@ -1,1 +1,1 @@
-"""Sweeps: configurations x seeds, each an ordinary run in a process of its own, and what they say together."""
+"""Sweeps: configurations x seeds, each run in its own process, and their combined results."""

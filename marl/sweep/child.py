@@ -1,4 +1,4 @@
-"""The process of one run: `marl train RUN`, until it is done or the sweep wants it to stop.
+"""Child process of a sweep: runs `marl train RUN` until it is done or the sweep stops it.
 
 `stop` is the end of a pipe whose other end the sweep holds. That one closes when the sweep wants its runs to stop, and
 when the sweep is killed: either way the run stops after the present update, with a checkpoint.
@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from marl.cli.app import main
+Main = Callable[[Sequence[str]], None]
+"""The `marl` command: it runs command-line words and exits the process."""
 
 
-def work(folder: str, output: Path, stop: Connection, lock: Connection) -> None:
-    """Train the run of a folder, as a process of its own; what it prints goes to `output`.
+def work(main: Main, folder: str, output: Path, stop: Connection, lock: Connection) -> None:
+    """Train the run of a folder; its output goes to the file `output`.
 
     `lock` is the sweep's lock file: as long as this process has it open, the folder is taken.
     """

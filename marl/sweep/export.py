@@ -13,24 +13,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from marl.sweep.results import Finished, Found, normalise
+from marl.sweep.results import CellResult, Finished, normalise
 
 ENVIRONMENT: Final = "sabir"
-Metrics = dict[str, list[float]]
+MetricLists = dict[str, list[float]]
 
 
-def marl_eval(found: Sequence[Found]) -> dict[str, Any]:
+def marl_eval(results: Sequence[CellResult]) -> dict[str, Any]:
     """Return the results of a sweep as marl-eval reads them; by `return`, `normalised_score`, `success`."""
-    done = [each for each in found if each.runs]
-    begin = max((each.grid()[0] for each in done), default=0)
-    grid = sorted({count for each in done for count in each.grid() if count >= begin})
-    whole = all(each.normalised is not None for each in done)
-    common = set[int].intersection(*({run.seed for run in each.runs} for each in done)) if done else set()
+    done = [result for result in results if result.runs]
+    begin = max((result.grid()[0] for result in done), default=0)
+    grid = sorted({count for result in done for count in result.grid() if count >= begin})
+    whole = all(result.normalised is not None for result in done)
+    common = set[int].intersection(*({run.seed for run in result.runs} for result in done)) if done else set()
     tasks: dict[str, Any] = {}
-    for each in done:
-        runs = tasks.setdefault(_name(each.cell.task), {}).setdefault(_name(each.cell.config), {})
-        for run in (run for run in each.runs if run.seed in common):
-            steps = [_metrics(run, each, place, grid, whole) for place in range(len(grid))]
+    for result in done:
+        runs = tasks.setdefault(_name(result.cell.task), {}).setdefault(_name(result.cell.config), {})
+        for run in (run for run in result.runs if run.seed in common):
+            steps = [_metrics(run, result, place, grid, whole) for place in range(len(grid))]
             runs[f"seed_{run.seed}"] = {
                 **{f"step_{k}": {"step_count": int(grid[k]), **metrics} for k, metrics in enumerate(steps)},
                 "absolute_metrics": steps[-1],  # last, where marl-eval looks for them
@@ -38,13 +38,13 @@ def marl_eval(found: Sequence[Found]) -> dict[str, Any]:
     return {ENVIRONMENT: tasks}
 
 
-def _metrics(run: Finished, each: Found, place: int, grid: Sequence[float], whole: bool) -> Metrics:
+def _metrics(run: Finished, result: CellResult, place: int, grid: Sequence[float], whole: bool) -> MetricLists:
     """Return the metrics of a run at a place of the grid."""
     here = [grid[place]]
     score = run.at(here, "eval/score")
-    scaled = normalise(score, each.anchors) if whole else None
-    known = {"normalised_score": scaled, "success": run.at(here, "eval/success")} if scaled is not None else {}
-    return {"return": score, **known}
+    scaled = normalise(score, result.anchors) if whole else None
+    further = {"normalised_score": scaled, "success": run.at(here, "eval/success")} if scaled is not None else {}
+    return {"return": score, **further}
 
 
 def _name(label: str) -> str:

@@ -9,40 +9,40 @@ from typing import Any
 from arenas import Anchors
 from marl.charts import html
 from marl.charts.svg import LINES, Chart, curves, intervals
-from marl.sweep.results import ALL, Found, Row, table, tasks
+from marl.sweep.results import ALL, CellResult, ResultRow, table, tasks
 from marl.sweep.table import LEFT, cells, note
 
 
-def write(found: Sequence[Found], folder: Path) -> Path:
+def write(results: Sequence[CellResult], folder: Path) -> Path:
     """Write `sweep.html`."""
     path = folder / "sweep.html"
-    path.write_text(html.render("sweep/page.html.jinja", _gather(found, folder)), encoding="utf-8")
+    path.write_text(html.render("sweep/page.html.jinja", _gather(results, folder)), encoding="utf-8")
     return path
 
 
-def _gather(found: Sequence[Found], folder: Path) -> dict[str, Any]:
-    heads, lines = cells(found)
+def _gather(results: Sequence[CellResult], folder: Path) -> dict[str, Any]:
+    heads, lines = cells(results)
     return {
         "name": folder.resolve().name,
-        "finished": sum(len(each.runs) for each in found),
-        "planned": sum(each.planned for each in found),
+        "finished": sum(len(result.runs) for result in results),
+        "planned": sum(result.planned for result in results),
         "heads": heads,
         "left": sum(head in LEFT for head in heads),
         "lines": lines,
-        "note": note(found),
-        "sections": _sections(found),
+        "note": note(results),
+        "sections": _sections(results),
         "config": (folder / "sweep.toml").read_text(encoding="utf-8"),
     }
 
 
-def _sections(found: Sequence[Found]) -> dict[str, list[Chart]]:
+def _sections(results: Sequence[CellResult]) -> dict[str, list[Chart]]:
     """Return the charts of each task, and of all."""
-    rows: dict[str, list[Row]] = {}
-    for row in table(found):
+    rows: dict[str, list[ResultRow]] = {}
+    for row in table(results):
         rows.setdefault(row.task, []).append(row)
     sections: dict[str, list[Chart]] = {}
-    for task, members in tasks(found).items():
-        done = [each for each in members if each.runs]
+    for task, members in tasks(results).items():
+        done = [result for result in members if result.runs]
         levels = _levels(done[0].anchors) if done else {}
         sections[task] = [_learning(done, levels)] if done else []
         sections[task] += _compared(rows[task], "score", levels)
@@ -52,7 +52,7 @@ def _sections(found: Sequence[Found]) -> dict[str, list[Chart]]:
 
 
 def _levels(anchors: Anchors) -> dict[str, float]:
-    """Return the known scores by name, those of the same height together."""
+    """Return the anchors by name; anchors of equal value share an entry."""
     named = {"random": anchors.random, "without talk": anchors.silent, "optimum": anchors.full}
     heights: dict[float, list[str]] = {}
     for name, value in ((name, value) for name, value in named.items() if value is not None):
@@ -60,9 +60,9 @@ def _levels(anchors: Anchors) -> dict[str, float]:
     return {" = ".join(names): height for height, names in heights.items()}
 
 
-def _learning(done: Sequence[Found], levels: dict[str, float]) -> Chart:
+def _learning(done: Sequence[CellResult], levels: dict[str, float]) -> Chart:
     shown = done[: len(LINES)]
-    lines = {each.cell.config: each.curve() for each in shown}
+    lines = {result.cell.config: result.curve() for result in shown}
     more = f" Shown are the first {len(shown)} of {len(done)} configurations." if len(done) > len(shown) else ""
     return curves(
         "Learning curves: interquartile mean over runs of the evaluation's score, with its 95 % interval at each "
@@ -75,7 +75,7 @@ def _learning(done: Sequence[Found], levels: dict[str, float]) -> Chart:
     )
 
 
-def _compared(rows: Sequence[Row], what: str, levels: dict[str, float]) -> list[Chart]:
+def _compared(rows: Sequence[ResultRow], what: str, levels: dict[str, float]) -> list[Chart]:
     scores = {row.config: row.score for row in rows if row.score}
     better = {row.config: row.better for row in rows if row.better}
     colors = {row.config: LINES[place % len(LINES)] for place, row in enumerate(rows)}

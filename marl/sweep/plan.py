@@ -1,4 +1,4 @@
-"""What a sweep runs: configurations x seeds, each with a folder of its own."""
+"""Plan of a sweep: configurations x seeds, one folder per run."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ TASKS: Final = "tasks"
 """Of a [sweep] table: tables of settings, each laid over the whole configuration; each makes a task of its own."""
 
 
-class Cell(BaseModel):
-    """One configuration on one task. Its runs differ in their seed alone."""
+class SweepCell(BaseModel):
+    """One configuration on one task; its runs differ only in their seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,49 +36,49 @@ class Cell(BaseModel):
     """All of a run's settings but `seed` and `out`."""
 
     def world(self) -> World:
-        """Bring its scenario to life; raises UserError."""
+        """Build the world of its scenario; raises UserError."""
         return load_world(self.settings.get("scenario", {}), self.config)
 
 
-class Member(NamedTuple):
+class SweepRun(NamedTuple):
     """One run of a sweep."""
 
-    cell: Cell
+    cell: SweepCell
     seed: int
     dir: RunDir
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Display name: task, configuration and seed."""
         return f"{self.cell.task}, {self.cell.config}, seed {self.seed}"
 
 
 class Sweep(BaseModel):
-    """Everything a sweep depends on; `sweep.toml` in its folder. The first configuration is what others are held to."""
+    """The plan of a sweep, saved as `sweep.toml` in its folder. The first configuration is the baseline."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seeds: list[int] = Field(min_length=1)
-    configs: list[Cell] = Field(min_length=1)
+    configs: list[SweepCell] = Field(min_length=1)
 
-    def members(self, folder: Path) -> list[Member]:
+    def members(self, folder: Path) -> list[SweepRun]:
         """Return all runs, the first seed of each configuration before any second one."""
         return [
-            Member(cell, seed, RunDir(folder / _slug(cell.task) / _slug(cell.config) / f"seed-{seed}"))
+            SweepRun(cell, seed, RunDir(folder / _slug(cell.task) / _slug(cell.config) / f"seed-{seed}"))
             for seed in self.seeds
             for cell in self.configs
         ]
 
 
-class Source(NamedTuple):
-    """A configuration to begin from, under the name of its file or arena."""
+class SweepSource(NamedTuple):
+    """Settings to sweep over, named after their file or arena."""
 
     name: str
     settings: dict[str, Any]
 
 
-def plan(sources: Sequence[Source], words: Sequence[str], seeds: str | None, model: type[BaseModel]) -> Sweep:
-    """Make a sweep of configurations, their [sweep] tables, and `KEY=V1,V2` words; raises UserError.
+def plan(sources: Sequence[SweepSource], words: Sequence[str], seeds: str | None, model: type[BaseModel]) -> Sweep:
+    """Plan a sweep from settings, their [sweep] tables and `KEY=V1,V2` words; raises UserError.
 
     Args:
         sources: what is swept, one or several.
@@ -86,11 +86,11 @@ def plan(sources: Sequence[Source], words: Sequence[str], seeds: str | None, mod
         seeds: "10" for 1 to 10, or "1,5,9"; else what a [sweep] table says, else ten.
         model: of a run's settings.
     """
-    given = _words(words)
+    options = _words(words)
     chosen = _seeds(_told(sources) if seeds is None else seeds)
-    cells: list[Cell] = []
+    cells: list[SweepCell] = []
     for name, settings in sources:
-        axes = {**_flat(settings.get("sweep", {}), name), **given}
+        axes = {**_flat(settings.get("sweep", {}), name), **options}
         base = {key: value for key, value in settings.items() if key not in ("sweep", "seed", "out")}
         cells += [
             _cell(name, base, dict(zip(axes, values, strict=True)), axes, model, len(sources) > 1)
@@ -107,7 +107,7 @@ def plan(sources: Sequence[Source], words: Sequence[str], seeds: str | None, mod
 
 
 def begin(folder: Path, wanted: Sweep) -> Sweep:
-    """Write `sweep.toml`, or see that the folder holds this sweep or a part of it; raises UserError.
+    """Write `sweep.toml`; raises UserError if the folder holds another sweep.
 
     A sweep may grow: by seeds, and by configurations.
     """
@@ -157,7 +157,7 @@ def _words(words: Sequence[str]) -> Axes:
 
 
 def _split(raw: str) -> list[str]:
-    """Split at commas that stand in no bracket."""
+    """Split at commas outside brackets."""
     return re.split(r",(?![^\[{]*[\]}])", raw)
 
 
@@ -189,23 +189,23 @@ def _no_seed(dotted: str, where: str) -> None:
         raise UserError(f"{where}: out is the folder of the whole sweep: give it once, as out=FOLDER")
 
 
-def _told(sources: Sequence[Source]) -> Any:
-    """Return what the [sweep] tables say about seeds; raises UserError where they disagree."""
+def _told(sources: Sequence[SweepSource]) -> Any:
+    """Return the seeds of the [sweep] tables; raises UserError if they disagree."""
     tables = {name: settings.get("sweep") for name, settings in sources}
-    told = {name: table["seeds"] for name, table in tables.items() if isinstance(table, dict) and "seeds" in table}
-    if any(each != next(iter(told.values())) for each in told.values()):
-        raise UserError(f"{' and '.join(told)} have different seeds in [sweep]: choose with --seeds")
-    return next(iter(told.values()), SEEDS)
+    by_source = {name: table["seeds"] for name, table in tables.items() if isinstance(table, dict) and "seeds" in table}
+    if any(seeds != next(iter(by_source.values())) for seeds in by_source.values()):
+        raise UserError(f"{' and '.join(by_source)} have different seeds in [sweep]: choose with --seeds")
+    return next(iter(by_source.values()), SEEDS)
 
 
-def _seeds(told: Any) -> list[int]:
+def _seeds(value: Any) -> list[int]:
     """Return seeds from 10, "10", [1, 5] or "1,5"."""
-    parts = told.split(",") if isinstance(told, str) else told if isinstance(told, list) else [told]
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
     try:
         numbers = [int(part) for part in parts]
     except (TypeError, ValueError):
-        raise UserError(f"seeds: a number, such as 10, or a list, such as 1,2,5; not {told!r}") from None
-    several = isinstance(told, list) or len(parts) > 1
+        raise UserError(f"seeds: a number, such as 10, or a list, such as 1,2,5; not {value!r}") from None
+    several = isinstance(value, list) or len(parts) > 1
     seeds = numbers if several else list(range(1, (numbers or [0])[0] + 1))
     if not seeds:
         raise UserError("seeds: at least one is needed")
@@ -216,8 +216,8 @@ def _seeds(told: Any) -> list[int]:
 
 def _cell(
     name: str, base: dict[str, Any], point: dict[str, Any], axes: Axes, model: type[BaseModel], several: bool
-) -> Cell:
-    """Make the configuration at one point of the axes."""
+) -> SweepCell:
+    """Return the cell at one point of the axes."""
     settings = base
     parts: dict[str, Any] = {}
     for dotted, value in point.items():
@@ -232,7 +232,7 @@ def _cell(
         f"{last if short.count(last) == 1 else key}={_text(leaf)}"
         for last, (key, leaf) in zip(short, parts.items(), strict=True)
     ]
-    cell = Cell(task="", config=" ".join([name] * (several or not words) + words), settings=config)
+    cell = SweepCell(task="", config=" ".join([name] * (several or not words) + words), settings=config)
     cell.world()  # raises UserError for an arena, a channel or a topology that cannot be
     return cell
 
@@ -248,16 +248,21 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else re.sub(r"[\s'\"]", "", str(value))
 
 
-def with_tasks(cells: list[Cell]) -> list[Cell]:
+def with_tasks(cells: list[SweepCell]) -> list[SweepCell]:
     """Name the task of each cell: its arena, and the parameters in which arenas of one name differ."""
-    made = [cell.settings["scenario"]["arena"] for cell in cells]
+    arenas = [cell.settings["scenario"]["arena"] for cell in cells]
     tasks = []
-    for arena in made:
-        alike = [other for other in made if other["name"] == arena["name"]]
-        keys = {key for other in alike for key in other if any(each.get(key) != other[key] for each in alike)}
+    for arena in arenas:
+        alike = [other for other in arenas if other["name"] == arena["name"]]
+        keys = {key for other in alike for key in other if _differ(alike, key)}
         words = [arena["name"], *(f"{key}={_text(arena[key])}" for key in sorted(keys) if key in arena)]
         tasks.append(" ".join(words))
     return [cell.model_copy(update={"task": task}) for cell, task in zip(cells, tasks, strict=True)]
+
+
+def _differ(settings: Sequence[dict[str, Any]], key: str) -> bool:
+    """Whether settings differ in the value of a key."""
+    return any(one.get(key) != settings[0].get(key) for one in settings)
 
 
 def _slug(label: str) -> str:

@@ -1,4 +1,4 @@
-"""What the runs of a sweep came to: their evaluations, and the statistics of each configuration."""
+"""Results of a sweep: evaluations of its runs, and statistics of each configuration."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from arenas import Anchors
 from marl.metrics import statistics
 from marl.metrics.statistics import Estimate
 from marl.rundir.folder import RunDir
-from marl.sweep.plan import Cell, Sweep
+from marl.sweep.plan import Sweep, SweepCell
 from protocols.draws import key
 
 ALL: Final = "all tasks"
 
 
 class Reached(NamedTuple):
-    """Where a run's evaluations first reached the success it was to stop at."""
+    """When the evaluations of a run first reached its `stop_at`."""
 
     updates: float
     episodes: float
@@ -30,7 +30,7 @@ class Reached(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """A run that came to its end, with the rows of its metrics that hold an evaluation."""
+    """A finished run, with the metric rows that hold an evaluation."""
 
     seed: int
     evaluations: list[dict[str, Any]]
@@ -39,7 +39,7 @@ class Finished(NamedTuple):
 
     @property
     def played(self) -> float:
-        """All episodes it played, but those of evaluations."""
+        """Number of training episodes."""
         return float(self.evaluations[-1]["episodes"]) + self.futures
 
     @property
@@ -48,14 +48,14 @@ class Finished(NamedTuple):
         return float(self.evaluations[-1]["eval/score"])
 
     def first(self, success: float) -> Reached | None:
-        """Return when its evaluations first had this share of successes; None if they never had."""
+        """Return when its evaluations first had this share of successes; None if never."""
         for row in self.evaluations:
             if row.get("eval/success", -1.0) >= success - 1e-9:
                 return Reached(row["update"], row["episodes"], row["time/seconds"])
         return None
 
     def at(self, grid: Sequence[float], name: str) -> list[float]:
-        """Return a measure at each count of episodes: that of the newest evaluation by then.
+        """Return a metric at each count of episodes, from the newest evaluation by then.
 
         A run that stopped keeps its last one: to leave it out would leave the slow ones to stand for all.
         """
@@ -64,10 +64,10 @@ class Finished(NamedTuple):
         return [float(self.evaluations[max(place, 0)][name]) for place in newest]
 
 
-class Found(NamedTuple):
-    """A configuration on a task, with the runs of it that came to their end, in the order of their seeds."""
+class CellResult(NamedTuple):
+    """The finished runs of one configuration on one task, in the order of their seeds."""
 
-    cell: Cell
+    cell: SweepCell
     anchors: Anchors
     runs: list[Finished]
     planned: int
@@ -85,11 +85,11 @@ class Found(NamedTuple):
 
     @property
     def normalised(self) -> list[float] | None:
-        """(score - random) / (full - random): random play is 0, the optimum 1; None: they are one, or not known."""
+        """(score - random) / (full - random): 0 is random play, 1 the optimum; None if these are equal or unknown."""
         return normalise(self.scores, self.anchors)
 
     def grid(self) -> list[float]:
-        """Return the counts of episodes at which its runs were evaluated, from where all had been."""
+        """Return the episode counts at which runs were evaluated, from the first that all have reached."""
         counts = {row["episodes"] for run in self.runs for row in run.evaluations}
         begin = max((run.evaluations[0]["episodes"] for run in self.runs), default=0)
         return sorted(count for count in counts if count >= begin)
@@ -102,8 +102,8 @@ class Found(NamedTuple):
         return list(zip(grid, statistics.iqm_curve([values], seed), strict=True)) if self.runs else []
 
 
-class Row(NamedTuple):
-    """A line of the table: a configuration on one task, or on all of them, where scores are the normalised ones."""
+class ResultRow(NamedTuple):
+    """A row of the table: a configuration on one task, or on all tasks with normalised scores."""
 
     task: str
     config: str
@@ -125,18 +125,18 @@ class Row(NamedTuple):
 
 
 def normalise(scores: Sequence[float], anchors: Anchors) -> list[float] | None:
-    """Return scores with random play at 0 and the optimum at 1; None where they are one, or one is not known."""
+    """Scale scores to 0 for random play and 1 for the optimum; None if these are equal or unknown."""
     if anchors.full is None or anchors.random is None:
         return None
     low, span = anchors.random, anchors.full - anchors.random
     return None if abs(span) < 1e-12 else [(score - low) / span for score in scores]
 
 
-def gather(sweep: Sweep, folder: Path) -> list[Found]:
-    """Read the runs that came to their end, in the order of the sweep's configurations."""
+def gather(sweep: Sweep, folder: Path) -> list[CellResult]:
+    """Read the finished runs, in the order of the sweep's configurations."""
     members = sweep.members(folder)
     return [
-        Found(
+        CellResult(
             cell,
             cell.world().anchors,
             [run for member in members if member.cell is cell and (run := read(member.dir, member.seed))],
@@ -147,7 +147,7 @@ def gather(sweep: Sweep, folder: Path) -> list[Found]:
 
 
 def read(folder: RunDir, seed: int) -> Finished | None:
-    """Read a run; None for one that did not come to its end, or has no score."""
+    """Read a run; None if it is unfinished or has no score."""
     if not folder.finished:
         return None
     every = folder.read_metrics()
@@ -155,60 +155,60 @@ def read(folder: RunDir, seed: int) -> Finished | None:
     return Finished(seed, rows, sum(row.get("credit/futures", 0.0) for row in every)) if rows else None
 
 
-def tasks(found: Sequence[Found]) -> dict[str, list[Found]]:
-    """Return what was found task by task."""
-    by: dict[str, list[Found]] = {}
-    for each in found:
-        by.setdefault(each.cell.task, []).append(each)
+def tasks(results: Sequence[CellResult]) -> dict[str, list[CellResult]]:
+    """Group results by task."""
+    by: dict[str, list[CellResult]] = {}
+    for result in results:
+        by.setdefault(result.cell.task, []).append(result)
     return by
 
 
-def table(found: Sequence[Found]) -> list[Row]:
+def table(results: Sequence[CellResult]) -> list[ResultRow]:
     """Return the rows, task by task, then over all tasks if there are several on one scale."""
-    by = tasks(found)
-    rows = [_row(each, cells[0]) for cells in by.values() for each in cells]
-    configs: dict[str, list[Found]] = {}
-    for each in found:
-        configs.setdefault(each.cell.config, []).append(each)
+    by = tasks(results)
+    rows = [_row(result, cells[0]) for cells in by.values() for result in cells]
+    configs: dict[str, list[CellResult]] = {}
+    for result in results:
+        configs.setdefault(result.cell.config, []).append(result)
     if len(by) > 1:
         first = next(iter(configs.values()))
         rows += [_over_all(own, first) for own in configs.values() if len(own) == len(by)]
     return rows
 
 
-def _row(each: Found, first: Found) -> Row:
-    seed = key(0, "table", each.cell.task, each.cell.config)
-    normalised = each.normalised
-    comparable = each is not first and each.runs and first.runs
-    return Row(
-        each.cell.task,
-        each.cell.config,
-        len(each.runs),
-        each.planned,
-        statistics.iqm([each.scores], seed) if each.runs else None,
-        statistics.optimality_gap([normalised], seed) if each.runs and normalised is not None else None,
-        _succeeded(each),
-        _threshold(each),
-        statistics.probability_of_improvement([each.scores], [first.scores], seed) if comparable else None,
-        _sooner([each], [first], seed) if comparable else None,
-        _played([each]),
+def _row(result: CellResult, first: CellResult) -> ResultRow:
+    seed = key(0, "table", result.cell.task, result.cell.config)
+    normalised = result.normalised
+    comparable = result is not first and result.runs and first.runs
+    return ResultRow(
+        result.cell.task,
+        result.cell.config,
+        len(result.runs),
+        result.planned,
+        statistics.iqm([result.scores], seed) if result.runs else None,
+        statistics.optimality_gap([normalised], seed) if result.runs and normalised is not None else None,
+        _succeeded(result),
+        _threshold(result),
+        statistics.probability_of_improvement([result.scores], [first.scores], seed) if comparable else None,
+        _sooner([result], [first], seed) if comparable else None,
+        _played([result]),
     )
 
 
-def _over_all(own: Sequence[Found], first: Sequence[Found]) -> Row:
+def _over_all(own: Sequence[CellResult], first: Sequence[CellResult]) -> ResultRow:
     seed = key(0, "table", ALL, own[0].cell.config)
-    scores = [each.normalised or [] for each in own]
+    scores = [result.normalised or [] for result in own]
     whole = all(scores)
     paired = [(a, b) for a, b in zip(own, first, strict=False) if a.cell.task == b.cell.task and a.runs and b.runs]
     comparable = own[0].cell.config != first[0].cell.config and len(paired) == len(own) == len(first)
-    return Row(
+    return ResultRow(
         ALL,
         own[0].cell.config,
-        sum(len(each.runs) for each in own),
-        sum(each.planned for each in own),
+        sum(len(result.runs) for result in own),
+        sum(result.planned for result in own),
         statistics.iqm(scores, seed) if whole else None,
         statistics.optimality_gap(scores, seed) if whole else None,
-        None if any(_succeeded(each) is None for each in own) else sum(_succeeded(each) or 0 for each in own),
+        None if any(_succeeded(result) is None for result in own) else sum(_succeeded(result) or 0 for result in own),
         None,
         statistics.probability_of_improvement([a.scores for a, _ in paired], [b.scores for _, b in paired], seed)
         if comparable
@@ -218,35 +218,35 @@ def _over_all(own: Sequence[Found], first: Sequence[Found]) -> Row:
     )
 
 
-def _played(own: Sequence[Found]) -> float | None:
-    runs = [run for each in own for run in each.runs]
+def _played(own: Sequence[CellResult]) -> float | None:
+    runs = [run for result in own for run in result.runs]
     return sum(run.played for run in runs) / len(runs) if runs else None
 
 
-def _sooner(own: Sequence[Found], first: Sequence[Found], seed: int) -> Estimate | None:
-    """Return how likely a run reaches the threshold before one of the first configuration; None without `stop_at`."""
-    if any(each.cell.settings.get("stop_at") is None for each in own):
+def _sooner(own: Sequence[CellResult], first: Sequence[CellResult], seed: int) -> Estimate | None:
+    """Return the probability of reaching `stop_at` before a run of the baseline; None without `stop_at`."""
+    if any(result.cell.settings.get("stop_at") is None for result in own):
         return None
-    ours, theirs = ([[-reached.updates for reached in _reached(each)] for each in side] for side in (own, first))
+    ours, theirs = ([[-reached.updates for reached in _reached(result)] for result in side] for side in (own, first))
     return statistics.probability_of_improvement(ours, theirs, key(seed, "sooner"))
 
 
-def _succeeded(each: Found) -> int | None:
-    """Return how many runs end above the threshold; None where the arena knows no success."""
-    last = [run.evaluations[-1].get("eval/success") for run in each.runs]
-    known = [float(success) for success in last if success is not None]
-    return sum(success >= each.threshold - 1e-9 for success in known) if known or not last else None
+def _succeeded(result: CellResult) -> int | None:
+    """Return how many runs end above the threshold; None if the arena defines no success."""
+    last = [run.evaluations[-1].get("eval/success") for run in result.runs]
+    measured = [float(success) for success in last if success is not None]
+    return sum(success >= result.threshold - 1e-9 for success in measured) if measured or not last else None
 
 
-def _threshold(each: Found) -> Reached | None:
-    """Return the median of when runs reached `stop_at`, those that never did counted as infinitely late."""
-    if each.cell.settings.get("stop_at") is None or not each.runs:
+def _threshold(result: CellResult) -> Reached | None:
+    """Return the median time at which runs reached `stop_at`, infinite for those that never did."""
+    if result.cell.settings.get("stop_at") is None or not result.runs:
         return None
-    reached = _reached(each)
+    reached = _reached(result)
     return Reached(*(float(median(one[place] for one in reached)) for place in range(3)))
 
 
-def _reached(each: Found) -> list[Reached]:
-    """Return when each run reached the threshold, infinitely late if it never did."""
+def _reached(result: CellResult) -> list[Reached]:
+    """Return when each run reached the threshold, infinite if never."""
     never = Reached(*[float("inf")] * 3)
-    return [run.first(each.threshold) or never for run in each.runs]
+    return [run.first(result.threshold) or never for run in result.runs]

@@ -1,4 +1,4 @@
-"""Running a sweep: each run in a process of its own, a few at once, and all of it to be taken up again.
+"""Run a sweep: each run in its own process, several at once, resumable.
 
 The processes are forked from one that has loaded PyTorch already (multiprocessing's fork server): to load it takes as
 long as many a short run.
@@ -21,8 +21,8 @@ from typing import Any, Final, NamedTuple
 import tomli_w
 
 from marl.errors import UserError
-from marl.sweep import child
-from marl.sweep.plan import Member
+from marl.sweep.child import Main, work
+from marl.sweep.plan import SweepRun
 
 POLL: Final = 0.2
 """Seconds between looks at the processes."""
@@ -33,34 +33,38 @@ OUTPUT: Final = "output.txt"
 
 
 class Failure(NamedTuple):
-    """A run that did not come to its end, and why."""
+    """A failed run and the reason."""
 
-    member: Member
+    member: SweepRun
     reason: str
 
 
 class Standing(NamedTuple):
-    """How far a sweep is: `work` is its runs' share of updates, summed."""
+    """Progress of a sweep: `work` is the share of updates done, summed over runs."""
 
     finished: int
     failed: int
-    running: list[Member]
+    running: list[SweepRun]
     work: float
 
 
-class Child(NamedTuple):
-    """A run at work."""
+class RunProcess(NamedTuple):
+    """A run in progress."""
 
-    member: Member
+    member: SweepRun
     process: ForkServerProcess
     hold: Connection
     """It stops when this is closed."""
 
 
 def run(
-    folder: Path, members: Sequence[Member], jobs: int, report: Callable[[Standing], None] = lambda _: None
+    folder: Path,
+    members: Sequence[SweepRun],
+    jobs: int,
+    main: Main,
+    report: Callable[[Standing], None] = lambda _: None,
 ) -> list[Failure]:
-    """Bring all runs to their end, those that have not come to it yet, and return which failed.
+    """Run all unfinished runs to their end and return the failures.
 
     Ctrl-C stops every run after its present update, with a checkpoint, and is then raised as KeyboardInterrupt; a
     second one kills them. Raises UserError when someone is at work in the folder already.
@@ -69,23 +73,24 @@ def run(
         folder: of the sweep.
         members: its runs, in the order in which they are begun.
         jobs: how many run at once.
+        main: the `marl` command, a function of a module: it is called in processes that import it by name.
         report: is told how far it is, several times a second.
     """
     waiting = [member for member in members if not member.dir.finished]
     finished, failures = len(members) - len(waiting), list[Failure]()
-    children: list[Child] = []
+    children: list[RunProcess] = []
     context = get_context("forkserver")
-    context.set_forkserver_preload(["trainers.run", child.__name__])
+    context.set_forkserver_preload(["trainers.run", work.__module__, main.__module__])
     with _alone(folder) as lock:
         try:
             while waiting or children:
                 while waiting and len(children) < jobs:
-                    children.append(_start(context, waiting.pop(0), lock))
-                for ended in [each for each in children if each.process.exitcode is not None]:
+                    children.append(_start(context, waiting.pop(0), lock, main))
+                for ended in [child for child in children if child.process.exitcode is not None]:
                     children.remove(ended)
                     failure = _end(ended)
                     finished, failures = finished + (failure is None), failures + ([failure] if failure else [])
-                running = [each.member for each in children]
+                running = [child.member for child in children]
                 done = finished + len(failures) + sum(map(_share, running))
                 report(Standing(finished, len(failures), running, done))
                 if children:
@@ -98,18 +103,18 @@ def run(
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[int]:
-    """Hold the folder; the runs hold it too, so that none of a sweep that was killed works on unseen."""
+    """Lock the folder; runs inherit the lock, so a killed sweep stays locked while any of them is alive."""
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{folder}: a sweep is at work there, or was killed and its runs are stopping: wait until they have"
+                f"{folder}: a sweep is running there, or was killed and its runs are still stopping: wait for them"
             ) from None
         yield file.fileno()
 
 
-def _start(context: ForkServerContext, member: Member, lock: int) -> Child:
+def _start(context: ForkServerContext, member: SweepRun, lock: int, main: Main) -> RunProcess:
     folder = member.dir
     folder.path.mkdir(parents=True, exist_ok=True)
     if not folder.exists:
@@ -118,16 +123,16 @@ def _start(context: ForkServerContext, member: Member, lock: int) -> Child:
     output = folder.path / OUTPUT
     output.write_bytes(b"")
     stop, hold = context.Pipe(duplex=False)
-    given = (stop, Connection(os.dup(lock)))  # file descriptors travel as connections
-    process = context.Process(target=child.work, args=(str(folder.path), output, *given))
+    pipes = (stop, Connection(os.dup(lock)))  # file descriptors travel as connections
+    process = context.Process(target=work, args=(main, str(folder.path), output, *pipes))
     process.start()
-    for each in given:
-        each.close()
-    return Child(member, process, hold)
+    for pipe in pipes:
+        pipe.close()
+    return RunProcess(member, process, hold)
 
 
-def _end(ended: Child) -> Failure | None:
-    """See how a run ended; what it printed is kept where that is of use."""
+def _end(ended: RunProcess) -> Failure | None:
+    """Return the failure of an ended run, or None; its output is kept only after a failure."""
     member, process, hold = ended
     hold.close()
     code = process.exitcode
@@ -145,23 +150,23 @@ def _end(ended: Child) -> Failure | None:
     return Failure(member, (said or lines or [f"it ended with code {code}"])[-1])
 
 
-def _stop(children: Sequence[Child]) -> None:
-    """Let all runs come to the end of their update; kill them if that is interrupted too."""
-    for each in children:
-        each.hold.close()
+def _stop(children: Sequence[RunProcess]) -> None:
+    """Stop all runs after their current update; kill them on a second interrupt."""
+    for child in children:
+        child.hold.close()
     try:
-        for each in children:
-            each.process.join()
+        for child in children:
+            child.process.join()
     except BaseException:
-        for each in children:
-            each.process.kill()
-        for each in children:
-            each.process.join()
+        for child in children:
+            child.process.kill()
+        for child in children:
+            child.process.join()
         raise
 
 
-def _share(member: Member) -> float:
-    """Return how much of its updates a run has made."""
+def _share(member: SweepRun) -> float:
+    """Return the share of its updates that a run has done."""
     path = member.dir.metrics
     try:
         with path.open("rb") as file:

@@ -7,7 +7,7 @@ from math import isinf
 from typing import Final
 
 from marl.metrics.statistics import Estimate
-from marl.sweep.results import Found, Row, table
+from marl.sweep.results import CellResult, ResultRow, table
 
 NOTE: Final = (
     "Score: interquartile mean over runs of the last evaluation, with the 95 % interval of a bootstrap that draws runs "
@@ -25,9 +25,9 @@ MEDIAN: Final = (
 )
 
 
-def cells(found: Sequence[Found]) -> tuple[list[str], list[list[str]]]:
-    """Return the heads of the columns and the lines, as text; columns that would say nothing are left out."""
-    rows = table(found)
+def cells(results: Sequence[CellResult]) -> tuple[list[str], list[list[str]]]:
+    """Return column heads and rows as text; empty columns are left out."""
+    rows = table(results)
     columns: dict[str, list[str]] = {
         "task": [row.task for row in rows],
         "configuration": [row.config for row in rows],
@@ -41,7 +41,7 @@ def cells(found: Sequence[Found]) -> tuple[list[str], list[list[str]]]:
         columns["P(better)"] = [_interval(row.better, 2) for row in rows]
     if any(row.sooner for row in rows):
         columns["P(sooner)"] = [_interval(row.sooner, 2) for row in rows]
-    if any(run.futures for each in found for run in each.runs):
+    if any(run.futures for result in results for run in result.runs):
         columns["episodes"] = ["–" if row.played is None else f"{row.played:,.0f}" for row in rows]
     if len({row.task for row in rows}) == 1:
         del columns["task"]
@@ -50,26 +50,26 @@ def cells(found: Sequence[Found]) -> tuple[list[str], list[list[str]]]:
     return list(columns), [list(line) for line in zip(*columns.values(), strict=True)]
 
 
-def note(found: Sequence[Found]) -> str:
-    """Return what the columns are."""
-    shares = sorted({each.threshold for each in found})
+def note(results: Sequence[CellResult]) -> str:
+    """Return the note that explains the columns."""
+    shares = sorted({result.threshold for result in results})
     what = " or ".join(
         "every episode at the optimum" if s == 1 else f"{s:.0%} of episodes at the optimum" for s in shares
     )
-    stops = any(each.cell.settings.get("stop_at") is not None for each in found)
-    futures = any(run.futures for each in found for run in each.runs)
+    stops = any(result.cell.settings.get("stop_at") is not None for result in results)
+    futures = any(run.futures for result in results for run in result.runs)
     return NOTE.format(
         what=what,
         median=MEDIAN if stops else "",
-        first=found[0].cell.config,
+        first=results[0].cell.config,
         sooner=SOONER if stops else "",
         episodes=EPISODES if futures else "",
     )
 
 
-def text(found: Sequence[Found]) -> list[str]:
+def text(results: Sequence[CellResult]) -> list[str]:
     """Return the table in lines for the terminal."""
-    heads, lines = cells(found)
+    heads, lines = cells(results)
     widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
     return [
         "   ".join(
@@ -80,12 +80,12 @@ def text(found: Sequence[Found]) -> list[str]:
     ]
 
 
-def markdown(found: Sequence[Found]) -> str:
+def markdown(results: Sequence[CellResult]) -> str:
     """Return the table and its note in Markdown."""
-    heads, lines = cells(found)
+    heads, lines = cells(results)
     ruler = ["---" if head in LEFT else "---:" for head in heads]
     escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [heads, ruler, *escaped]) + f"\n\n{note(found)}\n"
+    return "\n".join(f"| {' | '.join(line)} |" for line in [heads, ruler, *escaped]) + f"\n\n{note(results)}\n"
 
 
 def _interval(estimate: Estimate | None, digits: int) -> str:
@@ -95,7 +95,7 @@ def _interval(estimate: Estimate | None, digits: int) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _reached(row: Row, place: int) -> str:
+def _reached(row: ResultRow, place: int) -> str:
     if row.threshold is None:
         return "–"
     value = row.threshold[place]

@@ -1,4 +1,4 @@
-"""`marl agent` and `marl join`: take seats of a host elsewhere, as a program or as a person."""
+"""`marl agent` and `marl join`: connect to a host over a broker and play its seats."""
 
 from __future__ import annotations
 
@@ -27,28 +27,31 @@ if TYPE_CHECKING:
     from protocols.envelope import Envelope
 
 Url = Annotated[str, typer.Argument(metavar="URL", help="The broker: mqtt:// or mqtts://USER:PASSWORD@HOST:PORT.")]
-RunName = Annotated[str, typer.Option(help="The host's run.")]
+RunName = Annotated[str, typer.Option(help="Name of the host's run (its --run).")]
 
 
 def agent(
     url: Url,
-    seat: Annotated[list[str], typer.Option(metavar="SEAT", help="Which seat (may be repeated).")],
+    seat: Annotated[list[str], typer.Option(metavar="SEAT", help="Seat to take (may be repeated).")],
     run: RunName = "game",
     policy: Annotated[
-        str, typer.Option(help="Who replies: random, trained:RUN, or follow: with the weights the host names.")
+        str,
+        typer.Option(
+            help="Policy that replies: random, trained:RUN, or follow (the weights that a training host announces)."
+        ),
     ] = "random",
     token: Annotated[
         list[str] | None,
-        typer.Option(metavar="TOKEN", help="What the host printed for the seat, in the order of --seat."),
+        typer.Option(metavar="TOKEN", help="Token that the host printed for the seat, in the order of --seat."),
     ] = None,
 ) -> None:
-    """Take one or more seats of a host elsewhere, until its run is over.
+    """Play one or more seats of a host on another machine or process, until its run is over.
 
-    When the broker or the host goes away, the agent waits for it to come back. An agent that was killed can be started
-    again with the same words: the host tells it the episode so far.
+    If the broker or the host goes away, the agent waits until it is back. An agent that was killed can be restarted
+    with the same command: the host sends it the episode so far.
     """
     if twice := [name for place, name in enumerate(seat) if name in seat[:place]]:
-        raise UserError(f"--seat {twice[0]} is given twice: an agent sits on a seat once")
+        raise UserError(f"--seat {twice[0]} is given twice: name a seat once")
     tokens = dict(zip(seat, token or [], strict=False))
     if token and len(token) != len(seat):
         raise UserError(f"--token: {len(token)} tokens for {len(seat)} seats; give one for each, in the same order")
@@ -59,20 +62,20 @@ def agent(
 
 def join(
     url: Url,
-    seat: Annotated[str, typer.Option(metavar="SEAT", help="Which seat.")],
+    seat: Annotated[str, typer.Option(metavar="SEAT", help="Seat to take.")],
     run: RunName = "game",
-    token: Annotated[str, typer.Option(help="What the host printed for the seat.")] = "",
+    token: Annotated[str, typer.Option(help="Token that the host printed for the seat.")] = "",
 ) -> None:
-    """Take a seat of a host elsewhere yourself: read what it sees, type its replies.
+    """Play one seat of a host yourself: read what the seat sees and type its replies.
 
-    There is no hurry but the host's patience; the game's own clock stands still while you think.
+    Only the host's --patience limits how long you may think: the clock of the game stands still meanwhile.
     """
     played = _sit(url, run, {seat: Person(seat)}, {seat: token} if token else {}, None)
     note(f"the run {run} is over: {played} episodes")
 
 
 class Person(TextPolicy):
-    """Someone at this terminal. The connection stays alive while they think."""
+    """A person at this terminal. The connection stays alive while they think."""
 
     name = "human"
 
@@ -104,7 +107,7 @@ class Person(TextPolicy):
 
 
 async def _elsewhere(ask: Callable[[], str]) -> str:
-    """Wait for a line on a thread that nobody has to wait for at the end."""
+    """Read a line in a daemon thread, which does not hold up the exit of the program."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[str] = loop.create_future()
 
@@ -125,7 +128,7 @@ async def _elsewhere(ask: Callable[[], str]) -> str:
 
 
 def _policies(seats: Sequence[str], policy: str) -> tuple[dict[str, Policy], Renew | None]:
-    """Return a policy for each seat, and what takes up new weights for them."""
+    """Return a policy for each seat, and the callback that loads new weights (None unless --policy follow)."""
     if policy == "random":
         return {seat: Random() for seat in seats}, None
     if policy == FOLLOW:
@@ -140,15 +143,15 @@ def _policies(seats: Sequence[str], policy: str) -> tuple[dict[str, Policy], Ren
     from marl.rundir import load
 
     with ERR.status("loading the policies"):
-        known: Mapping[str, Policy] = load.trained(Path(folder)).seats
+        trained: Mapping[str, Policy] = load.trained(Path(folder)).seats
     for seat in seats:
-        if seat not in known:
-            raise UserError(f"--seat {seat}: the run {folder} has no such seat but {', '.join(known)}")
-    return {seat: known[seat] for seat in seats}, None
+        if seat not in trained:
+            raise UserError(f"--seat {seat}: the run {folder} has no such seat but {', '.join(trained)}")
+    return {seat: trained[seat] for seat in seats}, None
 
 
 def _sit(url: str, run: str, policies: Mapping[str, Policy], tokens: Mapping[str, str], renew: Renew | None) -> int:
-    """Sit until the run is over; return how many episodes a seat played."""
+    """Play until the run is over; return how many episodes a seat played."""
     from marl.remote.seat_client import sit
     from protocols import clock
 

@@ -1,4 +1,4 @@
-"""`marl arenas`: which games there are, their rules and known scores, and what is scored in play."""
+"""`marl arenas`: list the games, show one, or measure their scores."""
 
 from __future__ import annotations
 
@@ -30,18 +30,21 @@ def arenas(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Play random replies and all scripts; print a table in Markdown.")
+        bool,
+        typer.Option(
+            "--measure", help="Play random replies and all scripts, and print their scores as a Markdown table."
+        ),
     ] = False,
-    episodes: Annotated[int, typer.Option(min=2, help="Episodes of each, with --measure.")] = 1000,
+    episodes: Annotated[int, typer.Option(min=2, help="Episodes for each score, with --measure.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
 ) -> None:
-    """List the arenas; or show one: its rules, seats, parameters, known scores, splits, scripts, and an episode.
+    """List the arenas, or show one: rules, seats, parameters, known scores, splits, scripts, an example episode.
 
     Games of other libraries are arenas too, such as openspiel:kuhn_poker; a library's name with its colon lists them.
 
-    The episode is played by the arena's best script, or at random if it has none. The score of an episode is its
-    return: what it pays a seat, summed over the episode, averaged over the seats. With --measure the known scores
-    stand beside what is scored in play, with a 95 % confidence interval.
+    The example episode is played by the best script, or at random if there is none. The score of an episode is its
+    return: what it pays a seat, summed over the episode, averaged over the seats. With --measure, known scores
+    stand beside measured ones with a 95 % confidence interval.
     """
     from arenas import names
     from marl.cli import anchor_table as table
@@ -52,17 +55,17 @@ def arenas(
         return
     if name is not None and arena_file.is_file(name):
         name = str(arena_file.admit({"arena": {"name": name, **_options(settings)}})["arena"]["name"])
-    made = {each: _made(each, settings) for each in ([name] if name else names())}
+    games = {game: _made(game, settings) for game in ([name] if name else names())}
     if measure:
-        table.write(made, episodes, seed, as_json=as_json)
+        table.write(games, episodes, seed, as_json=as_json)
         return
-    found = {each: _description(each, arena) for each, arena in made.items()}
+    descriptions = {game: _description(game, arena) for game, arena in games.items()}
     if as_json:
-        OUT.print_json(json.dumps(found if name is None else found[name]))
+        OUT.print_json(json.dumps(descriptions if name is None else descriptions[name]))
     elif name is None:
-        _table(found)
+        _table(descriptions)
     else:
-        _page(name, found[name], settings, seed)
+        _page(name, descriptions[name], settings, seed)
 
 
 def _options(settings: list[str] | None) -> dict[str, Any]:
@@ -119,13 +122,13 @@ def _library(name: str, as_json: bool) -> None:
             note(f"{name}{game} cannot be played here: {problem}")
 
 
-def _table(found: Mapping[str, dict[str, Any]]) -> None:
+def _table(descriptions: Mapping[str, dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("arena", "seats", "kind", "random", "silent", "optimum"):
         table.add_column(column, justify="right" if column in ("random", "silent", "optimum") else "left")
-    for name, about in found.items():
+    for name, about in descriptions.items():
         anchors = [number(about["anchors"][anchor], 2) for anchor in ("random", "silent", "full")]
         table.add_row(name, ", ".join(about["seats"]), ", ".join(about["tags"]), *anchors, style="")
     OUT.print(table)
@@ -157,8 +160,8 @@ def _page(name: str, about: Mapping[str, Any], settings: list[str] | None, seed:
         if about["anchors"][anchor] is not None:
             answer(f"  {label:<18} {number(about['anchors'][anchor])}")
     if about["values"]:
-        each = ", ".join(f"{seat} {number(value)}" for seat, value in about["values"].items())
-        answer(f"  {'value of the game':<18} {each}")
+        values = ", ".join(f"{seat} {number(value)}" for seat, value in about["values"].items())
+        answer(f"  {'value of the game':<18} {values}")
     fewest, most = about["stages"]
     answer(f"  {CONVENTION}")
     answer(f"  Random episodes have {fewest if fewest == most else f'{fewest} to {most}'} stages.")

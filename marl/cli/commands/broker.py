@@ -21,10 +21,16 @@ def broker(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to open.")] = 1883,
     address: Annotated[str, typer.Option(help="The address to open it at; 0.0.0.0 for other machines.")] = "127.0.0.1",
     acl: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Let in only the host, --seat and a watcher, with passwords.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Admit only the host, each --seat and a watcher, by password; the files go to FOLDER.",
+        ),
     ] = None,
-    run: Annotated[str, typer.Option(help="The run that --acl is about.")] = "game",
-    seat: Annotated[list[str] | None, typer.Option(metavar="SEAT", help="A seat that --acl knows.")] = None,
+    run: Annotated[str, typer.Option(help="Name of the run that --acl admits.")] = "game",
+    seat: Annotated[
+        list[str] | None, typer.Option(metavar="SEAT", help="A seat that --acl admits (may be repeated).")
+    ] = None,
     cert: Annotated[Path | None, typer.Option(metavar="FILE", help="The server's certificate, for mqtts://.")] = None,
     key: Annotated[Path | None, typer.Option(metavar="FILE", help="The key of --cert.")] = None,
 ) -> None:
@@ -49,7 +55,7 @@ def broker(
     users: dict[str, str] = {}
     if acl is not None:
         if not seat:
-            raise UserError("--acl needs the seats that may come in: --seat sender_0 --seat receiver_0")
+            raise UserError("--acl needs the seats to admit: --seat sender_0 --seat receiver_0")
         access, users = access_lists.write(acl, run, seat)
     with local(port, address, replace(access, certificate=cert, key=key)) as started:
         answer(f"{started.name} at {started.url}")
@@ -65,7 +71,7 @@ def broker(
 
 
 def _matching(cert: Path, key: Path) -> None:
-    """See whether a certificate and a key can be read and belong together; raises UserError."""
+    """Check that a certificate and a key can be read and belong together; raises UserError."""
     import ssl
 
     for path in (cert, key):
@@ -82,8 +88,8 @@ def _check(url: str) -> None:
     from protocols import clock
     from protocols.mqtt.probe import probe
 
-    found = clock.run(probe(url), "wall")
-    version = {5: "MQTT 5", 4: "MQTT 3.1.1"}[found.version]
-    answer(f"{found.address}: {version}, round trip {1000 * found.round_trip:.1f} ms at QoS 1")
-    if found.round_trip > 0.04:
+    findings = clock.run(probe(url), "wall")
+    version = {5: "MQTT 5", 4: "MQTT 3.1.1"}[findings.version]
+    answer(f"{findings.address}: {version}, round trip {1000 * findings.round_trip:.1f} ms at QoS 1")
+    if findings.round_trip > 0.04:
         note("that is slow for a broker nearby: mosquitto wants `set_tcp_nodelay true`")

@@ -1,4 +1,4 @@
-"""`marl check`: whether an arena is sound."""
+"""`marl check`: run the conformance suite on an arena."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def examine(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the episodes that are played.")] = 0,
 ) -> None:
-    """Check an arena, yours above all: play it in every way it must bear, and run PettingZoo's own suites.
+    """Run the conformance suite on an arena, such as your own: Sabir's checks and PettingZoo's.
 
-    What holds is listed. The first thing that does not is one sentence that says how to mend it, and the exit code is
-    2. An arena in a file is run as a program. In a test of your own: arenas.testing.check_arena.
+    Checks that pass are listed. The first one that fails is explained in one sentence that says how to fix it, and the
+    exit code is 2. An arena file is imported, so its code runs. In your own tests, call arenas.testing.check_arena.
     """
     import arenas
     from arenas.testing.suite import check_arena

@@ -1,4 +1,4 @@
-"""`marl eval`: how well a run plays."""
+"""`marl eval`: score the newest checkpoint of a run."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ def evaluate(
     episodes: Annotated[
         int,
         typer.Option(
-            min=1, help="Episodes where deals cannot be counted, or channels have effects; otherwise each deal once."
+            min=1,
+            help="Number of episodes if deals cannot be counted or channels have effects; else each deal once.",
         ),
     ] = 256,
     seed: Annotated[int | None, typer.Option(help="Seed of the episodes; the run's own unless given.")] = None,
     close: Annotated[
         list[str] | None,
-        typer.Option(metavar="CHANNEL", help="Everything said on this channel is lost.", show_default=False),
+        typer.Option(
+            metavar="CHANNEL", help="Lose everything said on this channel (may be repeated).", show_default=False
+        ),
     ] = None,
-    drop: Annotated[
-        float, typer.Option(metavar="P", min=0, max=1, help="Each message is lost with probability P.")
-    ] = 0,
+    drop: Annotated[float, typer.Option(metavar="P", min=0, max=1, help="Lose each message with probability P.")] = 0,
     shuffle: Annotated[
-        bool, typer.Option("--shuffle", help="What is heard was said in another episode, drawn anew and anew.")
+        bool, typer.Option("--shuffle", help="Replace every message by one from another episode, drawn at random.")
     ] = False,
 ) -> None:
-    """Play the newest checkpoint of a run, every reply the most probable one, and compare its score with the anchors.
+    """Play the newest checkpoint of a run greedily and compare its score with the anchors (known scores).
 
     The score of an episode is the mean of its agents' returns. Success is the share of episodes that reach the
-    optimum, and the communication gain (score - silent) / (optimum - silent); a dash stands for what is not known.
-    --close, --drop and --shuffle show what is left of the score when messages are lost, or tell nothing.
+    optimum, and the communication gain (score - silent) / (optimum - silent); a dash stands for an unknown value.
+    --close, --drop and --shuffle measure what the score owes to messages: they are lost, or carry no information.
     """
     from marl.evaluation.evaluate import summarise
     from marl.rundir import load
@@ -72,26 +73,26 @@ def evaluate(
 
 
 def _distance(trained: Trained) -> dict[str, Any]:
-    """Return how far the policies, and the average of the league, are from an equilibrium; nothing if nobody knows."""
-    from marl.evaluation import exploitability as exploit
+    """Return the exploitability of the policies and of the league average; empty where the game cannot be solved."""
+    from marl.evaluation import exploitability
     from marl.rundir import load
 
     with ERR.status("solving the game"):
-        tree = exploit.solvable(trained.world)
-        if tree is None or load.pretrained(trained):  # what a chat was told at each node of the tree is not in it
+        tree = exploitability.solvable(trained.world)
+        if tree is None or load.pretrained(trained):  # the tree lacks a chat model's prompts
             return {}
-        now = exploit.played(tree, load.models(trained))
-        versions = {version: exploit.played(tree, models) for version, models in load.frozen(trained)}
-        mean = exploit.average(tree, versions | {trained.version: now}) if versions else None
-    shown: dict[str, Any] = {"policy": exploit.mixtures(tree, now)}
-    shown |= {} if mean is None else {"average_policy": exploit.mixtures(tree, mean)}
-    return exploit.measure(tree, now, mean) | shown
+        now = exploitability.played(tree, load.models(trained))
+        versions = {version: exploitability.played(tree, models) for version, models in load.frozen(trained)}
+        mean = exploitability.average(tree, versions | {trained.version: now}) if versions else None
+    shown: dict[str, Any] = {"policy": exploitability.mixtures(tree, now)}
+    shown |= {} if mean is None else {"average_policy": exploitability.mixtures(tree, mean)}
+    return exploitability.measure(tree, now, mean) | shown
 
 
 def _played(
     trained: Trained, seed: int, episodes: int, close: Sequence[str], drop: float, shuffle: bool
 ) -> list[Episode]:
-    """Play the evaluation episodes with these interventions."""
+    """Play the evaluation episodes under interventions."""
     from marl.evaluation.evaluate import plans
     from marl.intervention.base import Intervention
     from marl.intervention.message import Close, Drop

@@ -1,4 +1,4 @@
-"""`marl fork`: change one message of a logged episode and see what follows."""
+"""`marl fork`: change one message of a logged episode and compare what follows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from marl.cli.console import ERR, OUT, STYLES, answer, number
 from marl.errors import UserError
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,32 +27,33 @@ if TYPE_CHECKING:
 def fork(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
     episode: Annotated[
-        str | None, typer.Option(metavar="ID", help="Which episode of the last evaluation; the first unless given.")
+        str | None, typer.Option(metavar="ID", help="Episode of the last evaluation; by default the first.")
     ] = None,
     at: Annotated[
-        int | None, typer.Option(metavar="SEQ", help="Entry of the log to change; the first message unless given.")
+        int | None, typer.Option(metavar="SEQ", help="Log entry to change; by default the first message.")
     ] = None,
     say: Annotated[
         str | None, typer.Option(metavar="MESSAGE", help='What the listeners hear instead, such as "m1 m2".')
     ] = None,
     drop: Annotated[bool, typer.Option("--drop", help="The listeners hear nothing.")] = False,
     seat: Annotated[
-        str | None, typer.Option("--as", metavar="SEAT", help="They believe it to come from this seat.")
+        str | None, typer.Option("--as", metavar="SEAT", help="The listeners believe the message comes from this seat.")
     ] = None,
     inject: Annotated[
-        str | None, typer.Option(metavar="MESSAGE", help="They hear, just before --at, what nobody said; needs --as.")
+        str | None, typer.Option(metavar="MESSAGE", help="The listeners also hear this just before --at; needs --as.")
     ] = None,
     close: Annotated[
-        str | None, typer.Option(metavar="CHANNEL", help="All that is said there from --at on is lost.")
+        str | None, typer.Option(metavar="CHANNEL", help="Lose everything said on this channel from --at on.")
     ] = None,
     resample: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Draw N futures from the changed place on, instead of one greedy.")
+        int,
+        typer.Option(metavar="N", min=0, help="Sample N futures from the changed entry on, instead of one greedy one."),
     ] = 0,
 ) -> None:
     """Play a logged episode again up to a message, change what its listeners hear, and let the policies go on.
 
-    Original and fork stand side by side; what differs is marked. Without any change the fork reproduces the original to
-    the byte, which shows that what differs otherwise is the work of the change.
+    Original and fork stand side by side; differences are marked. Without a change the fork is
+    identical to the original byte for byte, so every difference is an effect of the change.
     """
     from marl.rundir import load
     from protocols.log import load as load_logs
@@ -76,7 +77,7 @@ def fork(
 
 
 def _compatible(say: str | None, drop: bool, seat: str | None, inject: str | None, close: str | None) -> None:
-    """Raise UserError for changes that do not go together."""
+    """Raise UserError for options that exclude each other."""
     if say is not None and drop:
         raise UserError("--say and --drop exclude each other: the listeners hear another message, or nothing")
     if inject is not None and (say is not None or drop):
@@ -109,7 +110,7 @@ def _place(log: Log, at: int | None, kind: str) -> int:
 def _change(
     log: Log, seq: int, say: str | None, drop: bool, seat: str | None, inject: str | None, close: str | None
 ) -> list[Intervention]:
-    """Return what the options stand for."""
+    """Return the interventions that the options ask for."""
     from marl.intervention.inject import Inject
     from marl.intervention.message import Close, Drop, Replace, Swap
 
@@ -161,12 +162,12 @@ def _compared(trained: Trained, log: Log, seq: int, do: Sequence[Intervention]) 
     """Print the original and one fork side by side."""
     (forked,) = _play(trained, log, seq, do, [0])
     OUT.print(_side_by_side(log, forked))
-    before, after = conversation.score(log), conversation.score(forked)
+    before, after = log_lines.score(log), log_lines.score(forked)
     answer(f"score {before:g} -> {after:g}")
     if not do:
         same = forked.to_bytes() == log.to_bytes()
         answer(
-            "nothing was changed, and the fork is the original to the byte"
+            "nothing was changed, and the fork is identical to the original byte for byte"
             if same
             else "nothing was changed, yet the fork differs: the log is not of the newest checkpoint"
         )
@@ -176,7 +177,7 @@ def _side_by_side(log: Log, forked: Log) -> Table:
     """Return both as one table; where they agree, the words stand once."""
     from rich.table import Table
 
-    old, new = list(conversation.lines(log)), list(conversation.lines(forked))
+    old, new = list(log_lines.lines(log)), list(log_lines.lines(forked))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("", log.episode, "", "original", "fork"):
         table.add_column(column, overflow="fold")
@@ -197,7 +198,7 @@ def _side_by_side(log: Log, forked: Log) -> Table:
     return table
 
 
-def _words(line: conversation.Line) -> str:
+def _words(line: log_lines.LogLine) -> str:
     return f"{line.text or line.act}  ({line.note})" if line.note else line.text
 
 
@@ -215,7 +216,7 @@ def _resampled(trained: Trained, log: Log, seq: int, do: Sequence[Intervention],
             for envelope in future.replies()
             if envelope.seq >= seq and (not do or envelope.seq > seq)
         ]
-        table.add_row(name, ", ".join(replies), number(conversation.score(future)))
+        table.add_row(name, ", ".join(replies), number(log_lines.score(future)))
     OUT.print(table)
-    mean = sum(map(conversation.score, futures)) / count
-    answer(f"score {conversation.score(log):g} -> mean of {count} futures {mean:.3f}")
+    mean = sum(map(log_lines.score, futures)) / count
+    answer(f"score {log_lines.score(log):g} -> mean of {count} futures {mean:.3f}")

@@ -1,4 +1,4 @@
-"""`marl generations`: iterated learning."""
+"""`marl generations`: iterated learning over generations of agents."""
 
 from __future__ import annotations
 
@@ -11,77 +11,68 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from marl.cli.console import ERR, OUT, note, number
+from marl.cli.source import admit_arena, build, run_config_class, source_settings
 from marl.errors import UserError
 from marl.settings import check, override
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
     from rich.progress import Progress
     from rich.table import Table
 
     from trainers.transmission.generations import Generation
 
-Settings = Callable[[str], dict[str, Any]]
 MEASURES = ("score", "stability", "synchronisation", "topographic similarity")
 
 
-def generating(
-    model: Callable[[], type[BaseModel]], settings: Settings, made: Callable[..., Any]
-) -> Callable[..., None]:
-    """Return the command, given how the model of a run's settings is loaded, what a word stands for, and `made`.
+def generations(
+    source: Annotated[str, typer.Argument(metavar="CONFIG_OR_ARENA", help="A TOML file, or an arena's name or file.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Settings to change, such as updates=100.", show_default=False),
+    ] = None,
+    number_of: Annotated[
+        int, typer.Option("--generations", min=1, help="Number of generations, including the first.")
+    ] = 5,
+    bottleneck: Annotated[
+        int, typer.Option(min=1, help="Episodes of the previous generation that a generation imitates.")
+    ] = 32,
+    steps: Annotated[int, typer.Option(min=0, help="Optimizer steps of imitation, each on 64 transcripts.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Train generation after generation: each imitates a few episodes of the one before, then plays on its own.
 
-    `made(make, config)` builds a run and turns what goes wrong into a sentence.
+    What is hard to learn from few examples gets lost, so a narrow --bottleneck favours what a learner can
+    work out. Each generation is an ordinary run with other initial weights, in the folder generation-N under out
+    (runs/generations-NAME unless given): marl study compares them. The same command resumes an interrupted one.
+
+    In the table, pupils is the score after the lessons, before they played; stability is how much a generation says
+    what its parents said, 1 for the same messages. All figures go to generations.json under out.
     """
-
-    def generations(
-        source: Annotated[
-            str, typer.Argument(metavar="CONFIG_OR_ARENA", help="A TOML file, or an arena's name or file.")
-        ],
-        words: Annotated[
-            list[str] | None,
-            typer.Argument(metavar="KEY=VALUE", help="Settings to change, such as updates=100.", show_default=False),
-        ] = None,
-        number_of: Annotated[int, typer.Option("--generations", min=1, help="How many, the first one included.")] = 5,
-        bottleneck: Annotated[int, typer.Option(min=1, help="Episodes of its parents that a generation sees.")] = 32,
-        steps: Annotated[int, typer.Option(min=0, help="Optimizer steps of imitation, each on 64 transcripts.")] = 100,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    ) -> None:
-        """Train generation after generation: each imitates a few episodes of the one before, then plays on its own.
-
-        What is hard to learn from few examples is lost on the way, so a narrow --bottleneck favours what a learner can
-        work out. Each generation is an ordinary run with other initial weights, in the folder generation-N under out
-        (runs/generations-NAME unless given): marl study compares them. The same command goes on where it was stopped.
-
-        In the table, pupils is the score after the lessons, before they played; stability is how much a generation says
-        what its parents said, 1 for the same messages. All figures go to generations.json under out.
-        """
-        wanted = override(settings(source), words or [])
-        if not any(word.partition("=")[0] == "out" for word in words or []):
-            wanted["out"] = str(Path("runs") / f"generations-{Path(source).stem}")
-        with ERR.status("loading PyTorch"):
-            from trainers.run import Run
-            from trainers.transmission.generations import FILE
-        config: Any = check(model(), wanted, source)
-        try:
-            found = _iterated(config, number_of, bottleneck, steps, lambda own: made(Run, own))
-        except KeyboardInterrupt:
-            again = ["marl", "generations", source, *(words or []), "--generations", str(number_of)]
-            again += ["--bottleneck", str(bottleneck), "--steps", str(steps)]
-            note(f"stopped; go on with: {shlex.join(again)}")
-            raise typer.Exit(130) from None
-        if as_json:
-            OUT.print_json(json.dumps([each.model_dump() for each in found]))
-        else:
-            OUT.print(_table(found))
-        note(f"written: {config.out / FILE}")
-
-    return generations
+    wanted = override(admit_arena(source_settings(source)), words or [])
+    if not any(word.partition("=")[0] == "out" for word in words or []):
+        wanted["out"] = str(Path("runs") / f"generations-{Path(source).stem}")
+    with ERR.status("loading PyTorch"):
+        from trainers.run import Run
+        from trainers.transmission.generations import FILE
+    config: Any = check(run_config_class(), wanted, source)
+    try:
+        results = _iterated(config, number_of, bottleneck, steps, lambda own: build(Run, own))
+    except KeyboardInterrupt:
+        again = ["marl", "generations", source, *(words or []), "--generations", str(number_of)]
+        again += ["--bottleneck", str(bottleneck), "--steps", str(steps)]
+        note(f"stopped; resume with: {shlex.join(again)}")
+        raise typer.Exit(130) from None
+    if as_json:
+        OUT.print_json(json.dumps([result.model_dump() for result in results]))
+    else:
+        OUT.print(_table(results))
+    note(f"written: {config.out / FILE}")
 
 
 def _iterated(
     config: Any, generations: int, bottleneck: int, steps: int, make: Callable[[Any], Any]
 ) -> list[Generation]:
-    """Train the generations behind a progress bar."""
+    """Train the generations with a progress bar."""
     from trainers.transmission.generations import iterate
 
     bar, advance = _progress(generations, config.updates)
@@ -110,14 +101,14 @@ def _progress(generations: int, updates: int) -> tuple[Progress, Callable[[int, 
     return bar, advance
 
 
-def _table(found: Sequence[Generation]) -> Table:
-    """Return a line for each generation."""
+def _table(results: Sequence[Generation]) -> Table:
+    """Return a table with one row for each generation."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("generation", "pupils", *MEASURES):
         table.add_column(column, justify="right")
-    for each in found:
-        figures = [each.measures[name].value if name in each.measures else None for name in MEASURES]
-        table.add_row(str(each.number), number(each.pupils.value), *map(number, figures))
+    for result in results:
+        figures = [result.measures[name].value if name in result.measures else None for name in MEASURES]
+        table.add_row(str(result.number), number(result.pupils.value), *map(number, figures))
     return table

@@ -1,4 +1,4 @@
-"""`marl host`: play episodes with agents that sit elsewhere."""
+"""`marl host`: play episodes with agents in other processes, over a broker."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def host(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Change the scenario, such as arena.n=6.", show_default=False),
     ] = None,
-    run: Annotated[str, typer.Option(help="The name under which agents find this host.")] = "game",
+    run: Annotated[str, typer.Option(help="Name under which agents find this host.")] = "game",
     seat: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,20 +45,20 @@ def host(
             show_default=False,
         ),
     ] = None,
-    episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
-    at_once: Annotated[int, typer.Option(min=1, help="How many at a time.")] = 1,
+    episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 1,
+    at_once: Annotated[int, typer.Option(min=1, help="Episodes played at the same time.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
     greedy: Annotated[bool, typer.Option("--greedy", help="Trained policies give their most probable reply.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Where episodes are kept.", show_default="hosted/RUN")] = None,
-    patience: Annotated[float, typer.Option(min=0.1, help="Seconds that a seat has for a reply.")] = 60.0,
+    out: Annotated[Path | None, typer.Option(help="Folder for the episodes.", show_default="hosted/RUN")] = None,
+    patience: Annotated[float, typer.Option(min=0.1, help="Seconds that a seat has to reply.")] = 60.0,
     wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for all seats to be taken.")] = 300.0,
     open_seats: Annotated[bool, typer.Option("--open", help="Let anyone take a free seat, without a token.")] = False,
 ) -> None:
-    """Play episodes over a broker with agents that sit elsewhere: other processes, other machines, people.
+    """Play episodes over a broker with remote agents: other processes, other machines, people.
 
-    Seats that are not filled here wait for `marl agent` or `marl join`, with the token that is printed for each. All
-    episodes are kept, and every reply as soon as it is there: a host that was stopped or killed goes on where it was
-    when it is started again with the same words.
+    Seats that are not filled here wait for `marl agent` or `marl join`, with the token that is printed for each.
+    Episodes are written to a log and every reply to a journal, so a host that was stopped or killed resumes when it is
+    started again with the same command.
     """
     from marl.rollout.collect import collect
     from marl.rollout.plan import Plan
@@ -76,16 +76,16 @@ def host(
         return
     if not away:
         raise UserError("every seat is filled here, so there is nobody to wait for: use marl play")
-    kept = Kept(out or Path("hosted") / run, world, plans, open_seats)
+    kept = HostedFolder(out or Path("hosted") / run, world, plans, open_seats)
     try:
         _play(world, kept, here, away, url=url, run=run, patience=patience, wait=wait, at_once=at_once)
     except KeyboardInterrupt:
-        note(f"stopped after {kept.done} episodes; go on with: {shlex.join(['marl', *sys.argv[1:]])}")
+        note(f"stopped after {kept.done} episodes; resume with: {shlex.join(['marl', *sys.argv[1:]])}")
         raise typer.Exit(130) from None
 
 
-class Kept:
-    """The folder of a hosted run: tokens, the journal of replies, episodes, rejections."""
+class HostedFolder:
+    """The folder of a hosted run: tokens, journal of replies, finished episodes, rejected envelopes."""
 
     def __init__(self, path: Path, world: World, plans: list[Any], open_seats: bool) -> None:
         from marl.remote.rejections import Rejections
@@ -114,8 +114,8 @@ class Kept:
         path = self.path / "tokens.json"
         if path.is_file():
             try:
-                known = json.loads(path.read_text())
-                return {seat: str(known[seat]) for seat in seats}
+                saved = json.loads(path.read_text())
+                return {seat: str(saved[seat]) for seat in seats}
             except (ValueError, KeyError, TypeError):
                 raise UserError(f"{path} does not hold a token for every seat: remove it") from None
         tokens = {seat: secrets.token_urlsafe(9) for seat in seats}
@@ -124,7 +124,7 @@ class Kept:
         return tokens
 
     def begin(self, names: Mapping[str, str]) -> list[Any]:
-        """Open the journal and return the plans of the episodes that are not whole yet."""
+        """Open the journal and return the plans of unfinished episodes."""
         from marl.remote.journal import Journal
         from protocols import log
 
@@ -133,18 +133,18 @@ class Kept:
         part = self.episodes.with_name("part-episodes.jsonl")
         log.save(part, whole)
         part.replace(self.episodes)
-        there = {each.episode for each in whole}
+        there = {finished.episode for finished in whole}
         if there:
-            note(f"{self.path}: {len(there)} episodes are there already")
+            note(f"{self.path}: {len(there)} episodes are finished already")
         return [plan for plan in self.plans if plan.episode not in there]
 
     def write_reply(self, episode: str, seat: str, sample: Any) -> None:
-        """Write a reply down."""
+        """Append a reply to the journal."""
         assert self.journal is not None
         self.journal.add(episode, seat, sample)
 
     def finish(self, episode: Episode) -> None:
-        """Keep a whole episode."""
+        """Append a finished episode to the log."""
         from protocols import log
 
         log.save(self.episodes, [episode.log], append=True)
@@ -153,13 +153,13 @@ class Kept:
 
 
 def _whole(path: Path) -> list[Log]:
-    """Return the episodes of a file that came to their end; what a killed host left half is played again."""
+    """Return the finished episodes of a log file; those a killed host left unfinished are played again."""
     from protocols import ProtocolError, log
 
     whole: list[Log] = []
     if path.is_file() and path.stat().st_size:
         with suppress(ProtocolError):  # cut off in the middle of its last line
-            whole.extend(each for each in log.load(path) if each.entries and _ended(each))
+            whole.extend(episode for episode in log.load(path) if episode.entries and _ended(episode))
     return whole
 
 
@@ -168,11 +168,13 @@ def _ended(log: Log) -> bool:
 
 
 def _away(world: World, here: Mapping[str, Policy]) -> list[str]:
-    """Return the seats whose agents are elsewhere; raises UserError for one with a memory."""
+    """Return the seats of remote agents; raises UserError for one with a memory."""
     away = [name for name in world.agents if name not in here]
     for name in away:
         if name in world.scenario.memory:
-            raise UserError(f"{name} sits elsewhere and sees everything: leave out memory.{name}, or fill the seat")
+            raise UserError(
+                f"{name} is a remote seat, which has no memory settings: remove memory.{name}, or fill it here"
+            )
     return away
 
 
@@ -187,14 +189,14 @@ def _filled(world: World, run: Path | None, wanted: list[str]) -> dict[str, Poli
                 "people take theirs with marl join"
             )
         if name in here:
-            raise UserError(f"--seat {text}: {name} is filled already, and a seat has one agent: give it once")
+            raise UserError(f"--seat {text}: {name} is filled twice: give each seat once")
         here[name] = policy_of(name, policy, world, run, loaded)
     return here
 
 
 def _play(
     world: World,
-    kept: Kept,
+    kept: HostedFolder,
     here: Mapping[str, Policy],
     away: list[str],
     *,
@@ -241,4 +243,4 @@ def _play(
         kept.journal.close()
     if kept.scores:
         answer(f"mean score of {len(kept.scores)} episodes: {sum(kept.scores) / len(kept.scores):.3f}")
-    note(f"kept: {kept.episodes}; refused at the door: {kept.rejections}; missed: {hosting.protocol.missed}")
+    note(f"written: {kept.episodes}; rejected envelopes: {kept.rejections}; missed deadlines: {hosting.protocol.missed}")

@@ -1,4 +1,4 @@
-"""`marl new arena NAME`: the beginning of an arena of one's own."""
+"""`marl new arena NAME`: write the skeleton of an arena and its test."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def test_{name}_is_sound() -> None:
 
 
 def new(
-    what: Annotated[str, typer.Argument(metavar="arena", help="What to begin: an arena.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="In small letters, such as my_arena.")],
+    what: Annotated[str, typer.Argument(metavar="arena", help="What to create: arena.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name in small letters, such as my_arena.")],
 ) -> None:
-    """Write NAME.py, a whole arena of under 30 lines to change into your own, and test_NAME.py, which checks it.
+    """Write NAME.py, a working arena of under 30 lines to adapt, and test_NAME.py, which checks it.
 
-    Both work as they are: see `marl check NAME.py`, `marl play NAME.py`, `marl train NAME.py` and `pytest`. Nothing is
-    overwritten.
+    Both work as they are: try `marl check NAME.py`, `marl play NAME.py`, `marl train NAME.py` and `pytest`. Existing
+    files are never overwritten.
     """
     if what != "arena":
-        raise UserError(f"marl new begins arenas, not {what!r}: marl new arena NAME")
+        raise UserError(f"marl new creates arenas, not {what!r}: marl new arena NAME")
     _usable(name)
     title = "".join(part.capitalize() for part in name.split("_"))
     template = files("marl.cli.commands").joinpath("new_arena.txt").read_text(encoding="utf-8")
@@ -44,7 +44,7 @@ def new(
     }
     for path in wanted:
         if path.exists():
-            raise UserError(f"{path} is there already and is not overwritten: choose another name, or move it away")
+            raise UserError(f"{path} exists already and is not overwritten: choose another name, or move it away")
     for path, text in wanted.items():
         path.write_text(text, encoding="utf-8")
     answer(f"written: {', '.join(map(str, wanted))}; begin with: marl check {name}.py, marl play {name}.py")
@@ -57,7 +57,7 @@ def _usable(name: str) -> None:
     if not re.fullmatch(r"[a-z]+(_?[a-z0-9]+)*", name) or keyword.iskeyword(name):
         likely = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789")
         likely = likely if likely and not keyword.iskeyword(likely) else f"{likely}_arena".strip("_")
-        raise UserError(f"{name!r} is no name for an arena: small letters, digits and _ in between, such as {likely}")
+        raise UserError(f"{name!r} is not a valid arena name: use small letters, digits and single _, such as {likely}")
     if name in arenas.ARENAS:
         raise UserError(f"there is an arena {name} already: choose another name, such as my_{name}")
     if not Path(f"{name}.py").exists() and find_spec(name) is not None:

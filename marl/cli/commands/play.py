@@ -1,4 +1,4 @@
-"""`marl play`: watch episodes, or take a seat."""
+"""`marl play`: print episodes while policies or people play them."""
 
 from __future__ import annotations
 
@@ -33,26 +33,28 @@ def play(
         list[str] | None,
         typer.Option(metavar="SEAT=POLICY", help=f"Who sits where: {POLICIES}.", show_default=False),
     ] = None,
-    episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
+    episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
-    log: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the episodes (.jsonl or .jsonl.gz).")] = None,
+    log: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the episodes to this log (.jsonl or .jsonl.gz).")
+    ] = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Trained policies give their most probable reply.")] = False,
 ) -> None:
-    """Play episodes and print what was shown, said, heard and paid.
+    """Play episodes and print what agents see, say, hear and earn.
 
-    In a run's folder the trained policies play, in an arena random ones; --seat puts someone else on a seat. A human
-    reads what the seat sees and types its replies. openai: seats the model of an OpenAI-compatible endpoint, in real
+    A run's folder is played by its trained policies, an arena by random ones; --seat assigns another policy. A human
+    reads what the seat sees and types its replies. openai: is the model of an OpenAI-compatible endpoint, in real
     time; its key is in the environment variable OPENAI_API_KEY, and ?spend=0.5&price_in=...&price_out=... limits costs.
 
-    critique:POLICY lets a policy that chats criticise its draft before it replies, reflexion:POLICY lets it write a
-    lesson after each episode and read the last ones in the next; in a run's folder lessons are kept in RUN/lessons.
+    critique:POLICY lets a chat policy criticise its draft before it replies. reflexion:POLICY lets it write a lesson
+    after each episode and read the latest ones in the next. In a run's folder lessons are kept in RUN/lessons.
     """
     from marl.rollout.plan import Plan
 
     world, run = world_and_run(source, settings or [])
     seats = _seats(world, run, seat or [])
     if log is not None:
-        _keep(log, [])  # a file that cannot be written is found before anyone plays
+        _keep(log, [])  # fail before anyone plays if the file cannot be written
 
     def shown(episode: Episode) -> None:
         if log is not None:
@@ -69,10 +71,9 @@ def play(
 
 
 def _played(world: World, plans: Sequence[Plan], shown: Callable[[Episode], None]) -> list[Episode]:
-    """Play episodes and print them; one after the other where a person plays, or who learns from one for the next.
+    """Play episodes and print them: one at a time if a person plays, or a policy that learns between episodes.
 
-    Where a large model replies they are printed while they are played, but not to a person who plays: the log holds
-    what no seat sees.
+    Episodes of slow models are printed while they are played, unless a person plays: the log shows the hidden state.
     """
     from marl.cli.live import Live
     from marl.policy.reflection import Reflexion
@@ -109,12 +110,12 @@ def _played(world: World, plans: Sequence[Plan], shown: Callable[[Episode], None
 
 
 def _slow(policy: Policy) -> bool:
-    """Say whether a policy takes seconds to reply: a chat model, here or at an endpoint."""
+    """Whether a policy takes seconds to reply: a chat model, local or at an endpoint."""
     return "openai:" in policy.name or "hf:" in policy.name or hasattr(policy, "engine")
 
 
 def _keep(path: Path, logs: Sequence[Log]) -> None:
-    """Add to the log file; begin it if there are none to add."""
+    """Append to the log file; without logs, create it empty."""
     from protocols.log import save
 
     try:
@@ -124,7 +125,7 @@ def _keep(path: Path, logs: Sequence[Log]) -> None:
 
 
 def _seats(world: World, run: Path | None, wanted: Sequence[str]) -> dict[str, Policy]:
-    """Fill the seats: as asked, and else with the run's policies, or random ones."""
+    """Return the policy of each seat: as --seat says, else the run's, else random."""
     chosen = dict.fromkeys(world.agents, "random" if run is None else "trained")
     for text in wanted:
         name, equals, policy = text.partition("=")
@@ -133,7 +134,7 @@ def _seats(world: World, run: Path | None, wanted: Sequence[str]) -> dict[str, P
         if name not in chosen:
             raise UserError(f"--seat {text}: no seat {name!r}; the seats are {', '.join(world.agents)}")
         if sum(other.partition("=")[0] == name for other in wanted) > 1:
-            raise UserError(f"--seat {text}: {name} is given twice, and a seat has one agent: give it once")
+            raise UserError(f"--seat {text}: {name} is given twice: give each seat once")
         chosen[name] = policy
     loaded: dict[Path, dict[str, Policy]] = {}
     return {name: policy_of(name, policy, world, run, loaded) for name, policy in chosen.items()}

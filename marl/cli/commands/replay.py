@@ -1,4 +1,4 @@
-"""`marl replay`: play logged episodes again, from the log alone."""
+"""`marl replay`: replay logged episodes from the log alone, or verify them."""
 
 from __future__ import annotations
 
@@ -23,24 +23,26 @@ CHUNK = 256
 def replay(
     source: Annotated[Path, typer.Argument(metavar="RUN_OR_LOG", help="A run's folder, or a log file.")],
     verify: Annotated[
-        bool, typer.Option("--verify", help="Print nothing but whether every episode comes out the same to the byte.")
+        bool, typer.Option("--verify", help="Only check that every episode replays byte for byte.")
     ] = False,
     episode: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Only this episode (may be repeated).", show_default=False)
     ] = None,
     arena: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The arena's file, for a log of an arena in a file.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="The arena file, for a log of an arena that is defined in one.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Play logged episodes again from the log alone, and print them; or verify that nothing differs.
+    """Replay logged episodes from the log alone and print them, or verify that they are identical.
 
     The world is rebuilt from the scenario in the log, the deal from the episode's own seed, and the recorded replies
     are fed back. With --verify a run's training log is checked too; the exit code is 0 if all episodes are identical,
     1 if not.
 
-    What a log names is never run as a program: for a log of an arena in a file, name the file with --arena. A run's
-    folder names its own.
+    A log cannot make code run: if its arena is defined in a file, name the file with --arena. A run's folder knows its
+    own.
     """
     if source.is_dir():
         from marl.rundir import load
@@ -73,7 +75,7 @@ def _files(source: Path, *, training: bool) -> list[Path]:
 
 
 def _verify(path: Path, wanted: Iterable[str] | None, arena: Path | None) -> bool:
-    """Compare every episode of a file with its replay, and say how it went."""
+    """Compare every episode of a file with its replay and print the result; return whether all are identical."""
     count = same = 0
     first = ""
     with ERR.status(f"replaying {path}") as status:
@@ -114,25 +116,25 @@ def _replayed(path: Path, wanted: Iterable[str] | None, arena: Path | None) -> I
     names = set(wanted or ())
     logs = (log for log in load(path) if not names or log.episode in names)
     worlds: dict[str, World] = {}
-    found: set[str] = set()
+    replayed: set[str] = set()
     while chunk := list(islice(logs, CHUNK)):
         for world, group in _by_world(chunk, path, worlds, arena):
             try:
                 episodes = collect(world, [plan(log) for log in group])
             except DeadlockError:
-                raise UserError(f"{path}: an episode never ends, so the log was changed or cut off") from None
+                raise UserError(f"{path}: an episode never ends: the log was changed or truncated") from None
             yield from zip(group, (episode.log for episode in episodes), strict=True)
-        found |= {log.episode for log in chunk}
-    if missing := sorted(names - found):
+        replayed |= {log.episode for log in chunk}
+    if missing := sorted(names - replayed):
         raise UserError(f"{path} holds no episode {missing[0]!r}")
-    if not found:
+    if not replayed:
         raise UserError(f"{path} holds no episode")
 
 
 def _by_world(
     logs: Iterable[Log], path: Path, worlds: dict[str, World], arena: Path | None
 ) -> Iterator[tuple[World, list[Log]]]:
-    """Group neighbouring logs of one scenario; each scenario's world is made once."""
+    """Group neighbouring logs of one scenario; each world is built once."""
     from marl.scenario import arena_file
     from marl.scenario.world import load_world
 

@@ -1,4 +1,4 @@
-"""`marl report`: the page of a run."""
+"""`marl report`: write the HTML report of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from marl.cli.console import ERR, answer
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]) -> None:
     """Write RUN/report.html: learning curves, the learned code, its measures, and conversations on one page.
 
-    The page needs no network and no other file. While a run is still going on, it shows what there is so far.
+    The page needs no network and no other file. During training it shows the results so far.
     """
     from marl.report.report import write
     from marl.rundir import load

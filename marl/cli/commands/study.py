@@ -1,4 +1,4 @@
-"""`marl study`: what the messages of runs mean, and what they do."""
+"""`marl study`: measure the languages of runs and their effects."""
 
 from __future__ import annotations
 
@@ -29,28 +29,30 @@ def study(
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole study as JSON.")] = False,
     to: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where the study of all these runs together, and exports, are written."),
+        typer.Option(metavar="FOLDER", help="Folder for exports and for the study of all these runs together."),
     ] = None,
     export: Annotated[
         list[str] | None,
-        typer.Option(metavar="KIND", help=f"Write the messages for other programs too: {KINDS}.", show_default=False),
+        typer.Option(
+            metavar="KIND", help=f"Also export for other programs: {KINDS} (may be repeated).", show_default=False
+        ),
     ] = None,
     no_forks: Annotated[
-        bool, typer.Option("--no-forks", help="Only count what is in the logs, and keep what forks found before.")
+        bool, typer.Option("--no-forks", help="Load no policies: use the logs, and keep earlier results of forks.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of permutations, samples and bootstraps.")] = 0,
     permutations: Annotated[int, typer.Option(min=1, help="Shuffles behind each null distribution.")] = 200,
 ) -> None:
-    """Measure the languages of runs: what messages tell, how they are built, and what they do to who hears them.
+    """Measure the languages of runs: what messages tell, how they are built, and how they affect listeners.
 
     Writes study.html, a page that needs no network, and study.json into the folder of each run. Several runs of one
-    scenario are also played with each other. What another program wrote can be studied too, from a table with the
+    scenario are also played with each other. Messages of other programs can be studied from a table with the
     columns meaning and message (and act, speaker, place, own, episode, score, held_out where known).
 
-    A figure in the table stands beside what chance alone gives, and the chance q of as much, adjusted for all the tests
-    made of this run. What is not defined is left out there; study.json has the reason.
+    The table shows each measure beside its value under chance (its permutation null) and q, the p-value adjusted for
+    all tests of this run. Undefined measures are left out; study.json gives the reason.
     """
-    from marl.study import combine as together
+    from marl.study import combine
     from marl.study.data import exports, source
     from marl.study.pipeline import study as examined
 
@@ -58,24 +60,24 @@ def study(
     with ERR.status("reading") as status:
         sources = [source.read(run) for run in runs]
         written = exports.export(export or [], sources, to, note) if to is not None else []
-        found = examined(sources, seed=seed, permutations=permutations, forks=not no_forks, progress=status.update)
-        found = together.complete(found, runs, forks=not no_forks, progress=status.update)
+        result = examined(sources, seed=seed, permutations=permutations, forks=not no_forks, progress=status.update)
+        result = combine.complete(result, runs, forks=not no_forks, progress=status.update)
         status.update("drawing")
-        written += together.write(found, runs, to)
+        written += combine.write(result, runs, to)
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)
-        found.save(to / "study.json")
+        result.save(to / "study.json")
         written.append(to / "study.json")
     if as_json:
-        OUT.print_json(found.model_dump_json())
+        OUT.print_json(result.model_dump_json())
     else:
-        for each in found.runs:
-            _show(each)
-        if found.across:
+        for run in result.runs:
+            _show(run)
+        if result.across:
             answer(f"all {len(runs)} runs", "bold")
-            OUT.print(_table({"interquartile means": found.across}, ends=True))
-    for it, each in zip(sources, found.runs, strict=True):
-        for remark in each.remarks:
+            OUT.print(_table({"interquartile means": result.across}, ends=True))
+    for it, run in zip(sources, result.runs, strict=True):
+        for remark in run.remarks:
             note(f"{it.path}: {remark}", "yellow")
     for path in dict.fromkeys(written):
         note(f"written: {path}")
@@ -98,14 +100,14 @@ def _show(run: RunStudy) -> None:
         "bold",
     )
     groups: dict[str, Mapping[str, Measure]] = {"scores": run.scores}
-    groups |= {f"{each.speaker}, message {each.place + 1}": each.measures for each in run.languages}
-    groups |= {f"{each.speaker} to {each.listener}": each.measures for each in run.effects}
+    groups |= {f"{code.speaker}, message {code.place + 1}": code.measures for code in run.languages}
+    groups |= {f"{effect.speaker} to {effect.listener}": effect.measures for effect in run.effects}
     OUT.print(_table({**groups, "what replacing loses": run.causes}))
-    for each in run.languages:
-        if each.dictionary:
-            words = ", ".join(f"{word.symbol} = {word.concept}" for word in each.dictionary[:12])
-            more = f" and {len(each.dictionary) - 12} more" if len(each.dictionary) > 12 else ""
-            answer(f"dictionary of {each.speaker}: {words}{more}")
+    for code in run.languages:
+        if code.dictionary:
+            words = ", ".join(f"{word.symbol} = {word.concept}" for word in code.dictionary[:12])
+            more = f" and {len(code.dictionary) - 12} more" if len(code.dictionary) > 12 else ""
+            answer(f"dictionary of {code.speaker}: {words}{more}")
     answer()
 
 
@@ -118,13 +120,13 @@ def _table(groups: Mapping[str, Mapping[str, Measure]], ends: bool = False) -> T
     for place, column in enumerate(columns):
         table.add_column(column, justify="left" if place in (0, 2) else "right", no_wrap=True)
     for group, measures in groups.items():
-        known = {name: each for name, each in measures.items() if each.value is not None}
-        if known:
+        defined = {name: measure for name, measure in measures.items() if measure.value is not None}
+        if defined:
             table.add_row(group, style="dim")
-        for name, each in known.items():
-            null, interval = each.null, each.interval
+        for name, measure in defined.items():
+            null, interval = measure.null, measure.interval
             chance = [] if ends else [number(null.mean), number(null.q)] if null else ["", ""]
             between = f"{number(interval.low)} – {number(interval.high)}" if interval else ""
-            value = number(each.value, 0 if each.unit in COUNTS and not ends else 3)
-            table.add_row(f"  {name}", value, each.unit, *chance, between)
+            value = number(measure.value, 0 if measure.unit in COUNTS and not ends else 3)
+            table.add_row(f"  {name}", value, measure.unit, *chance, between)
     return table

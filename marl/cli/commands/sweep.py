@@ -7,25 +7,24 @@ import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from marl.cli.console import ERR, answer, note
+from marl.cli.source import run_config_class, source_settings
 from marl.errors import UserError
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
     from rich.progress import Progress
 
+    from marl.sweep.child import Main
     from marl.sweep.plan import Sweep
     from marl.sweep.run import Standing
 
-Settings = Callable[[str], dict[str, Any]]
 
-
-def sweeping(model: Callable[[], type[BaseModel]], settings: Settings) -> Callable[..., None]:
-    """Return the command, given how the model of a run's settings is loaded and what settings a word stands for."""
+def sweep_command(main: Main) -> Callable[..., None]:
+    """Return the `sweep` command; every run of a sweep is a `marl train`, started through `main`."""
 
     def sweep(
         words: Annotated[
@@ -38,13 +37,11 @@ def sweeping(model: Callable[[], type[BaseModel]], settings: Settings) -> Callab
         ],
         seeds: Annotated[
             str | None,
-            typer.Option(metavar="SEEDS", help="10 for seeds 1 to 10, or a list such as 1,5,9; 10 unless given."),
+            typer.Option(metavar="SEEDS", help="10 for seeds 1 to 10, or a list such as 1,5,9; by default 10."),
         ] = None,
-        jobs: Annotated[
-            int | None, typer.Option(min=1, help="Runs at once; as many as there are cores unless given.")
-        ] = None,
+        jobs: Annotated[int | None, typer.Option(min=1, help="Runs at the same time; by default one per core.")] = None,
         table: Annotated[
-            bool, typer.Option("--table", help="Run nothing: show what the sweep in this folder has found so far.")
+            bool, typer.Option("--table", help="Run nothing: show the results so far of the sweep in this folder.")
         ] = False,
     ) -> None:
         """Run configurations x seeds, each in a process of its own, and compare them in one table and one page.
@@ -54,45 +51,44 @@ def sweeping(model: Callable[[], type[BaseModel]], settings: Settings) -> Callab
         configuration of its own. Settings of scenario.arena make tasks; all others are compared with each other.
 
         Each run is an ordinary one, in the folder TASK/CONFIGURATION/seed-N under out=FOLDER (runs/sweep-NAME unless
-        given). Finished runs are not run again and interrupted ones go on, so the same command continues a sweep that
-        was stopped, and one with more seeds or values extends it. A run that fails stops no other; the exit code is
-        then 1.
+        given). Finished runs are kept and interrupted ones resumed, so the same command resumes a sweep, and one with
+        more seeds or values extends it. A failed run does not stop the others; the exit code is then 1.
 
         The folder then holds table.md, sweep.html (learning curves and intervals) and results.json (for marl-eval).
         """
-        sources, given, out = _sorted(words)
+        sources, settings, out = _sorted(words)
         folder = out or Path(sources[0] if len(sources) == 1 else "")
         there = len(sources) == 1 and out is None and (Path(sources[0]) / "sweep.toml").is_file()
         if table or there:
-            _only_the_folder(sources, given, out, seeds, table)
+            _only_the_folder(sources, settings, out, seeds, table)
             wanted = _loaded(folder)
         else:
-            wanted, folder = _planned(sources, given, seeds, out, model, settings)
+            wanted, folder = _planned(sources, settings, seeds, out)
         if table:
             _show(wanted, folder)
             return
-        _run(wanted, folder, jobs or len(os.sched_getaffinity(0)))
+        _run(wanted, folder, jobs or len(os.sched_getaffinity(0)), main)
 
     return sweep
 
 
 def _sorted(words: Sequence[str]) -> tuple[list[str], list[str], Path | None]:
-    """Return what is swept, the settings, and the folder if it is given."""
+    """Split the words of the command line into sources, settings, and the folder of out= (None if absent)."""
     sources = [word for word in words if "=" not in word or Path(word).exists()]
-    given = [word for word in words if word not in sources]
-    outs = [word.partition("=")[2] for word in given if word.startswith("out=")]
+    settings = [word for word in words if word not in sources]
+    outs = [word.partition("=")[2] for word in settings if word.startswith("out=")]
     if not sources:
         raise UserError(
             "name what to sweep first: a TOML file or an arena, such as marl sweep lewis algorithm.lr=1e-3,1e-4"
         )
-    return sources, [word for word in given if not word.startswith("out=")], Path(outs[-1]) if outs else None
+    return sources, [word for word in settings if not word.startswith("out=")], Path(outs[-1]) if outs else None
 
 
 def _only_the_folder(
-    sources: Sequence[str], given: Sequence[str], out: Path | None, seeds: str | None, table: bool
+    sources: Sequence[str], settings: Sequence[str], out: Path | None, seeds: str | None, table: bool
 ) -> None:
-    if len(sources) > 1 or given or out or seeds:
-        what = "--table takes" if table else "to go on with a sweep, give"
+    if len(sources) > 1 or settings or out or seeds:
+        what = "--table takes" if table else "to resume a sweep, give"
         raise UserError(f"{what} the folder of a sweep alone; to extend a sweep, give its files and settings again")
 
 
@@ -104,22 +100,20 @@ def _loaded(folder: Path) -> Sweep:
 
 def _planned(
     sources: Sequence[str],
-    given: Sequence[str],
+    settings: Sequence[str],
     seeds: str | None,
     out: Path | None,
-    model: Callable[[], type[BaseModel]],
-    settings: Settings,
 ) -> tuple[Sweep, Path]:
-    """Make the sweep, and its folder."""
-    from marl.sweep.plan import Source, begin, plan
+    """Plan the sweep and create its folder."""
+    from marl.sweep.plan import SweepSource, begin, plan
 
-    read = [Source(Path(source).name.removesuffix(".toml"), settings(source)) for source in sources]
+    read = [SweepSource(Path(source).name.removesuffix(".toml"), source_settings(source)) for source in sources]
     folder = out or Path("runs") / f"sweep-{'-'.join(source.name for source in read)}"
-    return begin(folder, plan(read, given, seeds, model())), folder
+    return begin(folder, plan(read, settings, seeds, run_config_class())), folder
 
 
-def _run(sweep: Sweep, folder: Path, jobs: int) -> None:
-    """Run what is not finished, then show all."""
+def _run(sweep: Sweep, folder: Path, jobs: int, main: Main) -> None:
+    """Run the unfinished runs, then show all results."""
     from marl.sweep.run import run
 
     members = sweep.members(folder)
@@ -132,9 +126,9 @@ def _run(sweep: Sweep, folder: Path, jobs: int) -> None:
     bar, advance = _progress(len(members))
     try:
         with bar:
-            failures = run(folder, members, jobs, advance)
+            failures = run(folder, members, jobs, main, advance)
     except KeyboardInterrupt:
-        note(f"stopped; go on with: marl sweep {shlex.quote(str(folder))}")
+        note(f"stopped; resume with: marl sweep {shlex.quote(str(folder))}")
         raise typer.Exit(130) from None
     for member, reason in failures:
         note(f"failed: {member.name}: {reason} ({member.dir.path})")
@@ -172,21 +166,21 @@ def _progress(runs: int) -> tuple[Progress, Callable[[Standing], None]]:
 
 
 def _show(sweep: Sweep, folder: Path) -> None:
-    """Print the table and write the files; raises UserError when no run has come to its end."""
+    """Print the table and write the files; raises UserError if no run is finished."""
     from marl.sweep import export, page
     from marl.sweep.results import gather
     from marl.sweep.table import markdown, text
     from marl.sweep.table import note as remark
 
-    found = gather(sweep, folder)
-    if not any(each.runs for each in found):
-        raise UserError(f"{folder}: no run has come to its end yet: there is nothing to show")
-    for line in text(found):
+    results = gather(sweep, folder)
+    if not any(result.runs for result in results):
+        raise UserError(f"{folder}: no run is finished yet: there is nothing to show")
+    for line in text(results):
         answer(line)
-    note(remark(found), "dim")
-    (folder / "table.md").write_text(markdown(found))
-    (folder / "results.json").write_text(json.dumps(export.marl_eval(found), indent=1) + "\n")
+    note(remark(results), "dim")
+    (folder / "table.md").write_text(markdown(results))
+    (folder / "results.json").write_text(json.dumps(export.marl_eval(results), indent=1) + "\n")
     try:
-        answer(str(page.write(found, folder)))
+        answer(str(page.write(results, folder)))
     except ModuleNotFoundError as error:
         note(f"no page: this needs the package {error.name}: pip install 'sabir[report]'")

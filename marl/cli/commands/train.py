@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 LENGTH: Final = ("updates", "stop_at", "stop_score")
-"""Settings that say only when a run is over: it may be gone on with by others."""
+"""Settings that only decide when a run stops; they may differ on resume."""
 
 
 def train(
@@ -37,19 +37,21 @@ def train(
         list[str] | None,
         typer.Option(
             metavar="CHANNEL",
-            help="Lose everything said on this channel, such as public; in the folder OUT-closed-CHANNEL unless out= "
+            help="Lose everything said on this channel, such as public; the run goes to OUT-closed-CHANNEL unless out= "
             "is given.",
             show_default=False,
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away the run that is in the folder.")] = False,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html at the end.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete the run in the folder and begin again.")
+    ] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Do not write report.html at the end.")] = False,
 ) -> None:
-    """Train agents in an arena; an interrupted run goes on where it was, a finished one with more updates=.
+    """Train agents in an arena, or resume a run: an interrupted one, or a finished one with more updates=.
 
-    Given an arena, every setting has a default and the run is kept in runs/ARENA. The folder then holds the
-    configuration, the metrics (also for TensorBoard), logs of episodes, checkpoints, and a report. With --close it is
-    the control run: what do the same agents reach without that channel?
+    For an arena every setting has a default, and the run is written to runs/ARENA: configuration, metrics (also for
+    TensorBoard), episode logs, checkpoints and a report. With --close it is a control run: what do the same agents
+    reach without that channel?
     """
     wanted = admit_arena(override(source_settings(source), settings or []))
     with ERR.status("loading PyTorch"):
@@ -68,7 +70,7 @@ def train(
         with progress:
             summary = run.train(advance)
     except KeyboardInterrupt:
-        note(f"stopped{_reached(folder)}; go on with: marl train {shlex.quote(str(config.out))}")
+        note(f"stopped{_reached(folder)}; resume with: marl train {shlex.quote(str(config.out))}")
         raise typer.Exit(130) from None
     except FloatingPointError as error:
         raise UserError(f"{error}{_reached(folder)}: a smaller algorithm.lr may help") from None
@@ -88,7 +90,7 @@ def train(
 
 
 def _closing(wanted: Mapping[str, Any], channels: Sequence[str], out: Path, own: bool) -> dict[str, Any]:
-    """Return settings with these channels closed too, and a folder of its `own` for what is then another run."""
+    """Return settings with these channels closed as well; with `own`, in a folder named after them."""
     scenario = wanted["scenario"]
     closed = list(scenario.get("closed", ()))
     new = [name for name in dict.fromkeys(channels) if name not in closed]
@@ -98,10 +100,10 @@ def _closing(wanted: Mapping[str, Any], channels: Sequence[str], out: Path, own:
 
 
 def _prepare(folder: RunDir, config: BaseModel) -> None:
-    """See whether the folder is free, or holds a run to go on with; raises UserError if neither."""
+    """Check that the folder is free or holds a run to resume, and prepare it; raises UserError otherwise."""
     if not folder.exists:
         return
-    remedy = "add --overwrite to throw it away, or choose another folder with out="
+    remedy = "add --overwrite to delete it, or choose another folder with out="
     there = _flat(read_toml(folder.config))
     here = _flat(config.model_dump(mode="json", exclude_none=True))
     differing = [key for key in {**there, **here} if key != "out" and there.get(key) != here.get(key)]
@@ -111,15 +113,17 @@ def _prepare(folder: RunDir, config: BaseModel) -> None:
         raise UserError(f"{folder.path} holds {kind} run with another configuration ({keys}): {remedy}")
     reached = _reached(folder)
     if folder.finished:
-        made = int(folder.newest().name)
-        if not differing or here["updates"] <= made:
-            raise UserError(f"{folder.path} holds a finished run of {made} updates: go on with more updates=, {remedy}")
+        done = int(folder.newest().name)
+        if not differing or here["updates"] <= done:
+            raise UserError(
+                f"{folder.path} holds a finished run of {done} updates: resume with more updates=, {remedy}"
+            )
         folder.summary.unlink()
     elif not reached:
-        folder.clear()  # it had not come to its first checkpoint
+        folder.clear()  # no checkpoint yet: nothing to resume from
     if reached and differing:
         write_toml(folder.config, config)
-    note(f"{folder.path}: going on{reached}" if reached else f"{folder.path}: beginning again")
+    note(f"{folder.path}: resuming{reached}" if reached else f"{folder.path}: starting again")
 
 
 def _reached(folder: RunDir) -> str:
@@ -137,7 +141,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _progress(updates: int) -> tuple[Progress, Any]:
-    """Return a progress bar and the function that moves it."""
+    """Return a progress bar and its callback."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -163,7 +167,7 @@ def _progress(updates: int) -> tuple[Progress, Any]:
 
 
 def _report(folder: RunDir) -> None:
-    """Write the report, or say what it needs."""
+    """Write the report, or print which package it needs."""
     from marl.report.report import write
 
     try:

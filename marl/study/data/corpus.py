@@ -1,4 +1,4 @@
-"""Samples of a language: a meaning, the message sent for it, and what followed. From logs, or from anyone's file.
+"""Message samples: a meaning, the message sent for it, and what followed, from logs or files.
 
 Everything that is counted takes samples, so that it works on whatever wrote them.
 """
@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from arenas.spec import from_wire
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.evaluation.traffic import sizes
 from marl.scenario.world import World
 from marl.study.data import lexicon
@@ -22,8 +22,8 @@ from protocols.envelope import EVERYONE, NOBODY, Kind
 from protocols.log import Log
 
 
-class Sample(NamedTuple):
-    """A message in its context."""
+class MessageSample(NamedTuple):
+    """A message with its meaning and context."""
 
     meaning: str
     """What its speaker was shown: its private information, words separated by spaces."""
@@ -44,11 +44,15 @@ class Sample(NamedTuple):
     """How many of these bits can reach one listener."""
 
 
-def samples(found: Iterable[Utterance], world: World | None = None) -> list[Sample]:
-    """Return the messages of logs as samples; what their channel can carry is known where the `world` is."""
+Sample = MessageSample
+"""Name in version 0.1."""
+
+
+def samples(utterances: Iterable[Utterance], world: World | None = None) -> list[MessageSample]:
+    """Return utterances as samples; with the `world`, also their channel capacity."""
     widths = _Widths(world)
     return [
-        Sample(
+        MessageSample(
             u.meaning,
             u.message,
             u.speaker,
@@ -57,15 +61,15 @@ def samples(found: Iterable[Utterance], world: World | None = None) -> list[Samp
             _own(u.log, u.speaker, u.seq),
             u.log.episode,
             u.log.deal.get("split", "train") != "train",
-            score if isfinite(score := conversation.score(u.log)) else None,
+            score if isfinite(score := log_lines.score(u.log)) else None,
             *widths.of(u),
         )
-        for u in found
+        for u in utterances
     ]
 
 
 class _Widths:
-    """The bits of a message and what its channel carries of them; the same for messages asked for alike."""
+    """Cache of message widths and capacities, by reply spec."""
 
     def __init__(self, world: World | None) -> None:
         self._world = world
@@ -83,19 +87,19 @@ class _Widths:
         return self._known[key]
 
 
-def from_logs(logs: Iterable[Log], world: World | None = None) -> list[Sample]:
+def from_logs(logs: Iterable[Log], world: World | None = None) -> list[MessageSample]:
     """Return every message of some episodes."""
     return samples(lexicon.utterances(logs), world)
 
 
 def _own(log: Log, speaker: str, seq: int) -> str | None:
-    """Return what a speaker did first after it had spoken."""
+    """Return a speaker's first move after its message."""
     return next((e.body for e in log.replies(speaker) if e.seq > seq and e.kind is Kind.MOVE), None)
 
 
-def by_speaker(found: Sequence[Sample]) -> dict[tuple[str, int], list[Sample]]:
+def by_speaker(samples: Sequence[MessageSample]) -> dict[tuple[str, int], list[MessageSample]]:
     """Sort samples by speaker and place."""
-    sorted_: dict[tuple[str, int], list[Sample]] = {}
-    for each in found:
-        sorted_.setdefault((each.speaker, each.place), []).append(each)
+    sorted_: dict[tuple[str, int], list[MessageSample]] = {}
+    for sample in samples:
+        sorted_.setdefault((sample.speaker, sample.place), []).append(sample)
     return sorted_

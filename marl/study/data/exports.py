@@ -1,4 +1,4 @@
-"""What is found, in the forms of other programs: corpora, pairs, evaluations and tables.
+"""Exports for other programs: ELCC corpora, CSAR pairs, marl-eval JSON, parquet tables.
 
 | file | for | one line or entry is |
 |---|---|---|
@@ -20,18 +20,18 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
 from marl.errors import UserError
-from marl.evaluation import log_lines as conversation
-from marl.metrics import reconstruction as composition
+from marl.evaluation import log_lines
+from marl.metrics import reconstruction
 from marl.settings import read_toml
 from marl.study.data import lexicon
-from marl.study.data.corpus import Sample
-from marl.study.data.source import Source
+from marl.study.data.corpus import MessageSample
+from marl.study.data.source import StudySource
 from protocols.channel import PUBLIC
 from protocols.envelope import EVERYONE, REFEREE, Kind
 
 if TYPE_CHECKING:
-    from marl.sweep.plan import Cell
-    from marl.sweep.results import Found
+    from marl.sweep.plan import SweepCell
+    from marl.sweep.results import CellResult
 
 
 Remark = Callable[[str], None]
@@ -40,21 +40,21 @@ BLOCK: Final = 256
 """Tokens of a training text of XferBench (`context_length` in its xferbench/model/config.py)."""
 
 
-def elcc(sources: Sequence[Source], folder: Path, remark: Remark) -> list[Path]:
-    """Write the messages of all sources as an ELCC corpus, which XferBench reads; returns the files.
+def elcc(sources: Sequence[StudySource], folder: Path, remark: Remark) -> list[Path]:
+    """Write the messages of all sources as an ELCC corpus (read by XferBench); returns the files.
 
     One message a line, as numbers from 1, and beside them the two files that the readers of ELCC join with it: the
     `system` that the corpus comes from, and the `metrics` of this corpus.
     """
-    samples = [each for source in sources for each in source.samples]
+    samples = [sample for source in sources for sample in source.samples]
     number = _numbers(samples)
-    lines = [json.dumps([number[symbol] for symbol in each.message]) for each in samples]
-    tokens = sum(len(each.message) for each in samples)
+    lines = [json.dumps([number[symbol] for symbol in sample.message]) for sample in samples]
+    tokens = sum(len(sample.message) for sample in samples)
     if tokens <= (BLOCK - 1) * (len(lines) // 1000 + 1):
         remark(
             f"elcc: {tokens} symbols in {len(lines)} messages are too few for XferBench, which wants texts of {BLOCK}"
         )
-    scores = [each.score for each in samples if each.score is not None]
+    scores = [sample.score for sample in samples if sample.score is not None]
     written = {
         "corpus.jsonl": "".join(line + "\n" for line in lines),
         "system.json": _json(_system(sources, samples)),
@@ -72,12 +72,12 @@ def elcc(sources: Sequence[Source], folder: Path, remark: Remark) -> list[Path]:
     return [folder / name for name in written]
 
 
-def _system(sources: Sequence[Source], samples: Sequence[Sample]) -> dict[str, Any]:
+def _system(sources: Sequence[StudySource], samples: Sequence[MessageSample]) -> dict[str, Any]:
     return {
         "origin": {"program": "sabir", "sources": [str(source.path) for source in sources]},
         "system": {
             "game_type": sorted({source.arena for source in sources if source.arena}),
-            "speakers": sorted({each.speaker for each in samples}),
+            "speakers": sorted({sample.speaker for sample in samples}),
             "episodes": sum(source.episodes for source in sources),
         },
     }
@@ -87,34 +87,34 @@ def _json(value: Any) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def csar(sources: Sequence[Source], folder: Path, remark: Remark) -> list[Path]:
-    """Write pairs of message and meaning as CSAR's program reads them: a line is a JSON list of two lists.
+def csar(sources: Sequence[StudySource], folder: Path, remark: Remark) -> list[Path]:
+    """Write pairs of message and meaning for CSAR: each line is a JSON list of two lists.
 
     The numbers are those of the ELCC corpus. Meanings are taken apart into attributes speaker by speaker.
     """
-    samples = [each for source in sources for each in source.samples]
-    if not any(each.message for each in samples):
+    samples = [sample for source in sources for sample in source.samples]
+    if not any(sample.message for sample in samples):
         remark("csar: nothing was said, and CSAR fails where there is no morpheme")
     number = _numbers(samples)
     labels: dict[int, tuple[str, ...]] = {}
-    for speaker in dict.fromkeys((each.speaker, each.place) for each in samples):
-        own = [i for i, each in enumerate(samples) if (each.speaker, each.place) == speaker]
+    for speaker in dict.fromkeys((sample.speaker, sample.place) for sample in samples):
+        own = [i for i, sample in enumerate(samples) if (sample.speaker, sample.place) == speaker]
         vectors = lexicon.attributes([samples[i].meaning for i in own])
-        parts = composition.concepts(vectors)
+        parts = reconstruction.concepts(vectors)
         labels |= {i: part or (samples[i].meaning,) for i, part in zip(own, parts, strict=True)}
-    pairs = [([number[symbol] for symbol in each.message], labels[i]) for i, each in enumerate(samples)]
+    pairs = [([number[symbol] for symbol in sample.message], labels[i]) for i, sample in enumerate(samples)]
     path = folder / "csar.jsonl"
     path.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs), encoding="utf-8")
     return [path]
 
 
-def _numbers(samples: Iterable[Sample]) -> dict[str, int]:
+def _numbers(samples: Iterable[MessageSample]) -> dict[str, int]:
     """Number the symbols from 1, in natural order."""
-    symbols = {symbol for each in samples for symbol in each.message}
+    symbols = {symbol for sample in samples for symbol in sample.message}
     return {symbol: n for n, symbol in enumerate(sorted(symbols, key=lexicon.natural), 1)}
 
 
-def marl_eval(sources: Sequence[Source], folder: Path, remark: Remark) -> list[Path]:
+def marl_eval(sources: Sequence[StudySource], folder: Path, remark: Remark) -> list[Path]:
     """Write the evaluations of runs in the JSON of marl-eval, as those of a sweep (`marl/sweep/export.py`).
 
     The algorithm is the run's `algorithm.type`, and the name of the folder too where runs of one type differ in more
@@ -122,29 +122,30 @@ def marl_eval(sources: Sequence[Source], folder: Path, remark: Remark) -> list[P
     """
     from marl.sweep import export as swept
 
-    found = _evaluated(sources, remark)
-    seeds = [{run.seed for run in each.runs} for each in found]
+    results = _evaluated(sources, remark)
+    seeds = [{run.seed for run in result.runs} for result in results]
     if not seeds:
-        raise UserError("marl-eval: there is no evaluation in what was named; it takes folders of finished runs")
+        raise UserError("marl-eval: no source is a finished run: name folders of finished runs")
     common = set.intersection(*seeds)
     if not common:
         raise UserError("marl-eval wants the same seeds of every algorithm in every arena: these runs share none")
     if left := sorted(set.union(*seeds) - common):
         remark(f"marl-eval: left out are the seeds that not all have: {', '.join(map(str, left))}")
-    for config in dict.fromkeys(each.cell.config for each in found):
-        if {each.cell.task for each in found if each.cell.config == config} != {each.cell.task for each in found}:
+    for config in dict.fromkeys(result.cell.config for result in results):
+        tasks = {result.cell.task for result in results if result.cell.config == config}
+        if tasks != {result.cell.task for result in results}:
             remark(f"marl-eval will refuse these runs: {config} is not there for every arena")
     path = folder / "marl-eval.json"
-    path.write_text(_json(swept.marl_eval(found)), encoding="utf-8")
+    path.write_text(_json(swept.marl_eval(results)), encoding="utf-8")
     return [path]
 
 
-def _evaluated(sources: Sequence[Source], remark: Remark) -> list[Found]:
-    """Sort runs into those that differ in nothing but the seed."""
-    from marl.sweep.plan import Cell, with_tasks
-    from marl.sweep.results import Finished, Found, read
+def _evaluated(sources: Sequence[StudySource], remark: Remark) -> list[CellResult]:
+    """Group runs that differ only in their seed."""
+    from marl.sweep.plan import SweepCell, with_tasks
+    from marl.sweep.results import CellResult, Finished, read
 
-    cells: list[Cell] = []
+    cells: list[SweepCell] = []
     runs: list[dict[int, Finished]] = []
     for source in sources:
         if source.run is None or source.world is None or source.seed is None:
@@ -155,18 +156,18 @@ def _evaluated(sources: Sequence[Source], remark: Remark) -> list[Found]:
         settings = {k: v for k, v in read_toml(source.run.config).items() if k not in ("seed", "out")}
         place = next((i for i, cell in enumerate(cells) if cell.settings == settings), len(cells))
         if place == len(cells):
-            cells.append(Cell(task="", config=source.path.resolve().name, settings=settings))
+            cells.append(SweepCell(task="", config=source.path.resolve().name, settings=settings))
             runs.append({})
         runs[place][source.seed] = run
     named = with_tasks(_with_names(cells))
     return [
-        Found(cell, cell.world().anchors, [one[seed] for seed in sorted(one)], len(one))
+        CellResult(cell, cell.world().anchors, [one[seed] for seed in sorted(one)], len(one))
         for cell, one in zip(named, runs, strict=True)
     ]
 
 
-def _with_names(cells: Sequence[Cell]) -> list[Cell]:
-    """Call each after its algorithm, and after its folder too where others of this algorithm have other settings."""
+def _with_names(cells: Sequence[SweepCell]) -> list[SweepCell]:
+    """Name each cell after its algorithm, and its folder too if settings of that algorithm differ."""
     kinds = [str(cell.settings.get("algorithm", {}).get("type", "unknown")) for cell in cells]
     rests = [_without_arena(cell.settings) for cell in cells]
     called: dict[str, dict[str, Any]] = {}
@@ -175,7 +176,7 @@ def _with_names(cells: Sequence[Cell]) -> list[Cell]:
         alone = all(other == rest for same, other in zip(kinds, rests, strict=True) if same == kind)
         name = kind if alone else f"{kind} {cells[rests.index(rest)].config}"
         free = (name, *(f"{name} {n}" for n in range(2, len(cells) + 1)))  # folders may have one name
-        names.append(next(each for each in free if called.setdefault(each, rest) == rest))
+        names.append(next(candidate for candidate in free if called.setdefault(candidate, rest) == rest))
     return [cell.model_copy(update={"config": name}) for cell, name in zip(cells, names, strict=True)]
 
 
@@ -183,7 +184,7 @@ def _without_arena(settings: dict[str, Any]) -> dict[str, Any]:
     return settings | {"scenario": {k: v for k, v in settings.get("scenario", {}).items() if k != "arena"}}
 
 
-def parquet(sources: Sequence[Source], folder: Path, remark: Remark) -> list[Path]:
+def parquet(sources: Sequence[StudySource], folder: Path, remark: Remark) -> list[Path]:
     """Write every message as a table: one row for each listener it was meant for, or one where nobody could hear it."""
     import pyarrow
     from pyarrow.parquet import write_table
@@ -210,27 +211,27 @@ def _schema(pyarrow: Any) -> list[tuple[str, Any]]:
     return [(name, getattr(pyarrow, kind)()) for name, kind in COLUMNS.items()]
 
 
-def _told(source: Source) -> Iterable[dict[str, Any]]:
-    for each in source.samples:
-        for listener, answer in each.answers.items() or ((None, None),):
+def _told(source: StudySource) -> Iterable[dict[str, Any]]:
+    for sample in source.samples:
+        for listener, answer in sample.answers.items() or ((None, None),):
             yield {
                 "run": source.path.name,
-                "episode": each.episode,
-                "place": each.place,
-                "speaker": each.speaker,
+                "episode": sample.episode,
+                "place": sample.place,
+                "speaker": sample.speaker,
                 "listener": listener,
-                "meaning": each.meaning,
-                "said": " ".join(each.message),
+                "meaning": sample.meaning,
+                "said": " ".join(sample.message),
                 "answer": answer,
-                "score": each.score,
-                "held_out": each.held_out,
+                "score": sample.score,
+                "held_out": sample.held_out,
             }
 
 
-def _heard(source: Source) -> Iterable[dict[str, Any]]:
+def _heard(source: StudySource) -> Iterable[dict[str, Any]]:
     for log in source.logs:
         answers = {u.seq: u for u in lexicon.utterances([log])}
-        score = conversation.score(log)
+        score = log_lines.score(log)
         for seq, (envelope, heard) in enumerate(log.entries):
             if envelope.kind is not Kind.SAY or envelope.sender == REFEREE:
                 continue
@@ -243,20 +244,20 @@ def _heard(source: Source) -> Iterable[dict[str, Any]]:
                 "time": envelope.time,
                 "speaker": envelope.sender,
                 "channel": PUBLIC if envelope.to == EVERYONE else envelope.to,
-                "meaning": conversation.shown(log, envelope),
+                "meaning": log_lines.shown(log, envelope),
                 "said": envelope.body,
                 "score": score,
                 "held_out": log.deal.get("split", "train") != "train",
             }
-            for each in heard:
-                answer = u.answers.get(each.to) if u else None
-                delay = None if each.body is None else each.time - envelope.time
-                yield row | {"listener": each.to, "heard": each.body, "delay": delay, "answer": answer}
+            for copy in heard:
+                answer = u.answers.get(copy.to) if u else None
+                delay = None if copy.body is None else copy.time - envelope.time
+                yield row | {"listener": copy.to, "heard": copy.body, "delay": delay, "answer": answer}
             if not heard:
                 yield row
 
 
-EXPORTS: Final[dict[str, Callable[[Sequence[Source], Path, Remark], list[Path]]]] = {
+EXPORTS: Final[dict[str, Callable[[Sequence[StudySource], Path, Remark], list[Path]]]] = {
     "elcc": elcc,
     "csar": csar,
     "marl-eval": marl_eval,
@@ -265,9 +266,9 @@ EXPORTS: Final[dict[str, Callable[[Sequence[Source], Path, Remark], list[Path]]]
 
 
 def export(
-    kinds: Sequence[str], sources: Sequence[Source], folder: Path, remark: Remark = lambda text: None
+    kinds: Sequence[str], sources: Sequence[StudySource], folder: Path, remark: Remark = lambda text: None
 ) -> list[Path]:
-    """Write exports of these kinds into a folder; returns the files. Raises UserError for a kind there is not."""
+    """Write exports of these kinds into a folder; returns the files. Raises UserError for an unknown kind."""
     if unknown := [kind for kind in kinds if kind not in EXPORTS]:
         raise UserError(f"there is no export {unknown[0]!r}; there are {', '.join(EXPORTS)}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Messages that another program wrote: a CSV or JSONL file of (meaning, message[, act ...]).
+"""Read messages of other programs: a CSV or JSONL file of (meaning, message[, act ...]).
 
 One message a line. Columns, of which the first two must be there:
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from marl.errors import UserError
-from marl.study.data.corpus import Sample
+from marl.study.data.corpus import MessageSample
 
 TABLES: Final = (".csv", ".tsv")
 SUFFIXES: Final = (*TABLES, ".jsonl")
@@ -32,20 +32,20 @@ NEEDED: Final = ("meaning", "message")
 TRUE: Final = ("1", "true", "yes")
 
 
-def read(path: Path) -> tuple[list[Sample], list[str]]:
+def read(path: Path) -> tuple[list[MessageSample], list[str]]:
     """Return the messages of a file, and remarks on what is missing from it.
 
     Raises UserError that names the line, and what is wrong there. A last line that was cut off is left out.
     """
     remarks: list[str] = []
     rows = list(_table(path) if path.suffix in TABLES else _lines(path, remarks))
-    found = [_sample(row, f"{path}, line {number}", number) for number, row in rows]
-    if not found:
+    samples = [_sample(row, f"{path}, line {number}", number) for number, row in rows]
+    if not samples:
         raise UserError(f"{path} holds no message: write one a line, with at least the columns meaning and message")
-    unpaid = sum(each.score is None for each in found)
+    unpaid = sum(sample.score is None for sample in samples)
     if unpaid and any(row.get("score") not in (None, "") for _, row in rows):
         remarks.append(f"{unpaid} messages have no score that is a number: they count in no score")
-    return found, remarks
+    return samples, remarks
 
 
 def _table(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -55,10 +55,10 @@ def _table(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             _needed(reader.fieldnames or (), str(path), _ROW)
             for row in reader:
                 if None in row or None in row.values():
-                    raise UserError(f"{path}, line {reader.line_num}: it has not as many cells as the first line")
+                    raise UserError(f"{path}, line {reader.line_num}: its number of cells differs from the header's")
                 yield reader.line_num, row
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no table of text ({error}): save it as CSV in UTF-8") from None
+        raise UserError(f"{path} is not a text table ({error}): save it as CSV in UTF-8") from None
 
 
 def _lines(path: Path, remarks: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -72,9 +72,9 @@ def _lines(path: Path, remarks: list[str]) -> Iterator[tuple[int, Mapping[str, A
                 if number > 1 and not raw.endswith(b"\n"):
                     remarks.append(f"{path}, line {number} is cut off: the messages before it are studied")
                     return
-                raise UserError(f"{path}, line {number} is no JSON: write one object a line") from None
+                raise UserError(f"{path}, line {number} is not valid JSON: write one object per line") from None
             if not isinstance(row, dict):
-                raise UserError(f"{path}, line {number} is no JSON object, such as {_EXAMPLE}")
+                raise UserError(f"{path}, line {number} is not a JSON object such as {_EXAMPLE}")
             _needed(row, f"{path}, line {number}", _EXAMPLE)
             yield number, row
 
@@ -91,10 +91,10 @@ def _needed(columns: Any, where: str, right: str) -> None:
         raise UserError(f"{where}: there are two columns {twice[0]}: give each another name")
 
 
-def _sample(row: Mapping[str, Any], where: str, number: int) -> Sample:
+def _sample(row: Mapping[str, Any], where: str, number: int) -> MessageSample:
     act = _text(row.get("act"), where, "act")
     own = _text(row.get("own"), where, "own")
-    return Sample(
+    return MessageSample(
         meaning=" ".join(_words(row["meaning"], where, "meaning")),
         message=_words(row["message"], where, "message"),
         speaker=_text(row.get("speaker"), where, "speaker") or "speaker",
@@ -107,28 +107,28 @@ def _sample(row: Mapping[str, Any], where: str, number: int) -> Sample:
     )
 
 
-def _words(given: Any, where: str, column: str) -> tuple[str, ...]:
-    if isinstance(given, list):
-        words = [_text(each, where, column) for each in given]
+def _words(value: Any, where: str, column: str) -> tuple[str, ...]:
+    if isinstance(value, list):
+        words = [_text(item, where, column) for item in value]
         if any(" " in word or not word for word in words):
             raise UserError(f"{where}: a word of {column} is empty or has a space in it")
         return tuple(words)
-    return tuple(_text(given, where, column).split())
+    return tuple(_text(value, where, column).split())
 
 
-def _text(given: Any, where: str, column: str) -> str:
-    if given is None:
+def _text(value: Any, where: str, column: str) -> str:
+    if value is None:
         return ""
-    if isinstance(given, bool) or not isinstance(given, str | int | float) or given != given:
-        raise UserError(f"{where}: {column} is {json.dumps(given)}, not a word or a list of words")
-    return str(given)
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value:
+        raise UserError(f"{where}: {column} is {json.dumps(value)}, not a word or a list of words")
+    return str(value)
 
 
-def _number(given: Any, where: str, column: str) -> float | None:
-    if given in (None, ""):
+def _number(value: Any, where: str, column: str) -> float | None:
+    if value in (None, ""):
         return None
     try:
-        number = float(given)
+        number = float(value)
     except (TypeError, ValueError):
-        raise UserError(f"{where}: {column} is {given!r}, not a number") from None
+        raise UserError(f"{where}: {column} is {value!r}, not a number") from None
     return number if isfinite(number) else None

@@ -1,4 +1,4 @@
-"""The learned code: which message stands for which meaning, read from logs.
+"""Lexicon: the learned code (meaning -> messages), read from logs.
 
 The *meaning* of a message is what its speaker was shown when it spoke, that is its private information: measured
 against what everyone sees, a code would seem to say what nobody needed to be told. Words that are the same in every
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from protocols.envelope import REFEREE, Kind
 from protocols.log import REPLIES, Log
 
@@ -20,7 +20,7 @@ Words = tuple[str, ...]
 
 
 class Utterance(NamedTuple):
-    """A message in its episode. `place` counts the messages of this speaker before it."""
+    """A message in its episode. `place` is the number of earlier messages of this speaker."""
 
     log: Log
     seq: int
@@ -32,8 +32,8 @@ class Utterance(NamedTuple):
     """Listener -> its first reply after it heard the message."""
 
 
-class Row(NamedTuple):
-    """A meaning, the messages it was given, the answers they got, and the mean score of those episodes."""
+class CodeRow(NamedTuple):
+    """A meaning with its messages, their answers, and the mean score of those episodes."""
 
     meaning: str
     messages: Counter[Words]
@@ -42,13 +42,13 @@ class Row(NamedTuple):
 
 
 def answering(log: Log, seq: int) -> dict[str, int]:
-    """Return for each listener that heard message `seq` which of its replies came first after it: its number."""
+    """Return, for each listener of message `seq`, the number of its first reply afterwards."""
     return _answering(log).get(seq, {})
 
 
 def _answering(log: Log) -> dict[int, dict[str, int]]:
-    """Return the same for every message that was answered, by its place in the log."""
-    found: dict[int, dict[str, int]] = {}
+    """Return `answering` for every answered message, by its index in the log."""
+    answers: dict[int, dict[str, int]] = {}
     for listener, view in log.views(log.seats).items():
         waiting: list[int] = []
         replies = 0
@@ -59,10 +59,10 @@ def _answering(log: Log) -> dict[int, dict[str, int]]:
                 waiting.append(envelope.seq)
                 continue
             for seq in waiting:
-                found.setdefault(seq, {})[listener] = replies
+                answers.setdefault(seq, {})[listener] = replies
             waiting = []
             replies += 1
-    return found
+    return answers
 
 
 def reply(log: Log, agent: str, number: int) -> str | None:
@@ -73,7 +73,7 @@ def reply(log: Log, agent: str, number: int) -> str | None:
 
 def utterances(logs: Iterable[Log]) -> list[Utterance]:
     """Return every message that was sent, in order."""
-    found = []
+    sent = []
     for log in logs:
         said: Counter[str] = Counter()
         numbers = _answering(log)
@@ -84,44 +84,44 @@ def utterances(logs: Iterable[Log]) -> list[Utterance]:
             if envelope.data.get("missing") or not envelope.data.get("legal", True):
                 continue
             answers = {a: replies[a][n] for a, n in numbers.get(seq, {}).items()}
-            meaning = conversation.shown(log, envelope)
+            meaning = log_lines.shown(log, envelope)
             message = tuple(envelope.body.split())
-            found.append(Utterance(log, seq, envelope.sender, said[envelope.sender], meaning, message, answers))
+            sent.append(Utterance(log, seq, envelope.sender, said[envelope.sender], meaning, message, answers))
             said[envelope.sender] += 1
-    return found
+    return sent
 
 
-def by_speaker(found: Sequence[Utterance]) -> dict[tuple[str, int], list[Utterance]]:
-    """Sort utterances by speaker and place: the first message of an episode may follow another code than the second."""
-    sorted_: dict[tuple[str, int], list[Utterance]] = {}
-    for utterance in found:
-        sorted_.setdefault((utterance.speaker, utterance.place), []).append(utterance)
-    return sorted_
+def by_speaker(utterances: Sequence[Utterance]) -> dict[tuple[str, int], list[Utterance]]:
+    """Group utterances by speaker and place: first and second messages of an episode may follow different codes."""
+    groups: dict[tuple[str, int], list[Utterance]] = {}
+    for utterance in utterances:
+        groups.setdefault((utterance.speaker, utterance.place), []).append(utterance)
+    return groups
 
 
 def natural(text: str) -> list[tuple[int, str | int]]:
-    """Return a sort key by which s10 comes after s9."""
+    """Return the natural sort key, by which s10 comes after s9."""
     return [(1, int(part)) if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]
 
 
-def rows(found: Sequence[Utterance]) -> list[Row]:
+def rows(utterances: Sequence[Utterance]) -> list[CodeRow]:
     """Return the code as a table, a row for each meaning."""
     groups: dict[str, list[Utterance]] = {}
-    for utterance in found:
+    for utterance in utterances:
         groups.setdefault(utterance.meaning, []).append(utterance)
     return [
-        Row(
+        CodeRow(
             meaning,
             Counter(u.message for u in group),
             Counter(answer for u in group for answer in u.answers.values()),
-            sum(conversation.score(u.log) for u in group) / len(group),
+            sum(log_lines.score(u.log) for u in group) / len(group),
         )
         for meaning, group in sorted(groups.items(), key=lambda item: natural(item[0]))
     ]
 
 
 def attributes(meanings: Sequence[str]) -> list[Words]:
-    """Take meanings apart into the words that vary; meanings of different length stay whole, as one attribute."""
+    """Split meanings into attributes (words that vary); meanings of different length are one attribute."""
     split = [tuple(meaning.split()) for meaning in meanings]
     if len({len(words) for words in split}) != 1:
         return [(meaning,) for meaning in meanings]

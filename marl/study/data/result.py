@@ -1,4 +1,4 @@
-"""What a study found, as data: it goes into JSON and comes back, and is what the page draws."""
+"""Data model of a study: written to study.json and drawn by the page."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Measures = dict[str, Measure]
 """By name, in the order in which they are told."""
 
 
-class Pair(Frozen):
-    """A meaning and a message that was sent for it: a cell of the table meaning x message."""
+class CodePair(Frozen):
+    """A meaning and a message sent for it: one cell of the table meaning x message."""
 
     meaning: str
     message: str
@@ -30,7 +30,7 @@ class Pair(Frozen):
 
 
 class Word(Frozen):
-    """An entry of the dictionary: what a symbol stands for, and in what share of its uses."""
+    """Dictionary entry: the concept of a symbol, and in what share of its uses."""
 
     symbol: str
     concept: str
@@ -39,7 +39,7 @@ class Word(Frozen):
 
 
 class Morpheme(Frozen):
-    """A form (symbols, adjacent or not) that goes with a meaning (attribute values), and how many bits it tells."""
+    """A form (symbols, adjacent or not), its meaning (attribute values), and their mutual information in bits."""
 
     form: str
     meaning: str
@@ -48,7 +48,7 @@ class Morpheme(Frozen):
 
 
 class Language(Frozen):
-    """The code of one speaker at one place of an episode: its first message may follow another code than its second."""
+    """The measured language of one speaker at one place of an episode (first message, second message)."""
 
     speaker: str
     place: int
@@ -58,13 +58,13 @@ class Language(Frozen):
     measures: Measures
     positions: list[Measures] = Field(default_factory=list)
     """For each position, and each attribute by name, I(symbol at the position; attribute)."""
-    pairs: list[Pair]
+    pairs: list[CodePair]
     dictionary: list[Word] = Field(default_factory=list)
     morphemes: list[Morpheme] = Field(default_factory=list)
 
 
-class Effect(Frozen):
-    """What the messages of one speaker do to one listener, counted from logs and found by forks."""
+class ListenerEffect(Frozen):
+    """Effects of one speaker's messages on one listener, from logs and forks."""
 
     speaker: str
     listener: str
@@ -73,8 +73,8 @@ class Effect(Frozen):
     measures: Measures
 
 
-class Credit(Frozen):
-    """What one message was worth: the score with it less the mean score with another one heard in its place."""
+class MessageCredit(Frozen):
+    """Credit of one message: the score with it minus the mean score with another in its place."""
 
     episode: str
     seq: int
@@ -87,7 +87,7 @@ class Credit(Frozen):
 
 
 class Tie(Frozen):
-    """What a listener's next decision has to do with a speaker's messages."""
+    """Statistical dependence of a listener's next decision on a speaker's messages."""
 
     speaker: str
     listener: str
@@ -99,7 +99,7 @@ class Tie(Frozen):
 
 
 class Moment(Frozen):
-    """The languages in a stretch of training."""
+    """Measures of the languages in one stretch of training."""
 
     update: int
     """The last update of the stretch."""
@@ -108,7 +108,7 @@ class Moment(Frozen):
 
 
 class Crossplay(Frozen):
-    """Mean scores of `seat` of the run of a row beside all other seats of the run of a column, every reply greedy."""
+    """Cross-play scores: `seat` of the row's run with the other seats of the column's run, greedy."""
 
     runs: list[str]
     seat: str
@@ -126,7 +126,7 @@ class Crossplay(Frozen):
 
 
 class RunStudy(Frozen):
-    """What was found out about one run, or one file of messages."""
+    """Results of one run, or one file of messages."""
 
     name: str
     source: str
@@ -138,10 +138,10 @@ class RunStudy(Frozen):
     episodes: int
     scores: Measures = Field(default_factory=dict)
     languages: list[Language] = Field(default_factory=list)
-    effects: list[Effect] = Field(default_factory=list)
+    effects: list[ListenerEffect] = Field(default_factory=list)
     causes: Measures = Field(default_factory=dict)
     """What the channel and the seats are worth to the whole team."""
-    credits: list[Credit] = Field(default_factory=list)
+    credits: list[MessageCredit] = Field(default_factory=list)
     history: list[Moment] = Field(default_factory=list)
     """How the languages changed in training."""
     remarks: list[str] = Field(default_factory=list)
@@ -149,7 +149,7 @@ class RunStudy(Frozen):
 
 
 class Study(Frozen):
-    """What was found out about some runs, and over all of them."""
+    """Results of a study: each run, and across runs."""
 
     version: int = VERSION
     seed: int
@@ -161,7 +161,7 @@ class Study(Frozen):
     """How the runs play with each other, where that can be asked."""
 
     def save(self, path: Path) -> None:
-        """Write it as JSON."""
+        """Write the study as JSON."""
         path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -174,4 +174,6 @@ class Study(Frozen):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the whole"
-            raise UserError(f"{path} is no study ({where}: {first['msg']}): write it again with marl study") from None
+            raise UserError(
+                f"{path} is not a valid study ({where}: {first['msg']}): write it again with marl study"
+            ) from None

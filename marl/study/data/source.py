@@ -1,4 +1,4 @@
-"""What can be studied: the folder of a run, a log file, or messages that another program wrote."""
+"""Sources of a study: a run folder, a log file, or a message file of another program."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from marl.errors import UserError
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.rundir.folder import RunDir
 from marl.rundir.load import run_dir, scene
 from marl.scenario.world import World
 from marl.settings import read_toml
 from marl.study.data import corpus, foreign
-from marl.study.data.corpus import Sample
+from marl.study.data.corpus import MessageSample
 from protocols import ProtocolError
 from protocols.envelope import Kind
 from protocols.log import Log, load
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Messages to be studied, and what is known about where they come from."""
+class StudySource:
+    """Messages to study, with their logs, run and world if known."""
 
     path: Path
-    samples: list[Sample]
+    samples: list[MessageSample]
     remarks: list[str] = field(default_factory=list)
     logs: list[Log] = field(default_factory=list)
     run: RunDir | None = None
@@ -36,18 +36,18 @@ class Source:
 
     @property
     def episodes(self) -> int:
-        """How many episodes there are; each message counts as one where the file does not tell."""
-        return len(self.logs) or len({each.episode or n for n, each in enumerate(self.samples)})
+        """Number of episodes; each message counts as one if the file names none."""
+        return len(self.logs) or len({sample.episode or n for n, sample in enumerate(self.samples)})
 
 
-def read(path: Path) -> Source:
-    """Read what is at a path; raises UserError where there is nothing to study."""
+def read(path: Path) -> StudySource:
+    """Read a source from a path; raises UserError if there is nothing to study."""
     if path.is_dir():
         return _run(path)
     if not path.exists():
         raise UserError(f"{path} does not exist: name the folder of a run, a log, or a file of messages")
     if path.suffix in foreign.SUFFIXES and not _is_log(path):
-        return Source(path, *foreign.read(path))
+        return StudySource(path, *foreign.read(path))
     return _log(path)
 
 
@@ -57,28 +57,28 @@ def _is_log(path: Path) -> bool:
         return b'"sabir"' in file.readline()
 
 
-def _run(path: Path) -> Source:
+def _run(path: Path) -> StudySource:
     folder = run_dir(path)
     if not folder.eval_log.is_file():
-        raise UserError(f"{path} has not come to its first evaluation: there is nothing to study yet")
+        raise UserError(f"{path} has no evaluation yet: there is nothing to study yet")
     logs, remarks = whole(folder.eval_log)
     settings: dict[str, Any] = read_toml(folder.config)
     world = scene(folder)
     samples = corpus.from_logs(logs, world)
-    return Source(path, samples, remarks, logs, folder, world, world.arena.name, settings.get("seed"))
+    return StudySource(path, samples, remarks, logs, folder, world, world.arena.name, settings.get("seed"))
 
 
-def _log(path: Path) -> Source:
+def _log(path: Path) -> StudySource:
     logs, remarks = whole(path)
-    return Source(path, corpus.from_logs(logs), remarks, logs, arena=_arena(logs))
+    return StudySource(path, corpus.from_logs(logs), remarks, logs, arena=_arena(logs))
 
 
 def _arena(logs: Iterable[Log]) -> str:
-    return next((str(each.scenario.get("arena", {}).get("name", "")) for each in logs), "")
+    return next((str(log.scenario.get("arena", {}).get("name", "")) for log in logs), "")
 
 
 def whole(path: Path) -> tuple[list[Log], list[str]]:
-    """Return the episodes of a log that came to their end, and remarks on those that did not.
+    """Return the finished episodes of a log, and remarks on the others.
 
     Raises UserError where not one did.
     """
@@ -88,13 +88,13 @@ def whole(path: Path) -> tuple[list[Log], list[str]]:
         logs.extend(load(path))
     except ProtocolError as error:
         if not logs:
-            raise UserError(f"{error}, and there is no whole episode before it") from None
+            raise UserError(f"{error}, and no finished episode precedes it") from None
         remarks.append(f"{error}: the episodes before it are studied")
-    ended = [each for each in logs if any(entry.envelope.kind is Kind.END for entry in each.entries)]
+    ended = [log for log in logs if any(entry.envelope.kind is Kind.END for entry in log.entries)]
     if len(ended) < len(logs):
         remarks.append(f"{path}: {len(logs) - len(ended)} episodes have no end and are left out")
     if not ended:
         raise UserError(remarks[0] if remarks else f"{path} holds no episode: there is nothing to study")
-    if unpaid := [each.episode for each in ended if not isfinite(conversation.score(each))]:
+    if unpaid := [log.episode for log in ended if not isfinite(log_lines.score(log))]:
         remarks.append(f"{len(unpaid)} episodes have a reward that is no number ({unpaid[0]}): they count in no score")
     return ended, remarks

@@ -1,4 +1,4 @@
-"""What is left of a score when messages come from other episodes: a shuffled evaluation."""
+"""Ablation by shuffling: evaluate with messages from other episodes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from protocols.log import Log
 
 
 def spoken(logs: Iterable[Log]) -> tuple[Spoken, ...]:
-    """Return every message of some episodes as it was heard: a pool for `Shuffle`."""
-    found = []
+    """Return every message of some episodes as heard: the pool of `Shuffle`."""
+    messages = []
     for log in logs:
         for envelope, heard in log.entries:
             if envelope.kind is Kind.SAY and envelope.to != NOBODY and envelope.sender != REFEREE:
                 channel = PUBLIC if envelope.to == EVERYONE else envelope.to
                 first = {h.to: h.body for h in reversed(heard)}  # of several copies the first
-                found.append(Spoken(log.episode, envelope.sender, channel, first))
-    return tuple(found)
+                messages.append(Spoken(log.episode, envelope.sender, channel, first))
+    return tuple(messages)
 
 
 def permuted(logs: Sequence[Log], seed: int) -> list[Intervention]:
-    """Return an intervention for each log, by which its listeners hear the messages of another one of the same split.
+    """Return an intervention for each log that replaces its messages by those of another log of the same split.
 
     Who hears whom is a random permutation, so every message is heard exactly once and the marginal stays what it was.
     As in any permutation, some may be left where they were.

@@ -1,4 +1,4 @@
-"""What a message does: the episode is played again from the message on, with another message heard in its place.
+"""Causal effects of messages: fork an episode at a message and let listeners hear another one.
 
 What speaker and listener do can hang together without anyone listening (both may depend on what both see), so no
 statistic of a log shows that a message had an effect. An intervention does. Forks keep the past, the hidden state and
@@ -28,14 +28,14 @@ from marl.rollout.replay import fork
 from marl.scenario.world import World
 from marl.study.data import lexicon
 from marl.study.data.lexicon import Utterance, Words
-from marl.study.data.result import Credit, Effect
+from marl.study.data.result import ListenerEffect, MessageCredit
 from protocols.log import Log
 
 Array = NDArray[np.float64]
 
 
 class Trial:
-    """One message, and the futures in which its listeners hear each of the pool, nothing, another's, and itself."""
+    """One message and its forks: listeners hear each message of a pool, nothing, another sender, or the original."""
 
     def __init__(
         self, world: World, seats: Seats, utterance: Utterance, pool: Sequence[Words], counts: Mapping[Words, int]
@@ -62,16 +62,16 @@ class Trial:
 
     @property
     def scores(self) -> Array:
-        """The score in each future with a message of the pool."""
+        """Score of the fork for each message of the pool."""
         return np.array([self.episodes[f"m {k}"].score for k in range(len(self.pool))])
 
     @property
     def shuffled(self) -> float:
-        """The mean score over messages as frequent as the speaker sends them."""
+        """Mean score over the pool, weighted by how often the speaker sends each message."""
         return float(self.scores @ self.p)
 
     def answers(self, listener: str) -> dict[str, str | None]:
-        """Return the listener's replies in each future; none where it never replied after the message."""
+        """Return the listener's reply in each fork; empty if it never replied after the message."""
         number = lexicon.answering(self.episodes["own"].log, self.utterance.seq).get(listener)
         if number is None:
             return {}
@@ -80,7 +80,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Influence:
-    """What the messages of one speaker do to one listener, and to the score.
+    """Influence of one speaker's messages on one listener and on the score.
 
     Over contexts c = (episode, message), with greedy replies a(c, m) of the listener after do(m), and m from the
     messages this speaker sent in any of the episodes, with p(m) as often as it sent them.
@@ -95,14 +95,14 @@ class Influence:
 
     @property
     def contexts(self) -> int:
-        """How many messages were replaced."""
+        """Number of messages that were replaced."""
         return len(self.per_context["score"])
 
     def mean(self, name: str) -> float:
         """Return the mean over the contexts that have the measure, 0 where none has."""
         values = self.per_context[name]
-        known = values[~np.isnan(values)]
-        return float(known.mean()) if len(known) else 0.0
+        defined = values[~np.isnan(values)]
+        return float(defined.mean()) if len(defined) else 0.0
 
     @property
     def flip_rate(self) -> float:
@@ -148,24 +148,24 @@ class Influence:
         """The ablation gap of a message, R(on) - R(shuffled): the marginal of what is heard stays what it was."""
         return self.score - self.score_shuffled
 
-    def effect(self, seed: int = 0) -> Effect:
+    def effect(self, seed: int = 0) -> ListenerEffect:
         """Return it as data, each measure with its interval: a bootstrap over contexts."""
         whys = {"flip_rate": "the speaker sends one message only", "listening_swapped": "there is no third seat"}
         units = {"cic": "bits", "cic_uniform": "bits", "social_influence": "bits"}
-        found: list[Measure] = []
+        measures: list[Measure] = []
         for name, values in {**self.per_context, "message_gap": self._gap()}.items():
-            known = values[~np.isnan(values)]
+            defined = values[~np.isnan(values)]
             unit = units.get(name, "score" if name.startswith(("score", "message_gap")) else "share")
-            if not len(known):
-                found.append(undefined(name, whys.get(name, "it has no value in any context"), unit=unit))
+            if not len(defined):
+                measures.append(undefined(name, whys.get(name, "it has no value in any context"), unit=unit))
                 continue
-            interval = mean_interval(known, seed, of=f"bootstrap over {len(known)} messages")
-            found.append(measured(name, known.mean(), unit=unit, n=len(known), interval=interval))
-        return Effect(
+            interval = mean_interval(defined, seed, of=f"bootstrap over {len(defined)} messages")
+            measures.append(measured(name, defined.mean(), unit=unit, n=len(defined), interval=interval))
+        return ListenerEffect(
             speaker=self.speaker,
             listener=self.listener,
             alternatives=self.alternatives,
-            measures={each.name: each for each in found},
+            measures={measure.name: measure for measure in measures},
         )
 
     def _gap(self) -> Array:
@@ -175,7 +175,7 @@ class Influence:
 def trials(
     world: World, seats: Seats, logs: Sequence[Log], *, alternatives: int = 16, contexts: int = 128, seed: int = 0
 ) -> list[Trial]:
-    """Play what would have followed had other messages been heard.
+    """Play the forks in which other messages are heard.
 
     Args:
         world: the world of the logs.
@@ -185,37 +185,37 @@ def trials(
         contexts: per speaker, a seeded sample of so many of its messages is replaced.
         seed: of the sample.
     """
-    found = lexicon.utterances(logs)
-    made: list[Trial] = []
-    for speaker in dict.fromkeys(u.speaker for u in found):
-        own = [u for u in found if u.speaker == speaker]
+    utterances = lexicon.utterances(logs)
+    result: list[Trial] = []
+    for speaker in dict.fromkeys(u.speaker for u in utterances):
+        own = [u for u in utterances if u.speaker == speaker]
         counts = Counter(u.message for u in own)
         pool = [m for m, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))][:alternatives]
         if len(own) > contexts:
             chosen = np.random.default_rng(seed).choice(len(own), contexts, replace=False)
             own = [own[i] for i in sorted(chosen)]
-        made += [Trial(world, seats, u, pool, counts) for u in own]
-    episodes = collect(world, [plan for trial in made for plan in trial.plans])
+        result += [Trial(world, seats, u, pool, counts) for u in own]
+    episodes = collect(world, [plan for trial in result for plan in trial.plans])
     if failed := [e for e in episodes if e.stop is Stop.ERROR]:
         raise UserError(f"a fork of episode {failed[0].log.episode} failed: {failed[0].error}")
-    for trial in made:
+    for trial in result:
         own_episodes, episodes = episodes[: len(trial.plans)], episodes[len(trial.plans) :]
         trial.episodes = dict(zip(trial.changes, own_episodes, strict=True))
-    return made
+    return result
 
 
 def influence(
     world: World, seats: Seats, logs: Sequence[Log], *, alternatives: int = 16, contexts: int = 128, seed: int = 0
 ) -> list[Influence]:
-    """Measure what messages do, for each speaker and listener; the arguments are those of `trials`."""
+    """Measure the influence of messages for each speaker and listener; arguments as in `trials`."""
     return influences(trials(world, seats, logs, alternatives=alternatives, contexts=contexts, seed=seed))
 
 
-def influences(found: Sequence[Trial]) -> list[Influence]:
-    """Return what the messages of each speaker did to each of its listeners."""
+def influences(trials: Sequence[Trial]) -> list[Influence]:
+    """Return the influence of each speaker's messages on each of its listeners."""
     result: list[Influence] = []
-    for speaker in dict.fromkeys(trial.utterance.speaker for trial in found):
-        own = [trial for trial in found if trial.utterance.speaker == speaker]
+    for speaker in dict.fromkeys(trial.utterance.speaker for trial in trials):
+        own = [trial for trial in trials if trial.utterance.speaker == speaker]
         heard = dict.fromkeys(h.to for t in own for h in t.utterance.log.entries[t.utterance.seq].heard)
         for listener in heard:
             rows = [_context(trial, answers) for trial in own if (answers := trial.answers(listener))]
@@ -256,10 +256,10 @@ def _entropy(answers: Sequence[str | None], p: Array) -> float:
     return max(float(-(mass * np.log2(mass)).sum()), 0.0)
 
 
-def message_credit(found: Sequence[Trial]) -> list[Credit]:
-    """Return what each message was worth, R(own) - sum_m p(m) R(do(m)), beside what it said."""
+def message_credit(trials: Sequence[Trial]) -> list[MessageCredit]:
+    """Return the credit of each message, R(own) - sum_m p(m) R(do(m)), with its text."""
     return [
-        Credit(
+        MessageCredit(
             episode=trial.utterance.log.episode,
             seq=trial.utterance.seq,
             speaker=trial.utterance.speaker,
@@ -269,6 +269,6 @@ def message_credit(found: Sequence[Trial]) -> list[Credit]:
             without=trial.shuffled,
             credit=score - trial.shuffled,
         )
-        for trial in found
+        for trial in trials
         if np.isfinite(score := trial.episodes["own"].score) and np.isfinite(trial.shuffled)
     ]

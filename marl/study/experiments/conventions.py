@@ -1,4 +1,4 @@
-"""How conventions arise and fall: a population in the naming game, and minorities that do not give way.
+"""Conventions in the naming game: dynamics of a population, and tipping by committed minorities.
 
 Agents are scripted, and play the arena `naming` over the real bus. A learner picks the name it met most often among the
 last ones its partners picked, of equally frequent ones the latest; without memories it draws one. Committed agents
@@ -31,7 +31,7 @@ REPLICATIONS: Final = 2_000
 
 
 class Dynamics(Frozen):
-    """What became of a population in one episode."""
+    """Dynamics of a population in one episode."""
 
     committed: int
     """How many agents never gave way."""
@@ -46,7 +46,7 @@ class Dynamics(Frozen):
 
 
 class Tipping(Frozen):
-    """What minorities of several sizes came to."""
+    """Outcome of tipping experiments with minorities of several sizes."""
 
     agents: int
     share: list[float]
@@ -59,11 +59,11 @@ class Tipping(Frozen):
     """The smallest share tried from which on at least half of the episodes flipped."""
 
 
-def learner(seat: str, seed: int, memory: int, known: str = "") -> Policy:
-    """Return an agent that goes by its last `memory` meetings; with `known`, as if it had met that name in all."""
+def learner(seat: str, seed: int, memory: int, convention: str = "") -> Policy:
+    """Return an agent that follows its last `memory` meetings; with `convention`, all of them used that name."""
 
     def pick(heard: Sequence[Envelope], spec: ReplySpec) -> str:
-        names = [known] * memory if known else []
+        names = [convention] * memory if convention else []
         for envelope in heard:
             words = envelope.body.split() if envelope.kind is Kind.VIEW else []
             if len(words) == 4:  # you NAME they NAME
@@ -128,7 +128,7 @@ def population(
 
 
 def dynamics(log: Log, name: str, window: int) -> Dynamics:
-    """Read what became of a population from the log of a naming game, `window` meetings at a time."""
+    """Return the dynamics of a population from the log of a naming game, `window` meetings at a time."""
     picks = [(envelope.sender, envelope.body) for envelope in log.replies()]
     meetings = list(zip(picks[::2], picks[1::2], strict=True))
     agreement, holding = [], []
@@ -150,13 +150,13 @@ def dynamics(log: Log, name: str, window: int) -> Dynamics:
 def tipping(
     minorities: Sequence[int], *, agents: int = 24, seeds: Sequence[int] = range(1, 11), **more: Any
 ) -> Tipping:
-    """Find from which size on a committed minority overturns a settled convention; `more` goes to `population`."""
+    """Find the size at which a committed minority overturns a convention; `more` is passed to `population`."""
     flips: list[list[bool]] = []
     holding: list[float] = []
     sizes = sorted(set(minorities))
     for minority in sizes:
         played = population(agents=agents, minority=minority, seeds=seeds, **more)
-        ends = [each.holding[-1] if each.holding else 0.0 for each in played]
+        ends = [trial.holding[-1] if trial.holding else 0.0 for trial in played]
         flips.append([end > 0.5 for end in ends])
         holding.append(float(np.mean(ends)))
     return Tipping(
@@ -169,10 +169,10 @@ def tipping(
 
 
 def _critical(sizes: Sequence[int], flips: Any, agents: int) -> Measure:
-    """Return the smallest share from which on at least half of the episodes flip, with its interval over episodes."""
+    """Return the smallest share from which on at least half of the episodes flip, with its bootstrap interval."""
     name, n = "critical mass", flips.size
-    found = _smallest(flips)
-    if found is None:
+    smallest = _smallest(flips)
+    if smallest is None:
         why = f"not even {max(sizes, default=0)} of {agents} agents overturn the convention"
         return undefined(name, why, unit="share", n=n)
     rng = np.random.default_rng(key(0, "bootstrap", name))
@@ -182,7 +182,7 @@ def _critical(sizes: Sequence[int], flips: Any, agents: int) -> Measure:
         drawn.append(sizes[again] / agents if again is not None else 1.0)
     low, high = np.quantile(drawn, [0.025, 0.975])
     interval = Interval(low=float(low), high=float(high), of=f"bootstrap over {flips.shape[1]} episodes of each size")
-    return measured(name, sizes[found] / agents, unit="share", n=n, interval=interval)
+    return measured(name, sizes[smallest] / agents, unit="share", n=n, interval=interval)
 
 
 def _smallest(flips: Any) -> int | None:

@@ -1,4 +1,4 @@
-"""Do runs understand each other? One seat of each run beside the other seats of every other run, over the same deals.
+"""Cross-play: one seat of each run with the other seats of every other run, over the same deals.
 
 Agents that learned together play well together; that a stranger understands them shows what of their language is more
 than a private convention. Symbols are arbitrary, so two runs that found the same code in other words seem to share
@@ -31,7 +31,7 @@ from marl.study.data.result import Crossplay
 from protocols.draws import key
 
 Array = NDArray[np.float64]
-Table = dict[str, str]
+SymbolTable = dict[str, str]
 REPLICATIONS: Final = 2_000
 
 
@@ -77,19 +77,19 @@ def crossplay(runs: Sequence[Trained], *, seat: str = "", episodes: int = evalua
     )
 
 
-Code = dict[tuple[str, int], dict[str, Counter[Words]]]
+SpokenCode = dict[tuple[str, int], dict[str, Counter[Words]]]
 """(speaker, place in the episode) -> meaning -> messages."""
 
 
-def code(episodes: Sequence[Episode]) -> Code:
-    """Return what every speaker said for every meaning."""
-    found: Code = {}
+def code(episodes: Sequence[Episode]) -> SpokenCode:
+    """Count the messages of every speaker for every meaning."""
+    table: SpokenCode = {}
     for u in lexicon.utterances([episode.log for episode in episodes]):
-        found.setdefault((u.speaker, u.place), {}).setdefault(u.meaning, Counter())[u.message] += 1
-    return found
+        table.setdefault((u.speaker, u.place), {}).setdefault(u.meaning, Counter())[u.message] += 1
+    return table
 
 
-def relabelling(spoken: Code, known: Code, symbols: Sequence[str]) -> Table:
+def relabelling(spoken: SpokenCode, heard: SpokenCode, symbols: Sequence[str]) -> SymbolTable:
     """Return the one-to-one table of symbols by which one language comes closest to another.
 
     C[w, v] counts how often the first language has symbol w where, for the same meaning at the same place of the
@@ -100,9 +100,9 @@ def relabelling(spoken: Code, known: Code, symbols: Sequence[str]) -> Table:
 
     number = {symbol: i for i, symbol in enumerate(symbols)}
     confusion = np.zeros((len(symbols), len(symbols)))
-    for place in spoken.keys() & known.keys():
-        for meaning in spoken[place].keys() & known[place].keys():
-            mine, theirs = spoken[place][meaning], known[place][meaning]
+    for place in spoken.keys() & heard.keys():
+        for meaning in spoken[place].keys() & heard[place].keys():
+            mine, theirs = spoken[place][meaning], heard[place][meaning]
             for message, often in mine.items():
                 for other, times in theirs.items():
                     for w, v in zip(message, other, strict=False):
@@ -112,7 +112,7 @@ def relabelling(spoken: Code, known: Code, symbols: Sequence[str]) -> Table:
 
 
 def _common(runs: Sequence[Trained]) -> World:
-    """Return the world in which all play; raises UserError."""
+    """Return the common world of the runs; raises UserError if their scenarios differ."""
     if len(runs) < 2:
         raise UserError("cross-play takes two runs or more: name their folders")
     first = runs[0].world
@@ -141,8 +141,8 @@ def _score(episodes: Sequence[Episode]) -> float:
     return float(np.mean([episode.score for episode in episodes]))
 
 
-def _unfit(world: World, codes: Sequence[Code]) -> str:
-    """Say why symbols cannot be relabelled here; nothing where they can."""
+def _unfit(world: World, codes: Sequence[SpokenCode]) -> str:
+    """Return why symbols cannot be relabelled; empty if they can."""
     if len(world.agents) != 2:
         return f"a message may be heard by agents of both runs, as there are {len(world.agents)} seats"
     if world.free(None):
@@ -150,16 +150,16 @@ def _unfit(world: World, codes: Sequence[Code]) -> str:
     return "" if any(codes) else "nothing is said"
 
 
-def _translations(world: World, seat: str, mine: Code, theirs: Code) -> list[Intervention]:
-    """Return what makes each of two seats hear the other in the words of its own run."""
-    found: list[Intervention] = []
+def _translations(world: World, seat: str, mine: SpokenCode, theirs: SpokenCode) -> list[Intervention]:
+    """Return interventions that translate what two seats hear into the words of their own run."""
+    interventions: list[Intervention] = []
     for sender in world.agents:
-        spoken, known = (mine, theirs) if sender == seat else (theirs, mine)
+        spoken, heard = (mine, theirs) if sender == seat else (theirs, mine)
         symbols = world.symbols(sender)
         own = {place: said for place, said in spoken.items() if place[0] == sender}
         if own and symbols:
-            found.append(Rewrite(sender=sender, table=relabelling(own, known, symbols)))
-    return found
+            interventions.append(Rewrite(sender=sender, table=relabelling(own, heard, symbols)))
+    return interventions
 
 
 def _mean(name: str, scores: Array, seed: int, *, diagonal: bool = False) -> Measure:

@@ -1,4 +1,4 @@
-"""What the channel and the seats are worth: whole episodes again, with one thing about them replaced.
+"""Replacement experiments: replay episodes with messages, word order or a seat's policy replaced.
 
 All episodes keep their deals and random draws, so that each is compared with itself (common random numbers). Policies
 answer greedily. A gap is what the score loses: R(as it is) - R(replaced), with an interval by bootstrap over episodes.
@@ -41,7 +41,7 @@ NOTHING_SAID: Final = "nothing is said"
 
 
 class Replay:
-    """Some episodes, played once as they are, to be played again with something replaced."""
+    """Baseline episodes, to be replayed with something replaced."""
 
     def __init__(self, world: World, seats: Seats, logs: Sequence[Log], seed: int = 0) -> None:
         self.world, self.seats, self.seed = world, seats, seed
@@ -53,7 +53,7 @@ class Replay:
         """Play; raises UserError where a policy fails."""
         episodes = collect(world or self.world, plans)
         if failed := [e for e in episodes if e.stop is Stop.ERROR]:
-            raise UserError(f"episode {failed[0].log.episode}, played again, failed: {failed[0].error}")
+            raise UserError(f"the replay of episode {failed[0].log.episode} failed: {failed[0].error}")
         return episodes
 
     def under(self, *do: Intervention, seats: Seats | None = None) -> Array:
@@ -62,13 +62,13 @@ class Replay:
         return _scores(self.play(plans))
 
     def gap(self, name: str, scores: Array, **more: object) -> Measure:
-        """Return what is lost against the episodes as they are, mean over those whose rewards are numbers."""
+        """Return the mean score loss against the baseline, over episodes with finite rewards."""
         lost = _scores(self.base) - scores
-        known = lost[np.isfinite(lost)]
-        if not len(known):
+        defined = lost[np.isfinite(lost)]
+        if not len(defined):
             return undefined(name, "no episode has a score", unit="score", n=len(lost))
-        interval = mean_interval(known, self.seed, of=f"bootstrap over {len(known)} episodes")
-        return measured(name, known.mean(), unit="score", n=len(known), interval=interval, **more)
+        interval = mean_interval(defined, self.seed, of=f"bootstrap over {len(defined)} episodes")
+        return measured(name, defined.mean(), unit="score", n=len(defined), interval=interval, **more)
 
 
 def _scores(episodes: Sequence[Episode]) -> Array:
@@ -86,7 +86,7 @@ def measures(it: Replay) -> Iterator[Measure]:
 
 
 def _ablations(it: Replay) -> Iterator[Measure]:
-    """What is lost when messages are lost, dealt to other episodes, or always the same."""
+    """Score loss when messages are lost, shuffled between episodes, or constant."""
     names = ("gap_lost", "gap_shuffled", "gap_constant")
     if not it.found:
         yield from (undefined(name, NOTHING_SAID, unit="score") for name in names)
@@ -96,7 +96,7 @@ def _ablations(it: Replay) -> Iterator[Measure]:
     shuffled = []
     for turn in range(SHUFFLES):
         do = ablation.permuted(logs, key(it.seed, "study", turn))
-        plans = [replace(plan, do=(each,)) for plan, each in zip(it.plans, do, strict=True)]
+        plans = [replace(plan, do=(intervention,)) for plan, intervention in zip(it.plans, do, strict=True)]
         shuffled.append(_scores(it.play(plans)))
     yield it.gap(names[1], np.mean(shuffled, 0), note=f"mean of {SHUFFLES} shuffles")
     usual = {
@@ -107,14 +107,14 @@ def _ablations(it: Replay) -> Iterator[Measure]:
 
 
 def _order(it: Replay) -> Measure:
-    """What is lost when the words of each message come in another order."""
+    """Score loss when the words of each message are reordered."""
     if not any(len(set(u.message)) > 1 for u in it.found):
         return undefined("gap_reordered", "no message has two different words", unit="score")
     return it.gap("gap_reordered", it.under(Rewrite(by="shuffle")))
 
 
 def paraphrase(it: Replay, by: str = "") -> Measure:
-    """What is lost when messages are said in other words that mean the same.
+    """Score loss when messages are replaced by synonyms.
 
     Args:
         it: the episodes.
@@ -137,18 +137,18 @@ def paraphrase(it: Replay, by: str = "") -> Measure:
     return it.gap(name, np.where(touched, played, np.nan), note=f"{len(other)} messages have another one")
 
 
-def _synonym(it: Utterance, found: Sequence[Utterance]) -> str | None:
+def _synonym(it: Utterance, utterances: Sequence[Utterance]) -> str | None:
     """Return the most frequent other message of this speaker, at this place, for this meaning."""
     same = Counter(
         u.message
-        for u in found
+        for u in utterances
         if (u.speaker, u.place, u.meaning) == (it.speaker, it.place, it.meaning) and u.message != it.message
     )
     return " ".join(same.most_common(1)[0][0]) if same else None
 
 
 def role_swap(it: Replay) -> Measure:
-    """What is lost when two seats with the same words exchange their policies: the mean over such pairs, 16 at most."""
+    """Score loss when two seats with the same words swap policies: mean over at most 16 pairs."""
     replies = it.world.arena.replies
     pairs = [
         (a, b)
@@ -159,12 +159,12 @@ def role_swap(it: Replay) -> Measure:
     if not pairs:
         return undefined("gap_roles_swapped", "no two seats have the same replies and different policies", unit="score")
     scores = {f"{b}, {a}": it.under(seats={**it.seats, a: it.seats[b], b: it.seats[a]}) for a, b in pairs}
-    parts = {name: it.gap(name, found).value for name, found in scores.items()}
+    parts = {name: it.gap(name, values).value for name, values in scores.items()}
     return it.gap("gap_roles_swapped", np.mean(list(scores.values()), 0), parts=parts)
 
 
 def _worth(it: Replay) -> Iterator[Measure]:
-    """What is lost when a seat plays at random: near 0 for a lazy agent. Beside it, when what it says is lost."""
+    """Score loss when a seat plays at random (near 0 for a lazy agent), and when its messages are lost."""
     speakers = {u.speaker for u in it.found}
     for seat in it.world.agents:
         at_random = it.under(seats={**it.seats, seat: Random()})
@@ -175,7 +175,7 @@ def _worth(it: Replay) -> Iterator[Measure]:
 
 
 def _eavesdroppers(it: Replay) -> Iterator[Measure]:
-    """What a seat gains by what it overhears: its own return, less that when it overhears nothing."""
+    """Gain of a seat from eavesdropping: its return minus that without overhearing."""
     listening = _eavesdropping(it.world)
     for seat in listening:
         deaf = World(_without(it.world, seat))
@@ -202,8 +202,8 @@ def _without(world: World, seat: str) -> Scenario:
 
     def deaf(effects: Sequence[Effect]) -> tuple[Effect, ...]:
         return tuple(
-            each.model_copy(update={"p": 0.0}) if isinstance(each, Eavesdrop) and each.seat == seat else each
-            for each in effects
+            effect.model_copy(update={"p": 0.0}) if isinstance(effect, Eavesdrop) and effect.seat == seat else effect
+            for effect in effects
         )
 
     channels = {

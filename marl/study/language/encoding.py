@@ -1,4 +1,4 @@
-"""The samples of a language as numbers, and how a measure of them is tested against chance."""
+"""Code: message samples as integer arrays, with permutation tests of statistics on them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Final
 
 import numpy as np
 
-from marl.metrics import information
-from marl.metrics import reconstruction as composition
+from marl.metrics import information, reconstruction
 from marl.metrics.information import Codes, permutation_null
 from marl.metrics.measure import Measure, measured, undefined
 from marl.study.data import lexicon
-from marl.study.data.corpus import Sample
+from marl.study.data.corpus import MessageSample
 
 COSTLY: Final = 500
 """Samples that costly measures look at; of more a seeded choice is taken, and `n` says so."""
@@ -27,26 +26,26 @@ Statistic = Callable[[Codes], float | None]
 
 
 def names(vectors: Sequence[lexicon.Words]) -> list[str]:
-    """Name attributes after the letters their values share: a of a0, a1, a2."""
-    found: list[str] = []
+    """Name attributes after the common prefix of their values: a for a0, a1, a2."""
+    titles: list[str] = []
     for k, values in enumerate(map(set, zip(*vectors, strict=True)), 1):
         stems = {value.rstrip("0123456789") for value in values}
         stem = stems.pop() if len(stems) == 1 else ""
-        found.append(stem if stem and stem not in found else f"attribute {k}")
-    return found
+        titles.append(stem if stem and stem not in titles else f"attribute {k}")
+    return titles
 
 
 class Code:
     """The samples of one speaker at one place, at least one."""
 
-    def __init__(self, samples: Sequence[Sample], permutations: int = 200, seed: int = 0) -> None:
+    def __init__(self, samples: Sequence[MessageSample], permutations: int = 200, seed: int = 0) -> None:
         self.samples, self.permutations, self.seed = samples, permutations, seed
         self.size = len(samples)
-        self.messages = [each.message for each in samples]
-        self.vectors = lexicon.attributes([each.meaning for each in samples])
+        self.messages = [sample.message for sample in samples]
+        self.vectors = lexicon.attributes([sample.meaning for sample in samples])
         self.names = names(self.vectors)
-        self.concepts = composition.concepts(self.vectors, self.names)
-        self.meaning = information.codes(each.meaning for each in samples)
+        self.concepts = reconstruction.concepts(self.vectors, self.names)
+        self.meaning = information.codes(sample.meaning for sample in samples)
         self.message = information.codes(self.messages)
         self.attributes = information.columns(self.vectors)
         self.positions = information.columns(self.messages)
@@ -54,18 +53,18 @@ class Code:
 
     @cached_property
     def population(self) -> bool:
-        """Whether each meaning was tried as often as any other and has one message: then counts are no sample."""
+        """Whether the samples are the whole population: each meaning equally often, with one message."""
         equally = len(set(np.bincount(self.meaning).tolist())) == 1
         both = information.occurring(information.joint(self.meaning, self.message))
         return equally and both == information.occurring(self.meaning)
 
     @property
     def correction(self) -> str:
-        """How entropies are corrected."""
+        """Name of the entropy correction."""
         return EXACT if self.population else MILLER_MADOW
 
     def entropy(self, x: Codes) -> float:
-        """Return H(X), corrected unless the samples are all there is."""
+        """Return H(X), bias-corrected unless the samples are the whole population."""
         return information.entropy(x) if self.population else information.entropy_corrected(x)
 
     def usual(self) -> dict[int, lexicon.Words]:
@@ -86,9 +85,9 @@ class Code:
         less: bool = False,
         **more: object,
     ) -> Measure:
-        """Measure a statistic of `size` samples (default: all) against its null; `why` it is undefined if it is."""
+        """Test a statistic of `size` samples (default: all) against its null; `why` is the reason if undefined."""
         n = size or self.size
-        found = permutation_null(statistic, n, permutations=self.permutations, seed=self.seed, less=less)
-        if found is None:
+        result = permutation_null(statistic, n, permutations=self.permutations, seed=self.seed, less=less)
+        if result is None:
             return undefined(name, why, unit=unit, n=n)
-        return measured(name, found.value, unit=unit, n=n, null=found.null, **more)
+        return measured(name, result.value, unit=unit, n=n, null=result.null, **more)

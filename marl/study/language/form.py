@@ -1,4 +1,4 @@
-"""How messages are built: structure, composition, dictionary, morphemes and lengths of a code."""
+"""Form of messages: compositional structure, dictionary, morphemes and lengths of a code."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from marl.metrics import compositionality as structure
-from marl.metrics import information, morphemes
-from marl.metrics import reconstruction as composition
+from marl.metrics import information, morphemes, reconstruction
 from marl.metrics.information import Codes
 from marl.metrics.measure import Measure, measured, undefined
 from marl.metrics.probe import Probe
@@ -17,7 +16,7 @@ from marl.study.data.result import Morpheme, Word
 from marl.study.language.encoding import ONE_MEANING, ONE_MESSAGE, SILENT, Code
 
 
-def measures(code: Code, inventory: Sequence[morphemes.Found]) -> Iterator[Measure]:
+def measures(code: Code, inventory: Sequence[morphemes.FormMeaning]) -> Iterator[Measure]:
     """Yield every measure of structure, defined or not."""
     yield _topography(code)
     yield from _disentanglement(code)
@@ -31,7 +30,7 @@ def measures(code: Code, inventory: Sequence[morphemes.Found]) -> Iterator[Measu
 
 
 def _constant(code: Code) -> str:
-    """Why nothing can be said of a code's structure; empty where something can."""
+    """Return why the structure of a code is undefined; empty if it is defined."""
     if information.occurring(code.meaning) < 2:
         return ONE_MEANING
     if not any(code.messages):
@@ -59,12 +58,12 @@ def _disentanglement(code: Code) -> Iterator[Measure]:
 
 
 def _reconstruction(code: Code) -> Measure:
-    """TRE over symbols at their positions; beside it over symbols wherever they stand."""
+    """TRE over symbols at positions, and over bags of symbols."""
     name, unit = "tree_reconstruction_error", "share"
     if why := _constant(code):
         return undefined(name, why, unit=unit, n=code.size)
-    bag = composition.Reconstruction(code.vectors, composition.in_bags(code.messages)).error()
-    placed = composition.Reconstruction(code.vectors, composition.at_positions(code.messages))
+    bag = reconstruction.CompositionFit(code.vectors, reconstruction.in_bags(code.messages)).error()
+    placed = reconstruction.CompositionFit(code.vectors, reconstruction.at_positions(code.messages))
     return code.tested(name, placed.error, unit=unit, less=True, parts={"positions": placed.error(), "bags": bag})
 
 
@@ -77,34 +76,34 @@ def _conflicts(code: Code) -> Measure:
         return undefined(name, why, unit=unit, n=code.size)
 
     def share(order: Codes) -> float | None:
-        count = composition.conflicts(code.attributes, [part[order] for part in code.positions])
+        count = reconstruction.conflicts(code.attributes, [part[order] for part in code.positions])
         return None if count is None else count / (code.size * attributes)
 
-    count = composition.conflicts(code.attributes, code.positions)
+    count = reconstruction.conflicts(code.attributes, code.positions)
     return code.tested(name, share, unit=unit, less=True, parts={"count": count})
 
 
 def _best_matching(code: Code) -> Measure:
-    """The better of two dictionaries: of symbols wherever they stand, and of symbols at positions."""
+    """Best matching for symbols and for symbols at positions: the better of the two."""
     if why := _constant(code):
         return undefined("best_matching", why, unit="share", n=code.size)
-    meant = composition.indicators(code.attributes)
-    shares = {kind: composition.best_matching(words, meant)[0] for kind, words in _words(code).items()}
+    meant = reconstruction.indicators(code.attributes)
+    shares = {kind: reconstruction.best_matching(words, meant)[0] for kind, words in _words(code).items()}
     kind = _better(shares)
     words = _words(code)[kind]
     return code.tested(
         "best_matching",
-        lambda order: composition.best_matching(words[order], meant)[0],
+        lambda order: reconstruction.best_matching(words[order], meant)[0],
         unit="share",
         parts={**shares},
         note=f"the dictionary is of {kind}",
     )
 
 
-def _words(code: Code) -> dict[str, composition.Array]:
+def _words(code: Code) -> dict[str, reconstruction.Array]:
     return {
-        "symbols": composition.in_bags(code.messages),
-        "symbols at positions": composition.at_positions(code.messages),
+        "symbols": reconstruction.in_bags(code.messages),
+        "symbols at positions": reconstruction.at_positions(code.messages),
     }
 
 
@@ -113,12 +112,12 @@ def _better(shares: dict[str, float]) -> str:
 
 
 def dictionary(code: Code) -> list[Word]:
-    """Return what each symbol stands for: the best one-to-one matching of symbols and concepts."""
+    """Return the dictionary: the best one-to-one matching of symbols and concepts."""
     if _constant(code):
         return []
-    meant = composition.indicators(code.attributes)
-    found = {kind: composition.best_matching(words, meant) for kind, words in _words(code).items()}
-    kind = _better({kind: share for kind, (share, _) in found.items()})
+    meant = reconstruction.indicators(code.attributes)
+    matchings = {kind: reconstruction.best_matching(words, meant) for kind, words in _words(code).items()}
+    kind = _better({kind: share for kind, (share, _) in matchings.items()})
     bag = sorted({symbol for message in code.messages for symbol in message})
     placed = [
         f"{symbol or '(nothing)'} at {j}"
@@ -129,7 +128,7 @@ def dictionary(code: Code) -> list[Word]:
     concepts = [c for column in zip(*code.concepts, strict=True) for c in dict.fromkeys(column)]
     return [
         Word(symbol=words[m.word], concept=concepts[m.concept], share=m.together / m.uses, uses=m.uses)
-        for m in sorted(found[kind][1], key=lambda m: (-m.together, m.word))
+        for m in sorted(matchings[kind][1], key=lambda m: (-m.together, m.word))
     ]
 
 
@@ -139,12 +138,12 @@ def _filled(code: Code) -> list[tuple[str, ...]]:
 
 
 def _probe(code: Code) -> Measure:
-    """Held-out accuracy of a linear probe less the majority guess, mean over attributes."""
+    """Held-out accuracy of a linear probe minus that of the majority guess, mean over attributes."""
     name, unit = "probe", "share"
     if why := _constant(code):
         return undefined(name, why, unit=unit, n=code.size)
     meaning = np.unique(code.meaning[code.few], return_inverse=True)[1].reshape(-1)
-    features = composition.at_positions([code.messages[i] for i in code.few.tolist()])
+    features = reconstruction.at_positions([code.messages[i] for i in code.few.tolist()])
     attributes = [attribute[code.few] for attribute in code.attributes]
     probe = Probe(features, meaning, seed=code.seed)
 
@@ -158,7 +157,7 @@ def _probe(code: Code) -> Measure:
     return code.tested(name, gain, unit=unit, size=len(meaning), parts=parts, note=note)
 
 
-def inventory(code: Code) -> list[morphemes.Found]:
+def inventory(code: Code) -> list[morphemes.FormMeaning]:
     """Return the morphemes of a code; none where it has no structure."""
     if _constant(code):
         return []
@@ -166,32 +165,32 @@ def inventory(code: Code) -> list[morphemes.Found]:
     return morphemes.inventory([code.concepts[i] for i in chosen], [code.messages[i] for i in chosen])
 
 
-def listed(found: Sequence[morphemes.Found]) -> list[Morpheme]:
+def listed(inventory: Sequence[morphemes.FormMeaning]) -> list[Morpheme]:
     """Return an inventory as data."""
-    return [Morpheme(form=" ".join(m.form), meaning=" ".join(m.meaning), bits=m.bits, uses=m.uses) for m in found]
+    return [Morpheme(form=" ".join(m.form), meaning=" ".join(m.meaning), bits=m.bits, uses=m.uses) for m in inventory]
 
 
-def _inventory(code: Code, found: Sequence[morphemes.Found]) -> Iterator[Measure]:
-    uses = sum(each.uses for each in found)
-    synonymy, polysemy = morphemes.synonymy(found), morphemes.polysemy(found)
+def _inventory(code: Code, inventory: Sequence[morphemes.FormMeaning]) -> Iterator[Measure]:
+    uses = sum(morpheme.uses for morpheme in inventory)
+    synonymy, polysemy = morphemes.synonymy(inventory), morphemes.polysemy(inventory)
     if synonymy is None or polysemy is None:
         why = _constant(code) or "no form goes with any meaning"
         for name, unit in (("morphemes", "morphemes"), ("synonymy", "bits"), ("polysemy", "bits")):
             yield undefined(name, why, unit=unit, n=code.size)
         return
-    yield measured("morphemes", len(found), unit="morphemes", n=uses)
+    yield measured("morphemes", len(inventory), unit="morphemes", n=uses)
     yield measured("synonymy", synonymy, unit="bits", n=uses)
     yield measured("polysemy", polysemy, unit="bits", n=uses)
 
 
 def _zipf(code: Code) -> Measure:
     words = [symbol for message in code.messages for symbol in message]
-    found = zipf(words)
-    if found is None:
+    fit = zipf(words)
+    if fit is None:
         different = len(set(words))
         why = f"{different} different symbols are too few" if different < FEWEST else "all symbols are equally frequent"
         return undefined("zipf_slope", why, n=len(words))
-    return measured("zipf_slope", found.slope, n=len(words), parts={"explained": found.explained})
+    return measured("zipf_slope", fit.slope, n=len(words), parts={"explained": fit.explained})
 
 
 def _abbreviation(code: Code) -> Measure:

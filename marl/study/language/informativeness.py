@@ -1,4 +1,4 @@
-"""What messages tell: entropies and mutual information of a code, each corrected and set beside what chance gives."""
+"""Informativeness of messages, bias-corrected, with permutation nulls."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from marl.metrics import consistency as signalling
-from marl.metrics import information
+from marl.metrics import consistency, information
 from marl.metrics.measure import Measure, measured, undefined
 from marl.study.language.encoding import MILLER_MADOW, ONE_MEANING, ONE_MESSAGE, SILENT, Code
 
 
 def measures(code: Code) -> Iterator[Measure]:
-    """Yield what is counted of meanings and messages, defined or not."""
+    """Yield every measure of informativeness, defined or not."""
     yield measured(
         "entropy",
         code.entropy(code.message),
@@ -24,16 +23,16 @@ def measures(code: Code) -> Iterator[Measure]:
         parts={str(j): code.entropy(x) for j, x in enumerate(code.positions, 1)},
     )
     yield _vocabulary(code)
-    told = mutual_information(code)
-    yield told
-    yield _normalised(code, told)
-    yield _channel_use(code, told)
+    shared = mutual_information(code)
+    yield shared
+    yield _normalised(code, shared)
+    yield _channel_use(code, shared)
     yield from _consistency(code)
     yield _context_independence(code)
 
 
 def _vocabulary(code: Code) -> Measure:
-    """2^H(symbol): with how many equally frequent symbols as much could be said."""
+    """2^H(symbol): the number of equally frequent symbols with the same entropy."""
     symbols = information.codes(symbol for message in code.messages for symbol in message)
     if not len(symbols):
         return undefined("effective_vocabulary", SILENT, unit="symbols", n=code.size)
@@ -43,7 +42,7 @@ def _vocabulary(code: Code) -> Measure:
 
 
 def mutual_information(code: Code) -> Measure:
-    """I(meaning; message). Where every meaning was tried once no shuffle can tell anything, and there is no null."""
+    """I(meaning; message). No null if every meaning occurs once: shuffling changes nothing."""
     plain = information.mutual_information(code.meaning, code.message)
     if code.population and information.occurring(code.meaning) == code.size:
         return measured(
@@ -65,38 +64,38 @@ def mutual_information(code: Code) -> Measure:
     )
 
 
-def _normalised(code: Code, told: Measure) -> Measure:
+def _normalised(code: Code, shared: Measure) -> Measure:
     """I(X; M) / min(H(X), H(M))."""
     whole = min(code.entropy(code.meaning), code.entropy(code.message))
-    if told.value is None or whole < 1e-9:
+    if shared.value is None or whole < 1e-9:
         why = ONE_MEANING if information.occurring(code.meaning) < 2 else ONE_MESSAGE
         return undefined("normalised_information", why, unit="share", n=code.size)
-    return measured("normalised_information", told.value / whole, unit="share", n=code.size)
+    return measured("normalised_information", shared.value / whole, unit="share", n=code.size)
 
 
-def _channel_use(code: Code, told: Measure) -> Measure:
+def _channel_use(code: Code, shared: Measure) -> Measure:
     """I(X; M) over the bits that a message can carry to one listener."""
     name, unit = "channel_use", "share"
     symbols = {symbol for message in code.messages for symbol in message}
-    known = [each.capacity for each in code.samples if each.capacity is not None]
-    if len(known) == code.size:
-        capacity, note = sum(known) / len(known), "of the capacity that the channel reports"
-    elif any(each.width is not None for each in code.samples):
+    capacities = [sample.capacity for sample in code.samples if sample.capacity is not None]
+    if len(capacities) == code.size:
+        capacity, note = sum(capacities) / len(capacities), "of the capacity that the channel reports"
+    elif any(sample.width is not None for sample in code.samples):
         return undefined(name, "the channel does not know its capacity", unit=unit, n=code.size)
     elif len(symbols) > 1:
         capacity = len(code.positions) * float(np.log2(len(symbols)))
         note = "of length x log2 vocabulary, as far as they were seen"
     else:
         return undefined(name, SILENT if not symbols else "only one symbol was seen", unit=unit, n=code.size)
-    if told.value is None or capacity < 1e-9:
+    if shared.value is None or capacity < 1e-9:
         return undefined(name, "the channel carries nothing", unit=unit, n=code.size)
-    parts = {"information": told.value, "capacity": capacity}
-    return measured(name, told.value / capacity, unit=unit, n=code.size, parts=parts, note=note)
+    parts = {"information": shared.value, "capacity": capacity}
+    return measured(name, shared.value / capacity, unit=unit, n=code.size, parts=parts, note=note)
 
 
 def _consistency(code: Code) -> Iterator[Measure]:
-    """Both things called speaker consistency: how a speaker's messages go with its own next moves."""
-    own = np.array([i for i, each in enumerate(code.samples) if each.own is not None], np.int64)
+    """Speaker consistency in both senses (Lowe, Jaques): a speaker's messages and its own next moves."""
+    own = np.array([i for i, sample in enumerate(code.samples) if sample.own is not None], np.int64)
     if not len(own):
         why = "the speaker makes no move after its message"
         yield undefined("speaker_consistency_lowe", why, unit="bits")
@@ -114,7 +113,7 @@ def _consistency(code: Code) -> Iterator[Measure]:
     )
     yield code.tested(
         "speaker_consistency_jaques",
-        lambda order: signalling.speaker_consistency(message[order], act),
+        lambda order: consistency.speaker_consistency(message[order], act),
         "it takes two different messages and two different moves",
         size=len(own),
     )
@@ -125,7 +124,7 @@ def _context_independence(code: Code) -> Measure:
     said = [code.messages[i] for i in code.few.tolist()]
     return code.tested(
         "context_independence",
-        lambda order: signalling.context_independence(meant, [said[i] for i in order.tolist()]),
+        lambda order: consistency.context_independence(meant, [said[i] for i in order.tolist()]),
         ONE_MEANING if any(said) else SILENT,
         size=len(said),
     )

@@ -1,4 +1,4 @@
-"""The page of a study: one HTML file with interactive plots, readable without a network, a program or another file."""
+"""The HTML page of a study: one self-contained file with interactive plots."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from marl.charts import html
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.metrics.measure import Measure
-from marl.study import across_runs as across
-from marl.study.data.result import Credit, Language, RunStudy, Study
+from marl.study import across_runs
+from marl.study.data.result import Language, MessageCredit, RunStudy, Study
 from marl.study.page import plots, scenes
 from marl.study.page.plots import Plot
 from protocols.log import Log
@@ -50,31 +50,31 @@ def write(path: Path, study: Study, run: RunStudy, logs: Sequence[Log] = ()) -> 
 
 
 def gather(study: Study, run: RunStudy, logs: Sequence[Log] = ()) -> dict[str, Any]:
-    """Collect what the page shows."""
+    """Collect the template data of the page."""
     from plotly.offline import get_plotlyjs
 
     book = _Book()
     played = _chosen(logs, run.credits)
-    worth = {(each.episode, each.seq): each.credit for each in run.credits}
+    worth = {(credit.episode, credit.seq): credit.credit for credit in run.credits}
     episodes = [scenes.episode(log, worth) for log in played]
     values = {
         "run": run,
         "study": study,
         "tables": _tables(run, study.across),
-        "training": book.add(*(plots.curves(run.history, *each[:3], **each[3]) for each in SECTIONS)),
+        "training": book.add(*(plots.curves(run.history, *section[:3], **section[3]) for section in SECTIONS)),
         "languages": [
-            (_title(each), book.add(plots.table(each), plots.clusters(each)), each)
-            for each in run.languages[:MOST_LANGUAGES]
+            (_title(language), book.add(plots.table(language), plots.clusters(language)), language)
+            for language in run.languages[:MOST_LANGUAGES]
         ],
         "left_out": len(run.languages) - MOST_LANGUAGES,
         "ties": book.add(scenes.influence(run.history)),
         "across": book.add(*_across(study)),
         "cross": book.add(plots.matrices(study.crossplay) if study.crossplay else None),
-        "credits": sorted(run.credits, key=lambda each: -abs(each.credit))[:MOST_CREDITS],
-        "episodes": [(log.episode, conversation.score(log)) for log in played],
+        "credits": sorted(run.credits, key=lambda credit: -abs(credit.credit))[:MOST_CREDITS],
+        "episodes": [(log.episode, log_lines.score(log)) for log in played],
         "play": book.add(episodes[0]) if episodes else [],
     }
-    data = {"plots": book.figures, "episodes": [_figure(each) for each in episodes]}
+    data = {"plots": book.figures, "episodes": [_figure(episode) for episode in episodes]}
     # "<" would let a word of a log end the script element.
     return values | {
         "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
@@ -83,17 +83,17 @@ def gather(study: Study, run: RunStudy, logs: Sequence[Log] = ()) -> dict[str, A
 
 
 class _Book:
-    """The plots of a page, by the id of the element that each is drawn in."""
+    """The plots of a page, by the id of their element."""
 
     def __init__(self) -> None:
         self.figures: dict[str, Any] = {}
         self._ids = count(1)
 
-    def add(self, *given: Plot | None) -> list[tuple[str, Plot]]:
-        """Take in plots, and return those that there are with their ids."""
-        found = [(f"plot-{next(self._ids)}", each) for each in given if each is not None]
-        self.figures |= {name: _figure(each) for name, each in found}
-        return found
+    def add(self, *drawings: Plot | None) -> list[tuple[str, Plot]]:
+        """Register plots, skipping None, and return them with their ids."""
+        named = [(f"plot-{next(self._ids)}", plot) for plot in drawings if plot is not None]
+        self.figures |= {name: _figure(plot) for name, plot in named}
+        return named
 
 
 def _figure(plot: Plot) -> dict[str, Any]:
@@ -106,29 +106,29 @@ def _title(language: Language) -> str:
 
 
 def _tables(run: RunStudy, over_all: Mapping[str, Measure]) -> list[tuple[str, Mapping[str, Measure]]]:
-    """Return what is measured, table by table: title -> measures."""
+    """Return the tables of measures with their titles."""
     return [
         ("Scores", run.scores),
-        *((f"The language of {_title(each)}", each.measures) for each in run.languages),
+        *((f"The language of {_title(language)}", language.measures) for language in run.languages),
         ("What the messages and the seats are worth", run.causes),
-        *((f"What {each.speaker} does to {each.listener}", each.measures) for each in run.effects),
+        *((f"What {effect.speaker} does to {effect.listener}", effect.measures) for effect in run.effects),
         ("Over all runs: interquartile means", over_all),
     ]
 
 
 def _across(study: Study) -> list[Plot | None]:
     """Return a plot for each unit that several measures over the runs have."""
-    by_run = {run.name: dict(across.named(run)) for run in study.runs}
-    units = Counter(each.unit for each in study.across.values())
+    by_run = {run.name: dict(across_runs.named(run)) for run in study.runs}
+    units = Counter(measure.unit for measure in study.across.values())
     return [plots.spread(by_run, study.across, unit) for unit, often in units.items() if often >= FEWEST]
 
 
-def _chosen(logs: Sequence[Log], told: Sequence[Credit]) -> list[Log]:
-    """Return a few episodes: those whose messages were worth most, then the first, and always the worst."""
+def _chosen(logs: Sequence[Log], worths: Sequence[MessageCredit]) -> list[Log]:
+    """Return a few episodes: those with the highest message credit, then the first, and always the worst."""
     if not logs:
         return []
-    best = {each.episode for each in sorted(told, key=lambda each: -abs(each.credit))[: EPISODES - 2]}
-    worst = min(logs, key=conversation.score)
+    best = {credit.episode for credit in sorted(worths, key=lambda credit: -abs(credit.credit))[: EPISODES - 2]}
+    worst = min(logs, key=log_lines.score)
     wanted = [log for log in logs if log.episode in best] + list(logs[:EPISODES])
     unique = list({log.episode: log for log in wanted}.values())[:EPISODES]
     return unique if worst in unique else [*unique[: EPISODES - 1], worst]

@@ -1,4 +1,4 @@
-"""What a study found as interactive plots: figures of Plotly (https://plotly.com/javascript) as plain JSON values."""
+"""Interactive plots of a study: Plotly figures (https://plotly.com/javascript) as plain JSON values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Figure = dict[str, Any]
 
 
 class Plot(NamedTuple):
-    """A figure, and what it shows. `pixels` is its height."""
+    """A figure with its caption. `pixels` is its height."""
 
     figure: Figure
     caption: str
@@ -28,7 +28,7 @@ class Plot(NamedTuple):
 
 
 def layout(**more: Any) -> dict[str, Any]:
-    """Return what all figures have in common: room for a phone, no box, the page's ink."""
+    """Return the common layout of all figures: narrow margins, transparent background, the page's colours."""
     common = {
         "margin": {"l": 46, "r": 14, "t": 14, "b": 44},
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
@@ -54,17 +54,19 @@ def curves(moments: Sequence[Moment], names: Sequence[str], label: str, caption:
     """Draw measures over training, with their intervals; None if none of them has a value."""
     data: list[Figure] = []
     for name, color in zip(names, LINES, strict=False):
-        found = [
-            (m.update, m.measures[name]) for m in moments if name in m.measures and m.measures[name].value is not None
+        points = [
+            (moment.update, moment.measures[name])
+            for moment in moments
+            if name in moment.measures and moment.measures[name].value is not None
         ]
-        if not found:
+        if not points:
             continue
-        x = [update for update, _ in found]
-        if bands := [(update, each.interval) for update, each in found if each.interval]:
+        x = [update for update, _ in points]
+        if bands := [(update, measure.interval) for update, measure in points if measure.interval]:
             data.append(_band(bands, color))
-        data.append(_line(x, [each.value for _, each in found], name, color))
-        if any(each.null for _, each in found):
-            chance = [each.null.mean if each.null else None for _, each in found]
+        data.append(_line(x, [measure.value for _, measure in points], name, color))
+        if any(measure.null for _, measure in points):
+            chance = [measure.null.mean if measure.null else None for _, measure in points]
             data.append(_line(x, chance, f"{name} by chance", color, dash="dot"))
     if not data:
         return None
@@ -78,7 +80,7 @@ def _band(bands: Sequence[tuple[float, Interval]], color: str) -> Figure:
     return {
         "type": "scatter",
         "x": [*x, *reversed(x)],
-        "y": [*(each.high for _, each in bands), *(each.low for _, each in reversed(bands))],
+        "y": [*(interval.high for _, interval in bands), *(interval.low for _, interval in reversed(bands))],
         "fill": "toself",
         "fillcolor": f"rgba({red},{green},{blue},0.15)",
         "line": {"width": 0},
@@ -101,7 +103,7 @@ def _line(x: Sequence[Any], y: Sequence[Any], name: str, color: str, dash: str =
 
 
 def table(language: Language) -> Plot | None:
-    """Draw how often each message was sent for each meaning, as a share of the meaning's messages."""
+    """Draw the heat map meaning x message: the share of each message among those for a meaning."""
     if not language.pairs:
         return None
     sent: dict[str, dict[str, int]] = {}
@@ -142,7 +144,7 @@ def table(language: Language) -> Plot | None:
 
 
 def clusters(language: Language) -> Plot | None:
-    """Draw messages so that alike ones lie close together; None where there are fewer than three."""
+    """Draw a map of messages by edit distance; None for fewer than three."""
     often: dict[str, int] = {}
     means: dict[str, dict[str, int]] = {}
     for pair in language.pairs:
@@ -159,7 +161,7 @@ def clusters(language: Language) -> Plot | None:
     most = max(often.values())
     data = []
     for group, color in zip(dict.fromkeys(groups), LINES * MOST, strict=False):
-        mine = [i for i, each in enumerate(groups) if each == group]
+        mine = [i for i, other in enumerate(groups) if other == group]
         data.append(
             {
                 "type": "scatter",
@@ -186,14 +188,14 @@ def clusters(language: Language) -> Plot | None:
 
 
 def _groups(meanings: Sequence[str]) -> list[str]:
-    """Return for each meaning the value of the first attribute that varies."""
+    """Return the value of the first varying attribute for each meaning."""
     from marl.study.data.lexicon import attributes
 
     return [vector[0] if vector else "the only meaning" for vector in attributes(meanings)]
 
 
 def scaled(apart: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Lay points in a plane by their distances (classical scaling, Torgerson 1952); return them, and the share kept."""
+    """Classical multidimensional scaling to the plane (Torgerson 1952); return points and the share kept."""
     n = len(apart)
     centre = np.eye(n) - 1 / n
     values, vectors = np.linalg.eigh(-centre @ apart**2 @ centre / 2)
@@ -205,7 +207,7 @@ def scaled(apart: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
 
 
 def matrices(cross: Crossplay) -> Plot:
-    """Draw the cross-play matrix, and beside it the one after the best relabelling."""
+    """Draw the cross-play matrix, and the one after the best relabelling."""
     names = [run.rstrip("/").rpartition("/")[2] for run in cross.runs]
     tables = {"as they speak": cross.scores} | ({"relabelled": cross.relabelled} if cross.relabelled else {})
     low = min(0.0, *(x for rows in tables.values() for row in rows for x in row))
@@ -243,32 +245,32 @@ def matrices(cross: Crossplay) -> Plot:
 
 def _said(cross: Crossplay) -> str:
     figures = (cross.within, cross.across, cross.across_relabelled)
-    told = [f" {each.name} {each.value:.3f}" for each in figures if each.value is not None]
-    return ";".join(told) + "."
+    parts = [f" {measure.name} {measure.value:.3f}" for measure in figures if measure.value is not None]
+    return ";".join(parts) + "."
 
 
 def spread(runs: Mapping[str, Mapping[str, Measure]], across: Mapping[str, Measure], unit: str) -> Plot | None:
-    """Draw the measures of one unit, run by run, and over all runs with their intervals."""
-    names = [name for name, each in across.items() if each.unit == unit and each.value is not None]
+    """Draw the measures of one unit for each run, and across runs with intervals."""
+    names = [name for name, measure in across.items() if measure.unit == unit and measure.value is not None]
     if not names:
         return None
     dots = [(values[name].value, name, run) for run, values in runs.items() for name in names if name in values]
-    known = [dot for dot in dots if dot[0] is not None]
+    defined = [dot for dot in dots if dot[0] is not None]
     whole = [across[name] for name in names]
     over = [
-        (each.interval.high - each.value, each.value - each.interval.low)
-        if each.interval and each.value is not None
+        (measure.interval.high - measure.value, measure.value - measure.interval.low)
+        if measure.interval and measure.value is not None
         else (0.0, 0.0)
-        for each in whole
+        for measure in whole
     ]
     data = [
         {
             "type": "scatter",
             "mode": "markers",
             "name": "a run",
-            "x": [value for value, *_ in known],
-            "y": [name for _, name, _ in known],
-            "text": [run for *_, run in known],
+            "x": [value for value, *_ in defined],
+            "y": [name for _, name, _ in defined],
+            "text": [run for *_, run in defined],
             "marker": {"color": FAINT, "size": 7},
             "hovertemplate": "%{text}: %{x:.3f}<extra></extra>",
         },
@@ -276,7 +278,7 @@ def spread(runs: Mapping[str, Mapping[str, Measure]], across: Mapping[str, Measu
             "type": "scatter",
             "mode": "markers",
             "name": "all runs, 95 %",
-            "x": [each.value for each in whole],
+            "x": [measure.value for measure in whole],
             "y": names,
             "error_x": {"type": "data", "array": [a for a, _ in over], "arrayminus": [b for _, b in over], "width": 0},
             "marker": {"color": LINES[0], "size": 10},

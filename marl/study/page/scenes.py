@@ -1,4 +1,4 @@
-"""Plots of who did what with whom: an episode as it went by, and how much listeners went by whose messages."""
+"""Animated plots: an episode event by event, and the influence graph over training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from marl.charts.graph import layout as spots_of
 from marl.charts.svg import FAINT, INK, LINES
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.study.data.result import Moment, Tie
 from marl.study.page.plots import Figure, Plot, layout
 from protocols.envelope import Kind
@@ -21,11 +21,11 @@ MOST_EVENTS: Final = 60
 SURE: Final = 0.05
 WIDTH: Final = 18
 """Characters of a line in a column of an episode."""
-Place = tuple[float, float]
+Point = tuple[float, float]
 
 
 def influence(moments: Sequence[Moment]) -> Plot | None:
-    """Draw, stretch by stretch of training, how many bits replies share with messages; None if nobody replies."""
+    """Draw the mutual information of messages and replies over training; None if nobody replies."""
     edges = sorted({(tie.speaker, tie.listener) for moment in moments for tie in moment.ties})
     if not edges:
         return None
@@ -65,9 +65,9 @@ def influence(moments: Sequence[Moment]) -> Plot | None:
 
 
 def _edges(
-    edges: Sequence[tuple[str, str]], ties: Mapping[tuple[str, str], Tie], spots: Mapping[str, Place], most: float
+    edges: Sequence[tuple[str, str]], ties: Mapping[tuple[str, str], Tie], spots: Mapping[str, Point], most: float
 ) -> list[Figure]:
-    """Return a line for each edge, and the arrowheads of all."""
+    """Return a line trace for each edge, and one trace of arrowheads."""
     data: list[Figure] = []
     heads: list[tuple[float, float, float, str, str]] = []
     for edge in edges:
@@ -76,7 +76,7 @@ def _edges(
         color = LINES[0] if sure else FAINT
         bits = tie.bits if tie else 0.0
         points = _curve(spots[edge[0]], spots[edge[1]])
-        told = f"{edge[0]} → {edge[1]}: " + (
+        label = f"{edge[0]} → {edge[1]}: " + (
             f"{bits:.2f} bits, p = {tie.p:.2f}, n = {tie.n}" if tie else "nothing heard"
         )
         data.append(
@@ -86,13 +86,13 @@ def _edges(
                 "x": [x for x, _ in points],
                 "y": [y for _, y in points],
                 "line": {"width": 0.6 + 4.5 * bits / most if sure else 0.6, "color": color},
-                "text": told,
+                "text": label,
                 "hoverinfo": "text",
                 "showlegend": False,
             }
         )
         (x, y), (after, up) = points[9], points[10]
-        heads.append((x, y, 90 - degrees(atan2(up - y, after - x)), color, told))
+        heads.append((x, y, 90 - degrees(atan2(up - y, after - x)), color, label))
     data.append(
         {
             "type": "scatter",
@@ -114,8 +114,8 @@ def _edges(
     return data
 
 
-def _curve(a: Place, b: Place, bend: float = 0.12) -> list[Place]:
-    """Return points of a quadratic curve from a to b, bent so that the way back lies beside it."""
+def _curve(a: Point, b: Point, bend: float = 0.12) -> list[Point]:
+    """Return points of a quadratic curve from a to b, bent so that opposite edges do not overlap."""
     middle = ((a[0] + b[0]) / 2 + bend * (b[1] - a[1]), (a[1] + b[1]) / 2 - bend * (b[0] - a[0]))
     steps = [i / 15 for i in range(16)]
     return [
@@ -125,7 +125,7 @@ def _curve(a: Place, b: Place, bend: float = 0.12) -> list[Place]:
 
 
 def _player(frames: Sequence[Figure], prefix: str, milliseconds: int) -> dict[str, Any]:
-    """Return the slider over some frames, and the button that plays them."""
+    """Return the slider and the play button for frames."""
     jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     play = {**jump, "fromcurrent": False, "frame": {"duration": milliseconds, "redraw": True}}
     steps = [{"label": f["name"], "method": "animate", "args": [[f["name"]], jump]} for f in frames]
@@ -153,13 +153,13 @@ def _player(frames: Sequence[Figure], prefix: str, milliseconds: int) -> dict[st
 
 
 def episode(log: Log, worth: Mapping[tuple[str, int], float]) -> Plot:
-    """Draw an episode from top to bottom, a column for each seat: shown, said to whom, moved, paid; it can be played.
+    """Draw an episode as an animation, one column per seat, time from top to bottom.
 
     Args:
         log: the episode.
         worth: (episode, entry) -> what a message was worth, where that was measured.
     """
-    shown = [line for line in conversation.lines(log) if line.kind != Kind.END and line.act != "hears"]
+    shown = [line for line in log_lines.lines(log) if line.kind != Kind.END and line.act != "hears"]
     left_out = max(len(shown) - MOST_EVENTS, 0)
     shown = shown[:MOST_EVENTS]
     spoke = {line.who for line in shown}
@@ -193,7 +193,7 @@ def episode(log: Log, worth: Mapping[tuple[str, int], float]) -> Plot:
         showlegend=False,
         **_player(frames, "event ", 900),
     )
-    caption = f"{log.episode}: score {conversation.score(log):.3g}. Messages are blue, moves green; arrows lead to who "
+    caption = f"{log.episode}: score {log_lines.score(log):.3g}. Messages are blue, moves green; arrows lead to who "
     caption += "heard them."
     caption += " In brackets, what a message was worth." if any(e == log.episode for e, _ in worth) else ""
     caption += f" {left_out} later events are in the log." if left_out else ""
@@ -205,12 +205,12 @@ def episode(log: Log, worth: Mapping[tuple[str, int], float]) -> Plot:
 
 
 def _wrapped(text: str) -> str:
-    """Break a text into lines that a column has room for; what HTML would read as a tag stays text."""
+    """Wrap a text to the column width, and escape HTML."""
     return "<br>".join(line.replace("&", "&amp;").replace("<", "&lt;") for line in wrap(text, WIDTH))
 
 
 def _rows(texts: Sequence[tuple[int, int, str, str]], arrows: Sequence[Sequence[tuple[int, int]]]) -> list[Figure]:
-    """Return the events so far: arrows, their heads, and the texts."""
+    """Return the traces of events so far: arrows, arrowheads and texts."""
     drawn = [(row + 0.28, a, b) for row, pairs in enumerate(arrows) for a, b in pairs]
     lines: Figure = {
         "type": "scatter",

@@ -44,19 +44,19 @@ def test_a_new_arena_passes_its_test_and_the_check(mine: Path) -> None:
 
 def test_a_new_arena_overwrites_nothing(mine: Path) -> None:
     mine.write_text("precious")
-    assert "mine.py is there already and is not overwritten: choose another" in sentence("new", "arena", "mine")
+    assert "mine.py exists already and is not overwritten: choose another" in sentence("new", "arena", "mine")
     mine.rename("elsewhere.py")
-    assert "test_mine.py is there already" in sentence("new", "arena", "mine")
+    assert "test_mine.py exists already" in sentence("new", "arena", "mine")
     assert not mine.exists(), "both or neither"
 
 
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("My-Game", "'My-Game' is no name for an arena: small letters, digits and _ in between, such as my_game"),
+        ("My-Game", "'My-Game' is not a valid arena name: use small letters, digits and single _, such as my_game"),
         ("class", "such as class_arena"),
         ("../up", "such as up"),
-        ("", "'' is no name for an arena: small letters, digits and _ in between, such as arena"),
+        ("", "'' is not a valid arena name: use small letters, digits and single _, such as arena"),
         ("lewis", "there is an arena lewis already: choose another name, such as my_lewis"),
         ("json", "Python has a module json already, which json.py would hide: choose another name"),
     ],
@@ -67,7 +67,7 @@ def test_a_bad_name(name: str, says: str, folder: Path) -> None:
 
 
 def test_only_arenas_are_begun() -> None:
-    assert "marl new begins arenas, not 'trainer': marl new arena NAME" in sentence("new", "trainer", "mine")
+    assert "marl new creates arenas, not 'trainer': marl new arena NAME" in sentence("new", "trainer", "mine")
 
 
 def test_a_check_stops_at_what_is_wrong(mine: Path) -> None:

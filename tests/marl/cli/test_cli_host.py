@@ -67,7 +67,7 @@ def test_host_agent_and_person_in_processes_of_their_own(tmp_path: Path) -> None
             told, typed, replied = (each.communicate(timeout=60)[0] for each in (hosting, person, playing))
     assert (hosting.returncode, person.returncode, playing.returncode) == (0, 0, 0), told + typed + replied
     assert "sender_0 = human, receiver_0 = random" in told
-    assert "refused at the door: " in told
+    assert "rejected envelopes: " in told
     assert "missed: 0" in told
     assert "not a legal reply" in typed
     assert "the episode is over: terminated" in typed
@@ -102,7 +102,7 @@ def test_an_agent_with_two_seats_and_a_host_that_is_killed(tmp_path: Path) -> No
             told = hosting.communicate(timeout=60)[0]
         replied = playing.communicate(timeout=60)[0]
     assert (hosting.returncode, playing.returncode) == (0, 0), told + replied
-    assert "episodes are there already" in told
+    assert "episodes are finished already" in told
     assert "the host went away; waiting for it to come back" in replied
     plans = [Plan(f"killed-{i}", {seat: Random() for seat in here.agents}, 0) for i in range(40)]
     assert raw(list(log.load(out / "episodes.jsonl"))) == raw(collect(here, plans))

@@ -77,7 +77,7 @@ def test_people_on_all_seats_play_several_episodes() -> None:
 def test_an_input_that_ends_early_is_one_sentence() -> None:
     result = marl("play", "lewis", "--seat", "sender_0=human")
     assert result.code == 2
-    assert result.err.splitlines()[-1].endswith("sender_0: the input ended before the episode did")
+    assert result.err.splitlines()[-1].endswith("sender_0: input ended before the episode was over")
 
 
 def test_ctrl_c_at_a_prompt_leaves_at_once() -> None:
@@ -136,7 +136,7 @@ def test_policies_of_another_run_take_a_seat(make_run: Callable[..., Path], run:
             ["lewis", "--seat", "sender_0=clever"],
             "a policy is one of random, human, scripted:NAME, trained or",
         ),
-        (["lewis", "--seat", "sender_0=trained"], "say which run, as in sender_0=trained:runs/mine"),
+        (["lewis", "--seat", "sender_0=trained"], "name the run, as in sender_0=trained:runs/mine"),
         (["lewis", "--seat", "sender_0=trained:nowhere"], "nowhere does not exist"),
         (["lewis", "arena.n=1"], "lewis needs n >= 2 states"),
         (["lewis", "foo=1"], "there is no setting foo; did you mean floor?"),
@@ -218,7 +218,7 @@ def test_a_fork_without_a_change_is_the_original(run: Path) -> None:
     for arguments in ([], ["--episode", "eval-train-2"], ["--at", "4"]):
         result = marl("fork", run, *arguments)
         assert result.code == 0
-        assert "the fork is the original to the byte" in result.out
+        assert "the fork is identical to the original byte for byte" in result.out
         assert "≠" not in result.out
 
 
@@ -281,5 +281,5 @@ def test_a_fork_that_cannot_be_is_one_sentence(arguments: list[str], sentence: s
 
 def test_where_nothing_is_said_moves_can_be_forked_and_messages_not(make_run: Callable[..., Path]) -> None:
     run = make_run("matrix")
-    assert "the fork is the original to the byte" in marl("fork", run).out
+    assert "the fork is identical to the original byte for byte" in marl("fork", run).out
     assert "nothing is said in episode eval-train-0" in marl("fork", run, "--drop").err

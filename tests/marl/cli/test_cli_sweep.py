@@ -133,7 +133,7 @@ def test_ctrl_c_leaves_every_run_at_a_checkpoint(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=100)
     assert process.returncode == 130
-    assert f"stopped; go on with: marl sweep {folder}" in err
+    assert f"stopped; resume with: marl sweep {folder}" in err
     assert "Traceback" not in err
     assert_two_can_be_resumed(folder)
 
@@ -145,7 +145,7 @@ def test_the_runs_of_a_sweep_that_was_killed_stop_and_nobody_joins_them(tmp_path
         process.kill()
         process.communicate()
     assert (second.code, second.out) == (2, "")
-    assert f"error: {folder}: a sweep is at work there" in second.err
+    assert f"error: {folder}: a sweep is running there" in second.err
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until the runs have let go
     assert_two_can_be_resumed(folder)
@@ -198,4 +198,4 @@ def test_the_folder_of_another_sweep_or_of_a_run_is_left_alone(swept: Path, run:
         assert f"error: {swept} holds another sweep (lewis, credit=sequential, " in result.err
     assert (swept / "sweep.toml").read_text() == before
     assert f"{run} holds a run, not a sweep" in marl("sweep", "lewis", f"out={run}").err
-    assert "to go on with a sweep, give the folder" in marl("sweep", swept, "updates=9").err
+    assert "to resume a sweep, give the folder" in marl("sweep", swept, "updates=9").err

@@ -52,9 +52,9 @@ def test_generations_are_runs_and_the_same_command_goes_on(tmp_path: Path) -> No
     ("arguments", "sentence"),
     [
         (("teach", "RUN", "--seat", "nobody"), "there is no seat 'nobody'; the seats are sender_0, receiver_0"),
-        (("teach", "RUN", "--share", 2), "--share takes a part of the deals, above 0 and at most 1, not 2"),
+        (("teach", "RUN", "--share", 2), "--share must be above 0 and at most 1, not 2"),
         (("teach", "nowhere"), "nowhere does not exist"),
-        (("generations", "lewis", "policy.width=30"), "the models cannot be made as configured"),
+        (("generations", "lewis", "policy.width=30"), "the models cannot be built as configured"),
         (("generations", "nowhere"), "nowhere"),
         (("generations", "lewis", "updatse=3"), "updatse"),
         (("generations", "lewis", "--generations", 0), "--generations"),

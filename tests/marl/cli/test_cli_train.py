@@ -75,7 +75,7 @@ def test_an_unfinished_run_goes_on_to_the_same_end(tmp_path: Path, run: Path) ->
     unfinish(run, folder)
     result = marl("train", "lewis", f"out={folder}", *TINY)
     assert result.code == 0
-    assert "going on after update 2" in result.err
+    assert "resuming after update 2" in result.err
     for name in ("logs/train.jsonl.gz", "logs/eval.jsonl.gz"):
         assert (folder / name).read_bytes() == (run / name).read_bytes()
 
@@ -85,7 +85,7 @@ def test_the_folder_of_a_run_goes_on_with_it_wherever_it_was_moved(tmp_path: Pat
     unfinish(run, folder)
     result = marl("train", folder)
     assert result.code == 0
-    assert f"{folder}: going on after update 2" in result.err
+    assert f"{folder}: resuming after update 2" in result.err
     assert (folder / "summary.json").is_file()
 
 
@@ -104,10 +104,10 @@ def test_a_finished_run_goes_on_with_more_updates_as_if_it_had_never_stopped(tmp
     kept = (folder / "config.toml").read_bytes()
     result = marl("train", folder, "updates=3")
     assert (result.code, (folder / "config.toml").read_bytes()) == (2, kept)
-    assert "holds a finished run of 4 updates: go on with more updates=" in result.err
+    assert "holds a finished run of 4 updates: resume with more updates=" in result.err
     result = marl("train", folder, "updates=8", "stop_at=2")
     assert result.code == 0, result.err
-    assert "going on after update 4" in result.err
+    assert "resuming after update 4" in result.err
     assert marl("train", "lewis", f"out={tmp_path / 'whole'}", *TINY, "updates=8", "stop_at=2").code == 0
     for name in ("logs/train.jsonl.gz", "logs/eval.jsonl.gz"):
         assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -119,7 +119,7 @@ def test_a_run_that_never_came_to_a_checkpoint_begins_again(tmp_path: Path, run:
     unfinish(run, folder, checkpoint="none")
     result = marl("train", "lewis", f"out={folder}", *TINY)
     assert result.code == 0
-    assert "beginning again" in result.err
+    assert "starting again" in result.err
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 4
 
 
@@ -133,7 +133,7 @@ def test_ctrl_c_ends_after_the_update_and_says_how_to_go_on(tmp_path: Path) -> N
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert f"go on with: marl train {folder}" in err
+    assert f"resume with: marl train {folder}" in err
     assert "Traceback" not in err
     reached = int(max(os.listdir(folder / "checkpoints")))
     assert f"stopped after update {reached}" in err
@@ -182,8 +182,8 @@ def test_the_control_run_of_a_run_closes_a_channel_in_a_folder_of_its_own(
         (["lewis", "updates"], "an override looks like algorithm.lr=0.001, not 'updates'"),
         (["lewis", "scenario.arena.n=1", "out=never"], "lewis needs n >= 2 states"),
         (["lewis", "scenario.arena.q=1", "out=never"], "it takes n, k"),
-        (["lewis", "policy.heads=7", "out=never"], "the models cannot be made as configured"),
-        (["lewis", "device=nonsense", "out=never"], "the models cannot be made as configured"),
+        (["lewis", "policy.heads=7", "out=never"], "the models cannot be built as configured"),
+        (["lewis", "device=nonsense", "out=never"], "the models cannot be built as configured"),
         (["lewis", "out=/dev/null/run", "updates=1"], "/dev/null/run"),
         ([], "Missing argument 'CONFIG_OR_ARENA'"),
     ],

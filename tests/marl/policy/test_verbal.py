@@ -137,4 +137,4 @@ def test_play_seats_both(server: Server, run: Path) -> None:
     assert (run / "lessons/sender_0.txt").read_text() == "m0\n" * 2
     assert len(server.asked) == 2 * (3 + 3), "drafts, criticism and replies, of moves and of lessons"
     refused = marl("play", "lewis", "--seat", "sender_0=critique:random")
-    assert "only who chats can learn in words" in refused.err
+    assert "only a chat model can learn in words" in refused.err

@@ -131,7 +131,7 @@ def test_without_an_evaluation_there_is_nothing_to_report(tmp_path: Path, run: P
     shutil.rmtree(folder / "logs")
     result = marl("report", folder)
     assert result.code == 2
-    assert "has not come to its first evaluation" in result.err
+    assert "has no evaluation yet" in result.err
 
 
 @pytest.mark.parametrize("package", ["jinja2", "matplotlib"])

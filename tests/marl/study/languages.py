@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from marl.study.data.corpus import Sample
+from marl.study.data.corpus import MessageSample
 
 Words = tuple[str, ...]
 MEANINGS: Final[list[Words]] = list(product([f"a{i}" for i in range(4)], [f"b{i}" for i in range(4)]))
@@ -33,10 +33,14 @@ LANGUAGES: Final = {
 }
 
 
-def spoken(messages: list[Words], meanings: list[Words] = MEANINGS) -> list[Sample]:
-    return [Sample(" ".join(x), m) for x, m in zip(meanings, messages, strict=True)]
+def spoken(messages: list[Words], meanings: list[Words] = MEANINGS) -> list[MessageSample]:
+    return [MessageSample(" ".join(x), m) for x, m in zip(meanings, messages, strict=True)]
 
 
-def synonymous() -> list[Sample]:
+def synonymous() -> list[MessageSample]:
     """Each meaning has two messages that differ in a third symbol without meaning."""
-    return [Sample(" ".join(x), (*m, f"o{k}")) for k in range(2) for x, m in zip(MEANINGS, COMPOSITIONAL, strict=True)]
+    return [
+        MessageSample(" ".join(x), (*m, f"o{k}"))
+        for k in range(2)
+        for x, m in zip(MEANINGS, COMPOSITIONAL, strict=True)
+    ]

@@ -93,7 +93,7 @@ def test_a_log_that_was_cut_in_the_middle(file: Path, suffix: str) -> None:
     assert 0 < found.episodes < 8
     assert any("the episodes before it are studied" in remark for remark in found.remarks)
     path.write_bytes(raw[:60])
-    with pytest.raises(UserError, match=r"there is no whole episode before it"):
+    with pytest.raises(UserError, match=r"no finished episode precedes it"):
         source.read(path)
 
 
@@ -178,12 +178,12 @@ def test_a_file_of_another_program_that_was_cut(tmp_path: Path) -> None:
         ("a.csv", "meaning,message,message\nx,y,z\n", "there are two columns message: give each another name"),
         ("a.csv", "", "there is no meaning and no message, nor anything else"),
         ("a.csv", "meaning,message\n", "holds no message"),
-        ("a.csv", "meaning,message\nx\n", "line 2: it has not as many cells as the first line"),
+        ("a.csv", "meaning,message\nx\n", "line 2: its number of cells differs from the header's"),
         ("a.csv", "meaning,message,score\nx,y,much\n", "line 2: score is 'much', not a number"),
-        ("a.csv", "meaning,message\n\xff,y\n", "is no table of text"),
+        ("a.csv", "meaning,message\n\xff,y\n", "is not a text table"),
         ("a.jsonl", '{"meaning": 1}\n', "line 1: there is no message, only meaning"),
-        ("a.jsonl", '{"meaning": 1\n{}\n', "line 1 is no JSON: write one object a line"),
-        ("a.jsonl", "[1]\n", "line 1 is no JSON object, such as"),
+        ("a.jsonl", '{"meaning": 1\n{}\n', "line 1 is not valid JSON: write one object per line"),
+        ("a.jsonl", "[1]\n", "line 1 is not a JSON object such as"),
         ("a.jsonl", '{"meaning": 1, "message": {"x": 1}}\n', 'message is {"x": 1}, not a word or a list of words'),
         ("a.jsonl", '{"meaning": 1, "message": NaN}\n', "message is NaN, not a word"),
         ("a.jsonl", '{"meaning": 1, "message": ["m 1"]}\n', "a word of message is empty or has a space in it"),

@@ -42,7 +42,7 @@ def test_a_measure_has_a_value_or_a_reason() -> None:
 def test_what_is_no_study_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "study.json"
     path.write_text(text)
-    with pytest.raises(UserError, match="is no study"):
+    with pytest.raises(UserError, match="is not a valid study"):
         Study.load(path)
     with pytest.raises(UserError, match="No such file"):
         Study.load(tmp_path / "nothing.json")

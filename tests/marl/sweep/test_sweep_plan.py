@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from marl.errors import UserError
 from marl.rundir.folder import RunDir
-from marl.sweep.plan import Source, Sweep, begin, load, plan
+from marl.sweep.plan import Sweep, SweepSource, begin, load, plan
 from trainers.run_config import RunConfig
 
 LEWIS: dict[str, Any] = {"scenario": {"arena": {"name": "lewis"}}, "out": "runs/elsewhere", "seed": 9}
 
 
-def made(*words: str, seeds: str | None = None, sources: list[Source] | None = None, **settings: Any) -> Sweep:
-    return plan(sources or [Source("base", {**LEWIS, **settings})], words, seeds, RunConfig)
+def made(*words: str, seeds: str | None = None, sources: list[SweepSource] | None = None, **settings: Any) -> Sweep:
+    return plan(sources or [SweepSource("base", {**LEWIS, **settings})], words, seeds, RunConfig)
 
 
 def names(sweep: Sweep) -> list[tuple[str, str]]:
@@ -84,7 +84,7 @@ def test_tasks_have_settings_of_their_own_which_algorithms_are_laid_over() -> No
 
 
 def test_several_files_are_several_configurations() -> None:
-    sources = [Source("mappo", LEWIS), Source("ippo", {**LEWIS, "algorithm": {"critic": "own"}})]
+    sources = [SweepSource("mappo", LEWIS), SweepSource("ippo", {**LEWIS, "algorithm": {"critic": "own"}})]
     sweep = made("algorithm.lr=1e-3,1e-4", sources=sources)
     assert [config for _, config in names(sweep)][::2] == ["mappo lr=0.001", "ippo lr=0.001"]
 
@@ -190,14 +190,14 @@ def test_what_cannot_be_swept_is_one_sentence(words: list[str], settings: dict[s
 
 def test_files_with_different_seeds_want_a_decision() -> None:
     sources = [
-        Source("a", {**LEWIS, "sweep": {"seeds": 2}}),
-        Source("b", {**LEWIS, "sweep": {"seeds": 3}, "updates": 9}),
+        SweepSource("a", {**LEWIS, "sweep": {"seeds": 2}}),
+        SweepSource("b", {**LEWIS, "sweep": {"seeds": 3}, "updates": 9}),
     ]
     with pytest.raises(UserError, match="a and b have different seeds"):
         made(sources=sources)
     assert made(sources=sources, seeds="1").seeds == [1]
     with pytest.raises(UserError, match="two configurations are called b"):
-        made(sources=[Source("b", LEWIS), Source("b", {**LEWIS, "updates": 9})])
+        made(sources=[SweepSource("b", LEWIS), SweepSource("b", {**LEWIS, "updates": 9})])
 
 
 def test_a_folder_without_or_with_a_damaged_sweep_is_one_sentence(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from arenas import Anchors
 from marl.sweep import export, page
-from marl.sweep.plan import Source, Sweep, begin, load, plan
-from marl.sweep.results import ALL, Found, Reached, gather, table
+from marl.sweep.plan import Sweep, SweepSource, begin, load, plan
+from marl.sweep.results import ALL, CellResult, Reached, gather, table
 from marl.sweep.table import cells, markdown, note, text
 from trainers.run_config import RunConfig
 
@@ -24,9 +24,9 @@ SEQUENTIAL, TEAM = "credit=sequential", "credit=team"
 
 def swept(
     folder: Path, curves: Mapping[tuple[str, str], Sequence[Curve | None]], *words: str, **settings: Any
-) -> list[Found]:
+) -> list[CellResult]:
     """Lay out a sweep of some lewis arenas, ten episodes and two seconds an update; None is an unfinished run."""
-    source = Source("base", {"scenario": {"arena": {"name": "lewis", "n": 4, "k": 4}}, **settings})
+    source = SweepSource("base", {"scenario": {"arena": {"name": "lewis", "n": 4, "k": 4}}, **settings})
     count = max(map(len, curves.values()))
     sweep: Sweep = plan([source], ["algorithm.credit=sequential,team", *words], str(count), RunConfig)
     begin(folder, sweep)
@@ -174,7 +174,9 @@ def test_the_export_is_what_marl_eval_documents(tmp_path: Path) -> None:
 
 
 def test_names_in_the_export_are_lower_case_and_without_commas(tmp_path: Path) -> None:
-    source = Source("BASE", {"scenario": {"arena": {"name": "lewis"}}, "sweep": {"scenario.closed": [[], ["public"]]}})
+    source = SweepSource(
+        "BASE", {"scenario": {"arena": {"name": "lewis"}}, "sweep": {"scenario.closed": [[], ["public"]]}}
+    )
     sweep = plan([source], ["algorithm.lr=1e-3,1e-4"], "1", RunConfig)
     sweep = sweep.model_copy(update={"configs": [c.model_copy(update={"config": "A,b"}) for c in sweep.configs[:1]]})
     (member,) = sweep.members(tmp_path)

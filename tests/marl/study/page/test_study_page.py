@@ -20,7 +20,7 @@ from marl.rundir.folder import RunDir
 from marl.rundir.load import Trained
 from marl.study.across_runs import pooled
 from marl.study.data import corpus
-from marl.study.data.result import Credit, Effect, RunStudy, Study
+from marl.study.data.result import ListenerEffect, MessageCredit, RunStudy, Study
 from marl.study.experiments.crossplay import crossplay
 from marl.study.history import history
 from marl.study.language import summary as language
@@ -64,9 +64,11 @@ def studied() -> tuple[Study, list[Log]]:
         episodes=len(logs),
         scores={"score": measured("score", 0.5, unit="score", n=24, interval=half)},
         languages=languages,
-        effects=[Effect(speaker="agent_0", listener="agent_1", measures={"gap": undefined("gap", "nobody listens")})],
+        effects=[
+            ListenerEffect(speaker="agent_0", listener="agent_1", measures={"gap": undefined("gap", "nobody listens")})
+        ],
         credits=[
-            Credit(
+            MessageCredit(
                 episode=logs[0].episode,
                 seq=said.seq,
                 speaker=said.sender,

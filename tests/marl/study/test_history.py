@@ -12,7 +12,7 @@ from marl.policy.base import Policy
 from marl.policy.scripted import Scripted
 from marl.rollout.collect import collect
 from marl.rollout.plan import Plan
-from marl.study.data.corpus import Sample
+from marl.study.data.corpus import MessageSample
 from marl.study.history import Usual, closeness, history, similarity, stability, synchronisation, ties, usual
 from protocols.log import Log
 from tests.marl.worlds import world
@@ -86,8 +86,8 @@ def test_stability_is_told_speaker_by_speaker() -> None:
 
 def test_the_usual_message_is_the_most_frequent() -> None:
     said = [("m1",), ("m0",), ("m1",), ("m2",)]
-    assert usual([Sample("a", message, "x") for message in said]) == {"x": {(0, "a"): ("m1",)}}
-    tied = usual([Sample("a", message, "x") for message in [("m1",), ("m0",)]])
+    assert usual([MessageSample("a", message, "x") for message in said]) == {"x": {(0, "a"): ("m1",)}}
+    tied = usual([MessageSample("a", message, "x") for message in [("m1",), ("m0",)]])
     assert tied["x"][0, "a"] == ("m0",)
 
 
@@ -100,7 +100,7 @@ def test_similarity_is_the_mean_over_those_who_have_one() -> None:
 
 
 def test_ties_need_more_than_chance() -> None:
-    told = [Sample(f"s{i % 4}", (f"m{i % 4}",), "x", answers={"y": f"s{i % 4}", "z": "s0"}) for i in range(80)]
+    told = [MessageSample(f"s{i % 4}", (f"m{i % 4}",), "x", answers={"y": f"s{i % 4}", "z": "s0"}) for i in range(80)]
     by_listener = {tie.listener: tie for tie in ties(told)}
     assert by_listener["y"].bits == pytest.approx(2, abs=0.1)
     assert by_listener["y"].p < 0.05

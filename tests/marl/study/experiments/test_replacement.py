@@ -243,5 +243,5 @@ def test_a_policy_that_fails_is_reported() -> None:
     def fail(heard: object, spec: object) -> str:
         raise KeyError("no such word")
 
-    with pytest.raises(UserError, match="episode e0, played again, failed: receiver_0: KeyError"):
+    with pytest.raises(UserError, match="the replay of episode e0 failed: receiver_0: KeyError"):
         Replay(here, seats | {"receiver_0": Scripted(fail)}, logs)

@@ -8,7 +8,7 @@ from scipy import stats
 
 from marl.metrics.measure import measured, undefined
 from marl.metrics.statistics import benjamini_hochberg, cliffs_delta, hedges_g, holm, mean_interval
-from marl.study import across_runs as across
+from marl.study import across_runs
 from marl.study.data.result import RunStudy
 from marl.study.language import summary as language
 from tests.marl.study.languages import COMPOSITIONAL, spoken
@@ -68,12 +68,12 @@ def run(seed: int, score: float, extra: float | None = None) -> RunStudy:
 
 
 def test_runs_are_pooled_by_the_interquartile_mean() -> None:
-    found = across.pooled([run(i, score) for i, score in enumerate([0, 1, 1, 1, 2, 2, 2, 100])])
+    found = across_runs.pooled([run(i, score) for i, score in enumerate([0, 1, 1, 1, 2, 2, 2, 100])])
     assert found["score"].value == 1.5
     assert found["score"].n == 8
     assert "extra" not in found
-    assert across.pooled([run(0, 1)]) == {}
-    some = across.pooled([run(0, 1, 3), run(1, 1, 5), run(2, 1)])["extra"]
+    assert across_runs.pooled([run(0, 1)]) == {}
+    some = across_runs.pooled([run(0, 1, 3), run(1, 1, 5), run(2, 1)])["extra"]
     assert some.value == 4
     assert some.note == "interquartile mean of 2 runs; the other 1 have none"
 
@@ -82,7 +82,7 @@ def test_groups_that_differ_are_told_from_groups_that_do_not() -> None:
     rng = np.random.default_rng(1)
     ours = [run(i, 1 + 0.1 * rng.normal(), rng.normal()) for i in range(6)]
     theirs = [run(i, 0.1 * rng.normal(), rng.normal()) for i in range(6)]
-    first, second = across.compare(ours, theirs)
+    first, second = across_runs.compare(ours, theirs)
     assert (first.name, second.name) == ("score", "extra")
     assert first.difference == pytest.approx(1, abs=0.15)
     assert first.cliffs_delta == 1
@@ -94,7 +94,7 @@ def test_groups_that_differ_are_told_from_groups_that_do_not() -> None:
 
 def test_every_test_of_a_run_is_adjusted_for_all_of_them() -> None:
     found = language.measure(spoken(COMPOSITIONAL), permutations=99)
-    adjusted = across.adjusted(RunStudy(name="r", source="r", episodes=16, languages=[found]))
+    adjusted = across_runs.adjusted(RunStudy(name="r", source="r", episodes=16, languages=[found]))
     tables = [adjusted.languages[0].measures, *adjusted.languages[0].positions]
     nulls = [each.null for table in tables for each in table.values() if each.null is not None]
     assert len(nulls) > 10

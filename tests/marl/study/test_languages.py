@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marl.metrics.measure import Measure
-from marl.study.data.corpus import Sample
+from marl.study.data.corpus import MessageSample
 from marl.study.data.result import Language
 from marl.study.language import summary as language
 from tests.marl.study.languages import COMPOSITIONAL, LANGUAGES, MEANINGS, spoken, synonymous
@@ -27,7 +27,7 @@ STRUCTURE = (
 )
 
 
-def measured(samples: list[Sample], permutations: int = 99) -> Language:
+def measured(samples: list[MessageSample], permutations: int = 99) -> Language:
     return language.measure(samples, permutations=permutations)
 
 
@@ -142,7 +142,7 @@ def test_synonyms_cost_nothing_but_context_independence() -> None:
     assert figures["positional_disentanglement"] == pytest.approx(2 / 3)
     assert figures["tree_reconstruction_error"] == pytest.approx(0.5 / 2, abs=0.01)  # the third symbol is unexplained
     twice = [
-        Sample(x, (f"{m[0]}{k}", m[1]))
+        MessageSample(x, (f"{m[0]}{k}", m[1]))
         for k in "xy"
         for x, m in zip([" ".join(x) for x in MEANINGS], COMPOSITIONAL, strict=True)
     ]
@@ -160,7 +160,7 @@ def test_independent_variables_are_within_the_null() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         samples = [
-            Sample(f"x{x}", (f"m{m}",))
+            MessageSample(f"x{x}", (f"m{m}",))
             for x, m in zip(rng.integers(5, size=100), rng.integers(10, size=100), strict=True)
         ]
         found = measured(samples).measures["mutual_information"]
@@ -178,7 +178,8 @@ def test_independent_variables_are_within_the_null() -> None:
 def test_independent_variables_over_more_cells_than_samples_show_why_the_null_is_needed() -> None:
     rng = np.random.default_rng(3)
     samples = [
-        Sample(f"x{x}", (f"m{m}",)) for x, m in zip(rng.integers(40, size=100), rng.integers(40, size=100), strict=True)
+        MessageSample(f"x{x}", (f"m{m}",))
+        for x, m in zip(rng.integers(40, size=100), rng.integers(40, size=100), strict=True)
     ]
     found = measured(samples).measures["mutual_information"]
     assert found.value is not None
@@ -228,7 +229,7 @@ def all_measures(found: Language) -> list[Measure]:
 def test_whatever_is_said_every_measure_has_a_finite_value_or_a_reason(
     rows: list[tuple[str, tuple[str, ...], str]],
 ) -> None:
-    found = measured([Sample(x, m, own=own) for x, m, own in rows], permutations=2)
+    found = measured([MessageSample(x, m, own=own) for x, m, own in rows], permutations=2)
     assert Language.model_validate_json(found.model_dump_json()) == found
     for each in all_measures(found):
         assert bool(each.undefined) == (each.value is None)

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from marl.evaluation import log_lines as conversation
+from marl.evaluation import log_lines
 from marl.policy.scripted import Random, Scripted
 from marl.rollout.collect import collect
 from marl.rollout.plan import Plan
@@ -142,12 +142,12 @@ def test_speakers_and_places_are_kept_apart() -> None:
 def test_a_conversation_tells_every_reply_and_the_score(name: str) -> None:
     here = world(**WORLDS[name])
     for episode in played(here, seated(here), 2):
-        lines = [line for line in conversation.lines(episode.log) if line.who != "nobody"]  # but an injection's
-        told = (*conversation.ACTS.values(), "misses the deadline")
+        lines = [line for line in log_lines.lines(episode.log) if line.who != "nobody"]  # but an injection's
+        told = (*log_lines.ACTS.values(), "misses the deadline")
         assert sum(line.act in told for line in lines) == len(episode.turns)
         assert sum(line.act == "is shown" for line in lines) == len(episode.turns)
-        assert conversation.score(episode.log) == pytest.approx(episode.score)
-        assert list(conversation.returns(episode.log).values()) == pytest.approx(episode.returns)
+        assert log_lines.score(episode.log) == pytest.approx(episode.score)
+        assert list(log_lines.returns(episode.log).values()) == pytest.approx(episode.returns)
         differing = [
             (envelope.seq, h.to)
             for envelope, heard in episode.log.entries

@@ -8,14 +8,12 @@ from math import log2
 import numpy as np
 import pytest
 
-from marl.metrics import consistency as signalling
-from marl.metrics import morphemes
-from marl.metrics import reconstruction as composition
+from marl.metrics import consistency, morphemes, reconstruction
 from marl.metrics.compositionality import Topography, jaccard
 from marl.metrics.information import codes, columns
 from marl.metrics.probe import Probe
 from marl.metrics.zipf import Abbreviation, zipf
-from marl.study.data.corpus import Sample
+from marl.study.data.corpus import MessageSample
 from marl.study.language import summary as language
 from tests.marl.study.languages import BAG, COMPOSITIONAL, MEANINGS
 
@@ -47,13 +45,13 @@ def test_frequent_messages_that_are_short_obey_the_law_of_abbreviation() -> None
 
 
 def test_the_law_of_abbreviation_is_tested_against_chance() -> None:
-    samples = [Sample(f"x{n}", ("m",) * (n + 1)) for n in range(8) for _ in range(2 ** (7 - n))]
+    samples = [MessageSample(f"x{n}", ("m",) * (n + 1)) for n in range(8) for _ in range(2 ** (7 - n))]
     measures = language.measure(samples, permutations=199).measures
     found = measures["abbreviation"]
     assert found.value == pytest.approx(-1)
     assert found.null is not None
     assert found.null.p == pytest.approx(0.005)
-    even = language.measure([Sample(f"x{n}", ("m",) * (n + 1)) for n in range(8)], permutations=9).measures
+    even = language.measure([MessageSample(f"x{n}", ("m",) * (n + 1)) for n in range(8)], permutations=9).measures
     assert even["abbreviation"].undefined == "all messages are equally frequent"
 
 
@@ -70,33 +68,33 @@ def test_morphemes_of_several_symbols_and_of_wider_meanings() -> None:
 
 
 def test_synonymy_and_polysemy_are_entropies_over_uses() -> None:
-    one = morphemes.Found(("x",), ("a",), 1.0, 6)
+    one = morphemes.FormMeaning(("x",), ("a",), 1.0, 6)
     assert (morphemes.synonymy([one]), morphemes.polysemy([one])) == (0, 0)
-    other = morphemes.Found(("y",), ("a",), 1.0, 6)
+    other = morphemes.FormMeaning(("y",), ("a",), 1.0, 6)
     assert morphemes.synonymy([one, other]) == pytest.approx(1)
     assert morphemes.polysemy([one, other]) == 0
-    again = morphemes.Found(("x",), ("b",), 1.0, 2)
+    again = morphemes.FormMeaning(("x",), ("b",), 1.0, 2)
     assert morphemes.polysemy([one, again]) == pytest.approx(-0.75 * log2(0.75) - 0.25 * log2(0.25))
     assert (morphemes.synonymy([]), morphemes.polysemy([])) == (None, None)
 
 
 def test_alignment_finds_which_symbol_says_what() -> None:
-    meant = composition.indicators(columns(MEANINGS))
-    said = composition.indicators(columns(COMPOSITIONAL))
-    assert signalling.align(meant, said) == pytest.approx(np.eye(8), abs=0.01)
+    meant = reconstruction.indicators(columns(MEANINGS))
+    said = reconstruction.indicators(columns(COMPOSITIONAL))
+    assert consistency.align(meant, said) == pytest.approx(np.eye(8), abs=0.01)
 
 
 def test_jaques_consistency_on_a_worked_example() -> None:
     """m0 goes with both of two acts alike, m1 with the first; so act 0 is m0 in 1/3, m1 in 2/3 of the cases."""
     message, act = codes("aabb"), codes("xyxx")
     third = 1 - (-(1 / 3) * log2(1 / 3) - (2 / 3) * log2(2 / 3))
-    assert signalling.speaker_consistency(message, act) == pytest.approx((0.5 * (0 + 1) + 0.5 * (third + 1)) / 2)
+    assert consistency.speaker_consistency(message, act) == pytest.approx((0.5 * (0 + 1) + 0.5 * (third + 1)) / 2)
 
 
 def test_a_probe_reads_positions_and_not_what_it_never_saw() -> None:
     meanings = list(product([f"a{i}" for i in range(8)], [f"b{i}" for i in range(8)]))
     attributes = columns(meanings)
-    said = composition.at_positions([(f"m{a[1]}", f"m{b[1]}") for a, b in meanings])
+    said = reconstruction.at_positions([(f"m{a[1]}", f"m{b[1]}") for a, b in meanings])
     whole = codes(meanings)
     probe = Probe(said, whole)
     assert [probe.gain(attribute) for attribute in attributes] == pytest.approx([7 / 8, 7 / 8], abs=0.13)
@@ -106,11 +104,11 @@ def test_a_probe_reads_positions_and_not_what_it_never_saw() -> None:
 
 def test_conflicts_choose_the_best_assignment() -> None:
     attributes, positions = columns(MEANINGS), columns([(b, a, "x") for a, b in COMPOSITIONAL])
-    assert composition.conflicts(attributes, positions) == 0
-    assert composition.conflicts(attributes, positions[:1]) is None
+    assert reconstruction.conflicts(attributes, positions) == 0
+    assert reconstruction.conflicts(attributes, positions[:1]) is None
     spoiled = [list(m) for m in COMPOSITIONAL]
     spoiled[0][0] = "m1"
-    assert composition.conflicts(attributes, columns(spoiled)) == 1
+    assert reconstruction.conflicts(attributes, columns(spoiled)) == 1
 
 
 def test_other_distances_see_other_structure() -> None:

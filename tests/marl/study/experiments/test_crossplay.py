@@ -14,7 +14,7 @@ from marl.rundir.folder import RunDir
 from marl.rundir.load import Trained
 from marl.scenario.world import World
 from marl.study.data.result import Crossplay
-from marl.study.experiments.crossplay import Code, crossplay, relabelling
+from marl.study.experiments.crossplay import SpokenCode, crossplay, relabelling
 from tests.marl.worlds import world
 
 
@@ -66,8 +66,8 @@ def test_the_seat_of_the_row_can_be_chosen() -> None:
 
 
 def test_the_dictionary_joins_what_stands_for_the_same() -> None:
-    mine: Code = {("a", 0): {"x": Counter({("m0", "m1"): 3}), "y": Counter({("m1", "m1"): 1})}}
-    theirs: Code = {("a", 0): {"x": Counter({("m2", "m0"): 5}), "y": Counter({("m0", "m0"): 2})}}
+    mine: SpokenCode = {("a", 0): {"x": Counter({("m0", "m1"): 3}), "y": Counter({("m1", "m1"): 1})}}
+    theirs: SpokenCode = {("a", 0): {"x": Counter({("m2", "m0"): 5}), "y": Counter({("m0", "m0"): 2})}}
     assert relabelling(mine, theirs, ("m0", "m1", "m2")) == {"m0": "m2", "m1": "m0", "m2": "m1"}
 
 
