@@ -56,7 +56,7 @@ async def question(
 
 
 class SelfCritique(TextPolicy):
-    """Drafts a reply, criticises it, and replies. If the final reply is not legal and the draft is, the draft counts."""
+    """Drafts a reply, criticises it, and replies. A legal draft counts where the final reply is not legal."""
 
     def __init__(self, inner: Policy) -> None:
         self.inner = inner
