@@ -41,7 +41,7 @@ finding: $(VENV)/.dev ## what noise, prices and topology do to a language: 35 ru
 	$(VENV)/bin/python benchmarks/language.py runs/language
 
 bench: $(VENV)/.dev $(BENCH_VENV)/.bench ## run every benchmark; each prints JSON lines (faults.py wants ten minutes)
-	@set -e; for file in $(filter-out $(addprefix benchmarks/,bus.py exports.py language.py llm_foreign.py llm_peers.py llm_task.py lockstep.py peers.py screenshot.py),$(sort $(wildcard benchmarks/*.py))); do \
+	@set -e; for file in $(filter-out $(addprefix benchmarks/,bus.py exports.py language.py llm_foreign.py llm_peers.py llm_task.py lockstep.py paired.py peers.py screenshot.py),$(sort $(wildcard benchmarks/*.py))); do \
 		echo "$$file"; $(VENV)/bin/python $$file; done
 	@echo benchmarks/bus.py; $(BENCH_VENV)/bin/python benchmarks/bus.py
 

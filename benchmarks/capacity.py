@@ -1,4 +1,4 @@
-"""What gets through a noisy channel, and what a pair can do with it: `lewis` under symbol noise.
+"""Mutual information through a noisy channel against its capacity: pairs trained on `lewis` under symbol noise.
 
 For each noise level e a pair is trained from scratch, and then plays greedily. Three pieces of information are measured
 from those episodes, in bits: I(said; heard), I(state; act), and, with a sender that speaks at random, I(said; heard)

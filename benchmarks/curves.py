@@ -1,4 +1,4 @@
-"""Draw a metric of several runs over their updates or seconds, one line for each: the curves in docs/.
+"""Draw a metric of several runs over updates or seconds: the curves in docs/ (not a benchmark).
 
     python benchmarks/curves.py runs/writing-1 runs/writing-2 --metric train/score --to docs/writing.svg
 

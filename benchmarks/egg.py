@@ -1,4 +1,4 @@
-"""EGG's two basic games here: wall-clock seconds and games until 95% of greedy evaluation episodes succeed.
+"""EGG's two basic games in Sabir: wall-clock seconds and games until 95% of greedy evaluation episodes succeed.
 
 Seconds are those from making the models on, evaluations included; `training_seconds` leaves these out.
 

@@ -1,4 +1,4 @@
-"""Are the exports of `marl study` read by the programs they are meant for? Each is run on those of a small run.
+"""Whether the programs that the exports of `marl study` are meant for read them: each runs on those of a small run.
 
 Every program has an environment of its own, and what is not given is not run:
 

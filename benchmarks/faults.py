@@ -1,4 +1,4 @@
-"""Faults, as a table: what happens to episodes when the broker, an agent, the host or the network fails.
+"""Table of faults: outcomes of episodes when the broker, an agent, the host or the network fails.
 
 Host, agents and broker are processes of their own, over a proxy where the network is what fails. Every trial plays the
 same few episodes; what came out is compared with the episodes in memory, byte for byte:

@@ -1,4 +1,4 @@
-"""What it costs to keep replies to a form: milliseconds for each token, from llguidance's mask to a row of a table.
+"""Cost of constrained decoding in milliseconds per token, from llguidance's mask to a row of a table.
 
 Tokens are drawn evenly from those that are allowed, which visits more states than a model would. The first mask of all
 includes what llguidance derives from the tokenizer.

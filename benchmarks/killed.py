@@ -1,4 +1,4 @@
-"""A run that is killed -9 at random moments, and taken up again each time, ends with the bytes of one never killed.
+"""A run killed with -9 at random moments, and resumed each time, ends with the same bytes as one never killed.
 
 Compared are policies, critic, logs and metrics (all but the times). Each trial is one command, `marl train`, killed
 after a random time, then started again until it ends; the moments are drawn anew in each. It prints one JSON line:

@@ -1,4 +1,4 @@
-"""What channel noise, the price of a symbol and who plays with whom do to a language: `make finding`.
+"""Effects of channel noise, symbol price and population on a language: `make finding`.
 
 Reads the runs of `marl sweep benchmarks/language.toml`, finished or not, measures the language of each last evaluation,
 and writes a table of every seed into docs/findings.md and its figure, docs/findings.svg.

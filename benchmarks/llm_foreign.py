@@ -1,4 +1,4 @@
-"""The peers of llm_peers.py: rollouts with llama.cpp and openvino-genai, steps with TRL and CoMLRL."""
+"""Peers of llm_peers.py: rollouts with llama.cpp and openvino-genai, steps with TRL and CoMLRL (not run alone)."""
 
 from __future__ import annotations
 

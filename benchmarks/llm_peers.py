@@ -29,11 +29,14 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from llm_foreign import comlrl_step, llama_rows, openvino_rows, trl_step
 from llm_task import NEW, ROWS, SHAPES, Rollout, configured, essays, prepare
 from lockstep import Lane, Pace
+
+if TYPE_CHECKING:  # the peers' environment has no Sabir
+    from marl.episode import Episode
 
 RACES: Final[dict[str, tuple[str, ...]]] = {
     "rows": ("llama", "openvino"),
@@ -102,19 +105,19 @@ def sabir_step(race: str, given: Mapping[str, Any], folder: Path, threads: int, 
         lay_out(run.trainer.policies[policy], run.world.arena.replies[seat][0])
     learn, planned = run.trainer.update, iter(given[race])
 
-    def noted(played: Any) -> Any:
+    def update(played: Sequence[Episode]) -> dict[str, float]:
         opened = run.trainer.policies["writer_0"].open
         for trace, prompt in zip(traces(played[0], run.world.agents, opened), next(planned), strict=True):
             assert list(trace.ids[: trace.spans[0][0]]) == prompt["ids"], "the peers got other prompts"
         pace.wait(sum(len(turn.sample.tokens) - 1 for episode in played for turn in episode.turns))
         return learn(played)
 
-    run.trainer.update = noted  # type: ignore[method-assign]
+    run.trainer.update = update  # type: ignore[assignment, method-assign]
     run.train()
 
 
 def take_part(race: str, who: str, folder: Path, threads: int, weights: str) -> None:
-    """Be one of those who take turns."""
+    """Run one side of a race in this process."""
     given, pace = json.loads((folder / "given.json").read_text()), Pace()
     if who in ("trl", "comlrl"):
         {"trl": trl_step, "comlrl": comlrl_step}[who](race, given, folder, weights, pace)
@@ -173,7 +176,8 @@ def main() -> None:
         prepare(options.model, options.rounds + 3, options.folder)
         return
     if options.side:
-        take_part(*options.side, options.folder, options.threads, options.weights)
+        race, who = options.side
+        take_part(race, who, options.folder, options.threads, options.weights)
         return
     if not Path(options.peers).exists():
         sys.exit(f"--peers {options.peers}: there is no such Python; `make bench-llm-peers` installs one")

@@ -1,4 +1,4 @@
-"""What Sabir and its peers do side by side in llm_peers.py: the prompts, the rewards, the weights in their files."""
+"""Task of llm_peers.py: prompts, rewards and weights that Sabir and its peers share (not a benchmark)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that take turns: libraries are timed side by side, although each wants an environment of its own."""
+"""Processes that take turns, to time libraries side by side that need different environments (not a benchmark)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What readers with different memories make of a text far longer than their context.
+"""Scores of readers with different memories on a text far longer than their context.
 
 Each reader is trained as `examples/document.toml` says, on texts of 1 to 4 chunks, with its own kind of memory, until
 it names the code's colour in 99 of 100 texts, or its updates are over; all but `overwrite` begin with texts of one

@@ -104,6 +104,7 @@ def ours(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
     from arenas import Anchors, Arena, Outcome
     from arenas.spec import Words, say
     from marl.models.tiny import tiny
+    from marl.policy.config import TinyPolicy
     from protocols.draws import key
     from trainers.run import Run, RunConfig
 
@@ -114,7 +115,7 @@ def ours(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
         tags = ("cooperative",)
 
         def __init__(self) -> None:
-            super().__init__(dict.fromkeys(seats, say(WORDS, WRITTEN, least=WRITTEN)), WORDS)
+            super().__init__(dict.fromkeys(seats, say(tuple(WORDS), WRITTEN, least=WRITTEN)), WORDS)
 
         def deal(self, rng: Any, split: str) -> None:
             self.read = rng.integers(len(WORDS), size=READ)
@@ -139,10 +140,20 @@ def ours(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
     config = RunConfig.model_validate(configured(side, folder, updates))
     run = Run(config)
     size = config.policy
+    assert isinstance(size, TinyPolicy)
+    assert size.context is not None
     for seat in seats:  # what the peers start from
         seed = key(config.seed, "policy", run.trainer.seats[seat]) >> 1
-        shape = {"width": size.width, "layers": size.layers, "heads": size.heads, "context": size.context}
-        tiny(run.world.vocabulary, **shape, init=size.init, seed=seed).save(folder / seat)
+        lm = tiny(
+            run.world.vocabulary,
+            width=size.width,
+            layers=size.layers,
+            heads=size.heads,
+            context=size.context,
+            init=size.init,
+            seed=seed,
+        )
+        lm.save(folder / seat)
     watch = Watch()
     learn = run.trainer.update
 

@@ -1,4 +1,4 @@
-"""Sampled tokens per second of marl.decode.generate over transformers' own `generate`.
+"""Sampled tokens per second of marl.inference.sampler.generate over transformers' own `generate`.
 
 Same model, prompts and lengths. Both sample from the full distribution at temperature 1 (top_k = 0, top_p = 1); ours
 also returns exact log-probabilities.

@@ -1,4 +1,4 @@
-"""Take a picture of a page with Chromium, as it looks on a desk and on a phone: `make screenshot`."""
+"""Screenshots of a page in Chromium, at desktop and phone width: `make screenshot` (not a benchmark)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How near self-play comes to an equilibrium: a JSON line for each game and seed.
+"""Exploitability of self-play policies (distance to an equilibrium): a JSON line per game and seed.
 
 `kuhn`: exploitability of the last policies and of their average over the run (0 is an equilibrium, random replies have
 0.458). `matching_pennies`, `rock_paper_scissors`: how far the average policy's chances are from the equilibrium's, at

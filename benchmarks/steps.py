@@ -61,7 +61,7 @@ def referee(arena: Arena, draws: random.Random) -> int:
             arena.view(agent)
             replies[agent] = spec.words(draws.randrange(spec.size))
         steps += len(replies)
-        if arena.advance(replies).done:  # type: ignore[arg-type]
+        if arena.advance(replies).done:
             return steps
 
 

@@ -1,4 +1,4 @@
-"""How long the study takes on many messages: topographic similarity of sampled pairs beside all pairs, and the rest.
+"""Processor time of the study on many messages: topographic similarity of sampled and of all pairs, and the rest.
 
     python benchmarks/study.py [--messages 10000]
 

@@ -1,4 +1,4 @@
-"""Whether long self-play in tic-tac-toe learns not to lose, and does not unlearn it: a JSON line for each look.
+"""Whether long self-play in tic-tac-toe learns not to lose, and does not unlearn it: a JSON line per evaluation.
 
 A look is exact. It plays the policy of now, greedily and from both seats, against everything an opponent can do:
 

@@ -99,10 +99,10 @@ def verbal(kind: str, inner: Policy, run: Path | None) -> Policy:
 
 def endpoint_of(world: World, seat: str, address: str) -> Policy:
     """Return the model of an endpoint as a policy; raises UserError."""
-    from marl.policy.endpoint import Remote
+    from marl.policy.endpoint import EndpointPolicy
     from marl.policy.openai_client import connect
 
-    return Remote(connect(address), world.about(seat))
+    return EndpointPolicy(connect(address), world.about(seat))
 
 
 def chat_of(world: World, source: str, loaded: dict[Path, dict[str, Policy]]) -> Policy:

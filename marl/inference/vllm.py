@@ -28,7 +28,7 @@ from marl.inference.server import PolicyServer
 from marl.models.chat_model import ChatModel
 from marl.models.language_model import LanguageModel
 from marl.policy.base import Answered, PendingReply
-from marl.policy.openai_client import Endpoint, RetryError, connect, decoded
+from marl.policy.openai_client import Endpoint, RetryError, connect, parse_json
 from protocols.realtime import outside, real_loop
 
 START: Final = (
@@ -148,7 +148,7 @@ class VllmServer(PolicyServer):
 
 def drawn(response: Any) -> Drawn:
     """Return the tokens of a completion and their log-probabilities; raises RetryError."""
-    answer = decoded(response)
+    answer = parse_json(response)
     try:
         choice = answer["choices"][0]
         tokens = tuple(map(int, choice["token_ids"]))

@@ -1,10 +1,10 @@
-"""Chat models behind an OpenAI-compatible endpoint: vLLM, SGLang, llama.cpp, `transformers serve`, or a hosted one.
+"""Client of OpenAI-compatible chat endpoints: vLLM, SGLang, llama.cpp, `transformers serve`, or a hosted one.
 
 An address is `openai:URL#MODEL`, with settings after a question mark, such as
-`openai:http://localhost:8000/v1?temperature=0.7&spend=0.5#model`. The key is read from an environment variable.
+`openai:http://localhost:8000/v1?temperature=0.7&spend=0.5#model`. An environment variable holds the key.
 
-An endpoint knows real time only: while it is asked, virtual time stands still. It gives no log-probabilities of tokens,
-so its replies are not trained on.
+Requests run in real time; virtual time stands still meanwhile. An endpoint returns no log-probabilities of tokens, so
+nothing trains on its replies.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from functools import cache
-from time import time
+from time import time as wall_time
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
@@ -26,24 +26,24 @@ from protocols.draws import key, uniform
 
 T = TypeVar("T")
 WAIT: Final = 0.5
-"""Seconds before the second try; twice as many before each further one, and as much as twice that by a draw."""
+"""Seconds before the second try; doubled before each further one, and multiplied by a keyed draw from 1 to 2."""
 LONGEST_WAIT: Final = 60.0
 CONCURRENCY: Final = 8
-AGAIN: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-"""Answers after which to try again."""
+RETRIED_STATUSES: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses that are retried."""
 
 
 class EndpointSettings(BaseModel):
-    """How an endpoint is asked. Prices are of a million tokens, in whatever currency `spend` is."""
+    """Sampling, limits and prices of an endpoint. Prices are per million tokens, in the currency of `spend`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str = Field(default="OPENAI_API_KEY", description="the environment variable that holds the key")
     temperature: float = Field(default=1.0, ge=0)
-    max_tokens: int = Field(default=256, ge=1, description="the most tokens of a reply")
+    max_tokens: int = Field(default=256, ge=1, description="the most tokens in a reply")
     timeout: float = Field(default=60.0, gt=0, description="seconds for one request")
-    tries: int = Field(default=4, ge=1, description="how often a request that fails is sent at most")
-    concurrency: int = Field(default=CONCURRENCY, ge=1, description="requests under way at once")
+    tries: int = Field(default=4, ge=1, description="the most tries of a request that fails")
+    concurrency: int = Field(default=CONCURRENCY, ge=1, description="the most concurrent requests")
     per_minute: float = Field(default=0.0, ge=0, description="the most requests in a minute; 0: no limit")
     price_in: float = Field(default=0.0, ge=0)
     price_out: float = Field(default=0.0, ge=0)
@@ -51,7 +51,7 @@ class EndpointSettings(BaseModel):
 
 
 class RetryError(Exception):
-    """A request that may be sent again, and after how many seconds, if the endpoint said."""
+    """A request failed and may be retried, after so many seconds if the endpoint said; `Endpoint.ask` catches it."""
 
     def __init__(self, reason: str, after: float | None = None) -> None:
         super().__init__(reason)
@@ -59,21 +59,21 @@ class RetryError(Exception):
 
 
 class Endpoint:
-    """One model of one endpoint, with limits that all its seats share. `spent` is what it cost so far."""
+    """One model of one endpoint. All its seats share its limits; `spent` is the cost so far."""
 
     def __init__(self, url: str, model: str, settings: EndpointSettings) -> None:
         self.url, self.model, self.settings = url.rstrip("/"), model, settings
         self.spent = 0.0
         self._client: Any = None
         self._free = asyncio.Semaphore(settings.concurrency)
-        self._next = 0.0  # when the next request may go out, by the clock of the loop of real time
+        self._next = 0.0  # earliest time of the next request, by the real-time loop's clock
 
     async def chat(
         self, conversation: Sequence[Message], seed: int, temperature: float
     ) -> tuple[str, dict[str, float]]:
         """Return the model's reply and its usage (prompt and completion tokens, cost); raises UserError.
 
-        It belongs to the loop of real time.
+        Call it on the real-time loop.
         """
         settings = self.settings
         body = {
@@ -86,10 +86,10 @@ class Endpoint:
         return await self.ask("chat/completions", body, seed, f"to chat with {self.model!r}", self._read)
 
     async def ask(self, path: str, body: dict[str, Any], seed: int, what: str, read: Callable[[Any], T]) -> T:
-        """Send a request, again where that may help, and return what `read` makes of the answer; raises UserError.
+        """Send a request, with retries, and return the response as parsed by `read`; raises UserError.
 
-        `read` raises RetryError for nonsense; `seed` draws the waits, and `what` says in complaints what was asked.
-        It belongs to the loop of real time.
+        `read` raises RetryError for an invalid response, `seed` draws the jitter of the waits, and errors name `what`.
+        Call it on the real-time loop.
         """
         tries = self.settings.tries
         async with self._free:
@@ -105,7 +105,7 @@ class Endpoint:
         raise AssertionError
 
     async def _post(self, path: str, body: dict[str, Any], what: str) -> Any:
-        """Send one request when the limits allow it; raises RetryError, or UserError where no further try helps."""
+        """Send one request within the limits; raises RetryError, or UserError where a retry cannot help."""
         import httpx2
 
         settings = self.settings
@@ -122,59 +122,59 @@ class Endpoint:
             self._client = httpx2.AsyncClient(headers=headers, timeout=settings.timeout, limits=limits)
         try:
             async with asyncio.timeout(settings.timeout):
-                answer = await self._client.post(f"{self.url}/{path}", json=body)
+                response = await self._client.post(f"{self.url}/{path}", json=body)
         except (TimeoutError, httpx2.TimeoutException):
             raise RetryError(f"does not answer within {settings.timeout:g} s") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             raise RetryError(f"cannot be reached ({str(error) or type(error).__name__}): is its server up?") from None
-        if answer.status_code in AGAIN:
-            why = "is over its limit" if answer.status_code == 429 else "fails"
-            raise RetryError(f"{why} ({_reason(answer)})", _after(answer.headers.get("retry-after")))
-        if answer.status_code in (401, 403):
+        if response.status_code in RETRIED_STATUSES:
+            why = "is over its limit" if response.status_code == 429 else "fails"
+            raise RetryError(f"{why} ({_reason(response)})", _retry_after(response.headers.get("retry-after")))
+        if response.status_code in (401, 403):
             raise UserError(f"the endpoint {self.url} refuses the key: set the environment variable {settings.key}")
-        if answer.status_code != 200:
-            raise UserError(f"the endpoint {self.url} refuses {what} ({_reason(answer)})")
-        return answer
+        if response.status_code != 200:
+            raise UserError(f"the endpoint {self.url} refuses {what} ({_reason(response)})")
+        return response
 
     def _read(self, response: Any) -> tuple[str, dict[str, float]]:
-        answer = decoded(response)
+        answer = parse_json(response)
         try:
             text = answer["choices"][0]["message"]["content"]
             used = answer.get("usage") or {}
             usage = {name: int(used.get(f"{name}_tokens") or 0) for name in ("prompt", "completion")}
         except (LookupError, TypeError, ValueError, AttributeError):
             raise RetryError(
-                "answers nonsense (no choices with a message): is it an OpenAI-compatible server?"
+                "returned an invalid response (no choices with a message): is it an OpenAI-compatible server?"
             ) from None
         if text is not None and not isinstance(text, str):
-            raise RetryError("answers nonsense (a message that is no text)")
+            raise RetryError("returned an invalid response (the message is not a text)")
         cost = (usage["prompt"] * self.settings.price_in + usage["completion"] * self.settings.price_out) * 1e-6
         self.spent += cost
         return text or "", {**usage, **({"cost": cost} if cost else {})}
 
 
-def decoded(response: Any) -> Any:
-    """Return the JSON of an answer; raises RetryError."""
+def parse_json(response: Any) -> Any:
+    """Return the JSON of a response; raises RetryError."""
     try:
         return response.json()
     except ValueError:
-        raise RetryError("answers nonsense (no JSON): is it an OpenAI-compatible server?") from None
+        raise RetryError("returned an invalid response (not JSON): is it an OpenAI-compatible server?") from None
 
 
 @cache
 def connect(address: str, concurrency: int = CONCURRENCY) -> Endpoint:
-    """Return the endpoint of an address, the same one for the same address; raises UserError. Nothing is sent yet.
+    """Return the endpoint of an address, the same object for the same address; raises UserError. Sends nothing.
 
-    `concurrency` holds where the address does not say another.
+    `concurrency` is the default of the address's setting.
     """
     kind, _, rest = address.partition(":")
     parts = urlsplit(rest)
-    named = kind == "vllm" or (kind == "openai" and parts.fragment)  # adapters have names of their own
+    named = kind == "vllm" or (kind == "openai" and parts.fragment)  # vllm: each adapter has its own name
     if not named or parts.scheme not in ("http", "https") or not parts.hostname:
         model = "" if kind == "vllm" else "#MODEL"
-        raise UserError(f"{address} is no endpoint: write {kind}:http://HOST:PORT/v1{model}")
+        raise UserError(f"{address} is not an endpoint: write {kind}:http://HOST:PORT/v1{model}")
     if parts.password:
-        raise UserError("an endpoint's address holds no password: put the key into an environment variable")
+        raise UserError("an endpoint's address must not hold a password: put the key into an environment variable")
     try:
         import httpx2 as _  # noqa: F401
     except ModuleNotFoundError:
@@ -183,24 +183,24 @@ def connect(address: str, concurrency: int = CONCURRENCY) -> Endpoint:
         settings = EndpointSettings.model_validate({"concurrency": concurrency, **dict(parse_qsl(parts.query))})
     except ValidationError as error:
         first = error.errors()[0]
-        known = ", ".join(EndpointSettings.model_fields)
-        raise UserError(f"{address}: {first['loc'][0]}: {first['msg']}; the settings are {known}") from None
+        settable = ", ".join(EndpointSettings.model_fields)
+        raise UserError(f"{address}: {first['loc'][0]}: {first['msg']}; the settings are {settable}") from None
     return Endpoint(urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")), parts.fragment, settings)
 
 
-def _reason(answer: Any) -> str:
-    """Return the status of an answer and what it says of the error, in a line."""
+def _reason(response: Any) -> str:
+    """Return the status of a response and its error message, in one line."""
     try:
-        error = answer.json()
-        told = error.get("error", error.get("detail", error)) if isinstance(error, Mapping) else error
-        told = told.get("message", told) if isinstance(told, Mapping) else told
+        error = response.json()
+        message = error.get("error", error.get("detail", error)) if isinstance(error, Mapping) else error
+        message = message.get("message", message) if isinstance(message, Mapping) else message
     except ValueError:
-        told = ""
-    return " ".join(f"{answer.status_code} {told}".split())[:200]
+        message = ""
+    return " ".join(f"{response.status_code} {message}".split())[:200]
 
 
-def _after(header: str | None) -> float | None:
-    """Return how many seconds a Retry-After header asks for."""
+def _retry_after(header: str | None) -> float | None:
+    """Return the seconds to wait by a Retry-After header: a number of seconds, or a date."""
     if not header:
         return None
     try:
@@ -208,6 +208,6 @@ def _after(header: str | None) -> float | None:
     except ValueError:
         pass
     try:
-        return max(parsedate_to_datetime(header).timestamp() - time(), 0.0)
+        return max(parsedate_to_datetime(header).timestamp() - wall_time(), 0.0)
     except ValueError:
         return None

@@ -1,8 +1,8 @@
-"""Learning in words, without gradients: wrappers around any policy that chats.
+"""Reflexion and self-critique: verbal learning without gradients, as wrappers around any policy that chats.
 
 `Reflexion` (Shinn et al. 2023) writes a lesson after each episode and reads the lessons in the next ones;
-`SelfCritique` criticises its own draft before it replies. What they do is ordinary talk with the policy inside, in a
-conversation that nobody else hears, and nothing of it is trained on.
+`SelfCritique` criticises its own draft before it replies. Both talk with the inner policy in a private conversation,
+which stands in no log and is not trained on.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
+
+from typing_extensions import override
 
 from arenas.spec import ReplySpec
 from marl.context.transcript import Transcript
@@ -21,7 +23,7 @@ from protocols.draws import key
 from protocols.envelope import REFEREE, Envelope, Kind
 
 PROSE: Final = ReplySpec((("ok",),), free=600)
-"""A line of text."""
+"""Reply spec of a lesson or a critique: one line of text."""
 LESSON: Final = (
     "The episode is over, and you were paid {paid:g}. Write one short lesson for the next episode: what to do again, "
     "and what to do otherwise."
@@ -31,7 +33,7 @@ AGAIN: Final = "Now give your final reply, the same one or a better one, in the 
 
 
 def conversation(inner: Policy, heard: Iterable[Envelope], answers: Iterable[tuple[int, str]]) -> Transcript:
-    """Return a transcript of the policy inside, with all that was heard and replied so far."""
+    """Return a transcript of the inner policy with everything heard and replied so far."""
     transcript = inner.open()
     replies = dict(answers)
     for number, envelope in enumerate(heard, 1):
@@ -45,7 +47,7 @@ def conversation(inner: Policy, heard: Iterable[Envelope], answers: Iterable[tup
 async def question(
     inner: Policy, transcript: Transcript, text: str, spec: ReplySpec, seed: int, greedy: bool
 ) -> Sample:
-    """Ask the policy inside something of our own; it stands in its transcript."""
+    """Ask the inner policy a question of the wrapper; question and answer stay in its transcript."""
     last = asked(transcript)
     view = Envelope(last.episode, REFEREE, 0, Kind.VIEW, last.to, body=text, data={"reply": spec.wire})
     transcript.hear(view)
@@ -54,21 +56,21 @@ async def question(
 
 
 class SelfCritique(TextPolicy):
-    """Drafts a reply, criticises it, and replies. A final reply that is not legal gives way to a draft that is."""
+    """Drafts a reply, criticises it, and replies. A legal draft counts where the final reply is not legal."""
 
     def __init__(self, inner: Policy) -> None:
         self.inner = inner
         self.name = f"critique:{inner.name}"
 
+    @override
     async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
-        """Ask the policy inside three times."""
         inner = self.inner
         own = conversation(inner, transcript.heard, transcript.answers)
         try:
             own.ask()
             draft = await inner.reply(own, spec=spec, seed=key(seed, "draft"), greedy=greedy)
-            told = f"You want to reply: {draft.text or '(nothing)'}\n{DRAFTED}"
-            critique = await question(inner, own, told, PROSE, key(seed, "critique"), greedy)
+            text = f"You want to reply: {draft.text or '(nothing)'}\n{DRAFTED}"
+            critique = await question(inner, own, text, PROSE, key(seed, "critique"), greedy)
             final = await question(inner, own, AGAIN, spec, key(seed, "final"), greedy)
         finally:
             inner.close(own)
@@ -80,15 +82,14 @@ class SelfCritique(TextPolicy):
 
 
 class Reflexion(TextPolicy):
-    """Reads its lessons in every episode. Whoever plays tells it how an episode went, with `learn`.
+    """Reads its lessons in every episode. The caller passes each finished episode to `learn`.
 
-    Episodes must be played one after the other, or there is nothing to have learned. The lesson on an episode is
-    written when the next one begins, or by `reflect`.
+    Play episodes one after the other: the lesson on an episode is written when the next one begins, or by `reflect`.
 
     Args:
-        inner: who replies, and writes the lessons.
-        folder: where the lessons are kept, one a line, in `SEAT.txt`; what stands there already is read too.
-        most: the newest so many lessons are read.
+        inner: the policy that replies and writes the lessons.
+        folder: keeps the lessons of a seat in `SEAT.txt`, one a line; lessons already there are read too.
+        most: how many of the newest lessons are read.
     """
 
     def __init__(self, inner: Policy, folder: Path | None = None, most: int = 3) -> None:
@@ -97,7 +98,7 @@ class Reflexion(TextPolicy):
         self.most = most
         self._folder = folder
         self._lessons: dict[str, list[str]] = {}
-        self._over: list[tuple[str, Episode]] = []
+        self._unread: list[tuple[str, Episode]] = []
 
     def lessons(self, seat: str) -> list[str]:
         """Return the lessons of a seat, oldest first; raises UserError for a file that cannot be read."""
@@ -106,18 +107,18 @@ class Reflexion(TextPolicy):
         return self._lessons[seat]
 
     def learn(self, seat: str, episode: Episode) -> None:
-        """Take note of an episode in which this sat on a seat."""
-        self._over.append((seat, episode))
+        """Queue an episode in which this policy played a seat, for its lesson."""
+        self._unread.append((seat, episode))
 
     async def reflect(self) -> None:
-        """Write the lessons on the episodes that are over; raises UserError where they cannot be kept."""
-        while self._over:
-            seat, episode = self._over.pop(0)
+        """Write the lessons on the queued episodes; raises UserError where a lesson cannot be saved."""
+        while self._unread:
+            seat, episode = self._unread.pop(0)
             view = episode.log.view(seat)
-            heard = [each for each in view if each.sender != seat and each.kind is not Kind.END]
-            if not any(each.kind is Kind.VIEW for each in heard):
-                continue  # it was never asked
-            own = conversation(self.inner, self._with_lessons(seat, heard), _answers(view, seat, self._told(seat)))
+            heard = [envelope for envelope in view if envelope.sender != seat and envelope.kind is not Kind.END]
+            if not any(envelope.kind is Kind.VIEW for envelope in heard):
+                continue  # the seat was never asked
+            own = conversation(self.inner, self._with_lessons(seat, heard), _answers(view, seat, self._shift(seat)))
             paid = dict(zip(episode.agents, episode.returns, strict=True))[seat]
             seed = key(episode.log.seed, episode.log.episode, seat, "lesson")
             try:
@@ -126,14 +127,14 @@ class Reflexion(TextPolicy):
                 self.inner.close(own)
             if lesson := " ".join(sample.text.split()):
                 self.lessons(seat).append(lesson)
-                self._keep(seat, lesson)
+                self._save(seat, lesson)
 
+    @override
     async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
-        """Write the lessons that are due, and reply with all of them in mind."""
         await self.reflect()
         seat = asked(transcript).to
-        shift = self._told(seat)
-        answers = [(place + shift, text) for place, text in transcript.answers]
+        shift = self._shift(seat)
+        answers = [(index + shift, text) for index, text in transcript.answers]
         own = conversation(self.inner, self._with_lessons(seat, transcript.heard), answers)
         try:
             own.ask()
@@ -143,11 +144,12 @@ class Reflexion(TextPolicy):
         transcript.answered(sample.text)
         return Sample(sample.text, usage=sample.usage)
 
-    def _told(self, seat: str) -> int:
+    def _shift(self, seat: str) -> int:
+        """Return by how many envelopes the lessons shift what the inner policy hears."""
         return int(bool(self.lessons(seat)))
 
     def _with_lessons(self, seat: str, heard: Iterable[Envelope]) -> list[Envelope]:
-        """Return what was heard, after the newest lessons."""
+        """Return the newest lessons as one envelope, and then what was heard."""
         heard = list(heard)
         lines = self.lessons(seat)[-self.most :]
         if not lines:
@@ -155,7 +157,7 @@ class Reflexion(TextPolicy):
         body = " / ".join(lines)
         return [Envelope(heard[0].episode, "lessons", 0, Kind.SAY, body=body), *heard]
 
-    def _keep(self, seat: str, lesson: str) -> None:
+    def _save(self, seat: str, lesson: str) -> None:
         if self._folder is None:
             return
         try:
@@ -163,18 +165,18 @@ class Reflexion(TextPolicy):
             with (self._folder / f"{seat}.txt").open("a", encoding="utf-8") as file:
                 file.write(lesson + "\n")
         except OSError as error:
-            raise UserError(f"{self._folder}: lessons cannot be kept there ({error.strerror or error})") from None
+            raise UserError(f"{self._folder}: lessons cannot be saved there ({error.strerror or error})") from None
 
 
 def _answers(view: Iterable[Envelope], seat: str, shift: int) -> list[tuple[int, str]]:
-    """Return a seat's own replies in its view of a log, each with how many envelopes it had heard before."""
-    found, heard = [], shift
-    for each in view:
-        if each.sender == seat:
-            found.append((heard, each.body))
+    """Return the replies of a seat in its view of a log, each after the number of envelopes heard before it."""
+    answers, heard = [], shift
+    for envelope in view:
+        if envelope.sender == seat:
+            answers.append((heard, envelope.body))
         else:
             heard += 1
-    return found
+    return answers
 
 
 def _read(file: Path) -> list[str]:
@@ -185,7 +187,7 @@ def _read(file: Path) -> list[str]:
 
 
 def total(samples: Iterable[Sample]) -> dict[str, float]:
-    """Add up what several replies used."""
+    """Return the summed usage of several replies."""
     used: dict[str, float] = {}
     for sample in samples:
         for name, amount in sample.usage.items():

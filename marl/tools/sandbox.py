@@ -1,10 +1,11 @@
-"""A sandbox for Python code: a process of its own that sees no files but the standard library's, and no network.
+"""Sandbox for Python code: a process that sees no files but the standard library, and no network.
 
-It lives in namespaces of its own (user, mount, pid, network, ipc, host name), as nobody where we are root, and under
-limits on memory, processor time, processes and the size of files. Its processes die with their first one.
-It needs Linux with user namespaces that unprivileged users may make, and the command `unshare`; else it refuses.
+The process has namespaces of its own (user, mount, pid, network, ipc, host name), is `nobody` where we are root, and
+has limits on memory, processor time, processes and the size of files. All its processes die with the first one. It
+needs Linux, and the right of unprivileged users to create user namespaces.
 
-What it does not hold against: errors in the kernel (all system calls are allowed), and side channels.
+Two backends do the same: `bubblewrap` where the program `bwrap` is installed, else `namespaces`, our own code. Neither
+protects against errors in the kernel (all system calls are allowed) or against side channels.
 """
 
 from __future__ import annotations
@@ -15,21 +16,25 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
+from marl.tools.bubblewrap import bubblewrap
+
+Backend = Literal["bubblewrap", "namespaces"]
 INSIDE: Final = Path(__file__).with_name("sandbox_inside.py")
 OPTIONS: Final[dict[str, Any]] = {"env": {}, "cwd": "/", "start_new_session": True}
 MOST_OUTPUT: Final = 1 << 16
-"""Bytes; code that prints more is stopped."""
+"""Bytes; a program that prints more is stopped."""
 START: Final = 20.0
-"""Real seconds until the walls must stand."""
+"""Real seconds until the sandbox must be ready."""
 READY: Final = b"\x06"
-"""The first byte of the output: the walls stand."""
+"""First byte of the output: the sandbox is ready, and the program starts."""
 
 
 class Limits(NamedTuple):
-    """What code may use."""
+    """What a program may use."""
 
     seconds: float = 5.0
     """Real time."""
@@ -40,25 +45,29 @@ class Limits(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What came of it: output and errors as printed, and why it ended early; "" if it did not."""
+    """Result of a program: output and errors as printed, and why it ended early; "" if it did not."""
 
     output: str
     error: str = ""
 
 
-def _command(limits: Limits) -> list[str]:
-    if sys.platform != "linux":
-        raise ValueError("the sandbox needs Linux")
-    python = os.path.realpath(sys._base_executable)  # type: ignore[attr-defined]
-    return [python, "-I", "-S", "-B", "-c", INSIDE.read_text(), *map(str, limits)]
+@cache
+def backend() -> Backend:
+    """Return the backend that this machine allows, bubblewrap first; raises ValueError if there is none."""
+    with suppress(ValueError):
+        check(Limits(), "bubblewrap")
+        return "bubblewrap"
+    check(Limits(), "namespaces")
+    return "namespaces"
 
 
-def check(limits: Limits) -> None:
-    """Run a trivial program; raises ValueError, in a sentence, where the walls cannot be put up."""
+def check(limits: Limits, by: Backend | None = None) -> None:
+    """Run an empty program; raises ValueError, in a sentence, where a sandbox with these limits does not start."""
     if not limits.seconds > 0 or limits.memory < 64 or limits.processes < 0:
         raise ValueError("a sandbox needs seconds > 0, memory >= 64 (MiB) and processes >= 0")
+    command = _command(limits, by or backend())
     try:
-        done = subprocess.run(_command(limits), input=b"", capture_output=True, timeout=30, check=False, **OPTIONS)
+        done = subprocess.run(command, input=b"", capture_output=True, timeout=30, check=False, **OPTIONS)
     except (OSError, subprocess.SubprocessError) as error:
         raise ValueError(f"the sandbox cannot be started here ({error})") from None
     if done.stdout != READY:
@@ -66,11 +75,19 @@ def check(limits: Limits) -> None:
         raise ValueError(f"this machine does not allow a sandbox ({why[0]}): it needs user namespaces")
 
 
-async def run(code: str, limits: Limits) -> Done:
-    """Run a program in a sandbox of its own, in real time; whatever it does, this returns."""
+def _command(limits: Limits, by: Backend) -> list[str]:
+    if sys.platform != "linux":
+        raise ValueError("the sandbox needs Linux")
+    python = os.path.realpath(sys._base_executable)  # type: ignore[attr-defined]
+    arguments = ["-I", "-S", "-B", "-c", INSIDE.read_text(), *map(str, limits)]
+    return bubblewrap(python, limits.memory, arguments) if by == "bubblewrap" else [python, *arguments]
+
+
+async def run(code: str, limits: Limits, by: Backend | None = None) -> Done:
+    """Run a program in a new sandbox, in real time; this returns whatever the program does."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *_command(limits), stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT, **OPTIONS
+        *_command(limits, by or backend()), stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT, **OPTIONS
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -80,7 +97,7 @@ async def run(code: str, limits: Limits) -> Done:
             with suppress(ConnectionError):
                 process.stdin.write(code.encode("utf-8", "replace"))
                 process.stdin.write_eof()
-            output += await process.stdout.read(1)  # the walls stand: the program's time begins
+            output += await process.stdout.read(1)  # the program starts, and so does its time
             clock.reschedule(asyncio.get_running_loop().time() + limits.seconds)
             while len(output) <= MOST_OUTPUT and (part := await process.stdout.read(1 << 14)):
                 output += part
@@ -92,14 +109,14 @@ async def run(code: str, limits: Limits) -> Done:
         error = f"it ran longer than {limits.seconds:g} s"
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its namespaces go with it, and all processes in them
-        while await process.stdout.read(1 << 14):  # asyncio's `wait` waits for the end of what was printed
+            os.killpg(process.pid, signal.SIGKILL)  # its namespaces and all processes in them end with it
+        while await process.stdout.read(1 << 14):  # asyncio's `wait` needs the whole output to be read
             pass
         await process.wait()
-    walls = output.startswith(READY)
-    text = output[walls : MOST_OUTPUT + 1].decode("utf-8", "replace")
-    if not walls and not error:
-        error = "the sandbox did not come up"
+    ready = output.startswith(READY)
+    text = output[ready : MOST_OUTPUT + 1].decode("utf-8", "replace")
+    if not ready and not error:
+        error = "the sandbox did not start"
     if not error and process.returncode:
         error = f"it ended with status {process.returncode}"
     return Done(text, error)

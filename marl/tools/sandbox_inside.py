@@ -1,7 +1,8 @@
-"""What the sandbox's first process runs: it puts up the walls, and lets a child without rights run the program.
+"""First process of a sandbox: it isolates a child without rights, which runs the program read from stdin.
 
-Three processes: the first makes the namespaces and waits, the second is process 1 in them, and all others there end
-with it; the third has no rights, and is the program. It is run as text, with the standard library alone.
+There are three processes: the first creates the namespaces and waits; the second is process 1 in them, and every other
+process there ends with it; the third has no rights and is the program. Bubblewrap replaces the first one: then this
+file starts as process 1 (argument `isolated`). It runs as text, with the standard library alone.
 """
 
 import ctypes
@@ -11,7 +12,6 @@ import resource
 import signal
 import sys
 import sysconfig
-import tempfile
 
 BIND, REC, REMOUNT, RDONLY, NOSUID, NODEV, PRIVATE, DETACH = 4096, 16384, 32, 1, 2, 4, 1 << 18, 2
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
@@ -22,66 +22,66 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def must(result: int, what: str) -> None:
-    """End, with a sentence, where a system call failed."""
+    """Exit with a sentence if a system call failed."""
     if result != 0:
         sys.exit(f"{what}: {os.strerror(ctypes.get_errno())}")
 
 
-def namespaces(root: bool) -> None:
-    """Begin namespaces; root's has all users, so that the program can be nobody, another's has this one as root."""
-    ours, child = os.getpid(), 0
-    told, tell = os.pipe()
+def new_namespaces(root: bool) -> None:
+    """Enter new namespaces. Root maps all users, so that the program can be nobody; others map themselves to root."""
+    parent, child = os.getpid(), 0
+    reader, writer = os.pipe()
     if root:
         child = os.fork()
         if child == 0:  # a process outside may map more than its own user
-            os.read(told, 1)
+            os.read(reader, 1)
             for which in ("uid", "gid"):
-                with open(f"/proc/{ours}/{which}_map", "w") as file:
+                with open(f"/proc/{parent}/{which}_map", "w") as file:
                     file.write("0 0 65536")
             os._exit(0)
     user, group = os.getuid(), os.getgid()
     must(libc.unshare(NEW_USER | NEW_OTHERS), "unshare")
     if root:
-        os.write(tell, b"+")
+        os.write(writer, b"+")
         if os.waitpid(child, 0)[1]:
-            sys.exit("users cannot be mapped")
+            sys.exit("cannot map users")
     else:
         for name, text in {"setgroups": "deny", "uid_map": f"0 {user} 1", "gid_map": f"0 {group} 1"}.items():
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
-    os.close(told)
-    os.close(tell)
+    os.close(reader)
+    os.close(writer)
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    """Mount, or end."""
+    """Mount a file system, or exit."""
     texts = [text.encode() or None for text in (source, target, kind)]
     must(libc.mount(*texts, ctypes.c_ulong(flags), data.encode() or None), f"mount {target}")
 
 
-def show(path: str, root: str) -> None:
-    """Let a folder be read in the new root, and nothing more."""
+def bind_read_only(path: str, root: str) -> None:
+    """Make a folder readable in the new root, and nothing more."""
     if os.path.islink(path):
         os.symlink(os.readlink(path), root + path)
         return
     os.makedirs(root + path, exist_ok=True)
     mount(path, root + path, "", BIND | REC)
-    has = os.statvfs(path).f_flag  # what a mount has must stay; three of the flags have other numbers here
-    kept = has & 0b1111 | has & 0xC00 | (1 << 21 if has & 4096 else 0)
+    flags = os.statvfs(path).f_flag  # a mount must keep its flags; mount() has another number for one of them
+    kept = flags & 0b1111 | flags & 0xC00 | (1 << 21 if flags & 4096 else 0)
     mount("", root + path, "", BIND | REMOUNT | RDONLY | NOSUID | NODEV | kept)
 
 
-def walls(memory: int) -> None:
-    """Make a root of the standard library and an empty /tmp, and forget the old one."""
+def change_root(memory: int) -> None:
+    """Replace the root by one with the standard library, read-only, and an empty /tmp; unmount the old one."""
     with open("/proc/sys/user/max_user_namespaces", "w") as limit:
-        limit.write("0")  # no rights in a namespace of the program's own
+        limit.write("0")  # the program cannot gain rights in a new user namespace
     mount("", "/", "", REC | PRIVATE)
-    root = tempfile.mkdtemp() if os.access(tempfile.gettempdir(), os.W_OK) else "/mnt"
+    root = "/proc"  # a folder that exists, and is not needed again
     mount("tmpfs", root, "tmpfs", NOSUID | NODEV, "size=1m,nr_inodes=1k,mode=755")
     libraries = {"/lib", "/lib64", "/usr/lib", "/usr/lib64", sysconfig.get_path("stdlib")}
     for path in sorted(path for path in libraries if os.path.isdir(path)):
         if not any(path.startswith(other + "/") for other in libraries):
-            show(path, root)
+            bind_read_only(path, root)
     os.mkdir(root + "/tmp")
     mount("tmpfs", root + "/tmp", "tmpfs", NOSUID | NODEV, f"size={max(memory // 16, 1)}m,nr_inodes=1k,mode=777")
     os.chdir(root)
@@ -91,21 +91,25 @@ def walls(memory: int) -> None:
     os.chdir("/tmp")
 
 
-def give_up_rights(seconds: float, memory: int, processes: int, user: int) -> None:
-    """Take limits on, and let go of every capability, for good."""
+def set_limits(seconds: float, memory: int, processes: int) -> None:
+    """Set the limits of the program; `processes` counts every process of its user in the namespace."""
     bytes_ = memory << 20
     limits = {
         resource.RLIMIT_AS: bytes_,
         resource.RLIMIT_CPU: int(seconds) + 2,
         resource.RLIMIT_FSIZE: bytes_ // 16,
         resource.RLIMIT_NOFILE: 64,
-        resource.RLIMIT_NPROC: processes + (1 if user else 3),  # the program; of the same user, the other two
+        resource.RLIMIT_NPROC: processes,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
     }
     for which, most in limits.items():
         resource.setrlimit(which, (most, most))
+
+
+def drop_capabilities(user: int) -> None:
+    """Become `user` (0: stay) and drop every capability for good."""
     must(libc.prctl(SET_SECUREBITS, LOCKED, 0, 0, 0), "securebits")
     if user:
         os.setgroups([])
@@ -120,8 +124,8 @@ def give_up_rights(seconds: float, memory: int, processes: int, user: int) -> No
     must(libc.prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
 
 
-def end_as(child: int) -> None:
-    """Wait for a process, and whatever is left to it, and end as it did."""
+def exit_like(child: int) -> None:
+    """Wait for a process, reap the orphans meanwhile, and exit with its status."""
     while True:
         pid, status = os.wait()
         if pid == child:
@@ -129,19 +133,26 @@ def end_as(child: int) -> None:
 
 
 def main() -> None:
-    """Read the program, put up the walls, and run it."""
+    """Read the program from stdin, isolate a child process, and run the program there."""
     seconds, memory, processes = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    isolated = sys.argv[4:] == ["isolated"]  # by bubblewrap: this is process 1
     code = sys.stdin.buffer.read().decode("utf-8", "replace")
-    root = os.getuid() == 0
-    namespaces(root)
+    root = os.getuid() == 0 and not isolated
+    if not isolated:
+        new_namespaces(root)
+        if child := os.fork():
+            exit_like(child)
+        must(libc.prctl(SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0), "death signal")
+        change_root(memory)
+    must(libc.prctl(SET_DUMPABLE, 0, 0, 0, 0), "dumpable")  # the program can neither trace process 1 nor read it
     if child := os.fork():
-        end_as(child)
-    must(libc.prctl(SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0), "death signal")
-    walls(memory)
-    must(libc.prctl(SET_DUMPABLE, 0, 0, 0, 0), "dumpable")
-    if child := os.fork():
-        end_as(child)
-    give_up_rights(seconds, memory, processes, NOBODY if root else 0)
+        exit_like(child)
+    own = 1 if root else 2 if isolated else 3  # processes of the program's user in its namespace: it, and its parents
+    set_limits(seconds, memory, processes + own)
+    if isolated:
+        os.environ.pop("PWD", None)
+    else:
+        drop_capabilities(NOBODY if root else 0)
     os.write(1, b"\x06")
     sys.argv = ["program"]
     exec(compile(code, "program", "exec"), {"__name__": "__main__"})

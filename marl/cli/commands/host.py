@@ -243,4 +243,6 @@ def _play(
         kept.journal.close()
     if kept.scores:
         answer(f"mean score of {len(kept.scores)} episodes: {sum(kept.scores) / len(kept.scores):.3f}")
-    note(f"written: {kept.episodes}; rejected envelopes: {kept.rejections}; missed deadlines: {hosting.protocol.missed}")
+    note(
+        f"written: {kept.episodes}; rejected envelopes: {kept.rejections}; missed deadlines: {hosting.protocol.missed}"
+    )

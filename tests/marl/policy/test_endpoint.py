@@ -1,6 +1,6 @@
-"""Endpoints: what servers do wrong is mended by trying again, or told in one sentence; the key is kept.
+"""Endpoints: failures of servers are retried or reported in one sentence, and the key stays secret.
 
-The server of the quick tests is a stand-in that misbehaves on demand; the slow one plays with `transformers serve`.
+The server of the quick tests is a stand-in that fails on demand; the slow test plays with `transformers serve`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from marl.episode import Episode, Stop
 from marl.errors import UserError
 from marl.policy import openai_client as endpoint
 from marl.policy.base import Policy
-from marl.policy.endpoint import Remote, fitted
+from marl.policy.endpoint import EndpointPolicy, fit
 from marl.policy.openai_client import connect
 from marl.policy.scripted import Random
 from marl.rollout.plan import Plan
@@ -103,7 +103,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def seats(here: World, address: str) -> dict[str, Policy]:
-    return {seat: Remote(connect(address), here.about(seat)) for seat in here.agents}
+    return {seat: EndpointPolicy(connect(address), here.about(seat)) for seat in here.agents}
 
 
 def game(address: str) -> Episode:
@@ -164,7 +164,7 @@ def test_a_reply_that_is_not_legal_is_asked_for_once_more(server: Server) -> Non
         0.3,
     ],
 )
-def test_what_may_pass_is_tried_again(server: Server, failure: Any) -> None:
+def test_a_passing_failure_is_retried(server: Server, failure: Any) -> None:
     server.answers = [failure, failure, says("m1")]
     episode = game(server.address(timeout=0.15))
     assert (episode.error, episode.turns[0].words) == ("", ("m1",))
@@ -176,14 +176,14 @@ def test_what_may_pass_is_tried_again(server: Server, failure: Any) -> None:
     [
         ((500, {}, b"oops"), r"fails \(500\) \(2 tries\)", 2),
         ((429, {}, b'{"error": {"message": "slow down"}}'), r"is over its limit \(429 slow down\) \(2 tries\)", 2),
-        ((200, {}, b"<html>"), "answers nonsense .no JSON.: is it an OpenAI-compatible server", 2),
-        ((200, {}, b"{}"), "answers nonsense .no choices", 2),
+        ((200, {}, b"<html>"), "returned an invalid response .not JSON.: is it an OpenAI-compatible server", 2),
+        ((200, {}, b"{}"), "returned an invalid response .no choices", 2),
         ((401, {}, b"{}"), "refuses the key: set the environment variable OPENAI_API_KEY", 1),
         ((404, {}, b'{"detail": "no such model"}'), "refuses to chat with 'tiny' .404 no such model", 1),
         (0.3, "does not answer within 0.1 s .2 tries", 2),
     ],
 )
-def test_what_does_not_pass_ends_the_episode_in_a_sentence(
+def test_a_lasting_failure_ends_the_episode_with_one_sentence(
     server: Server, answer: Any, message: str, tries: int
 ) -> None:
     server.answers = [answer]
@@ -194,7 +194,7 @@ def test_what_does_not_pass_ends_the_episode_in_a_sentence(
     assert len(server.asked) == tries
 
 
-def test_an_endpoint_that_is_down_is_said_to_be() -> None:
+def test_an_unreachable_endpoint_is_named() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"openai:http://127.0.0.1:{unused.getsockname()[1]}/v1?tries=1#m"
@@ -231,35 +231,35 @@ def test_requests_keep_to_a_rate(server: Server) -> None:
         ("openai:", "write openai:http://HOST:PORT/v1#MODEL"),
         ("openai:http://localhost/v1", "write openai:"),
         ("openai:ftp://localhost#m", "write openai:"),
-        ("openai:http://me:secret@localhost/v1#m", "holds no password"),
+        ("openai:http://me:secret@localhost/v1#m", "must not hold a password"),
         ("openai:http://localhost/v1?temprature=1#m", "temprature: Extra inputs.*the settings are key, temperature"),
         ("openai:http://localhost/v1?tries=0#m", "tries: Input should be greater"),
     ],
 )
-def test_an_address_that_is_none_is_refused(address: str, message: str) -> None:
+def test_a_wrong_address_is_rejected(address: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         connect(address)
 
 
 @given(st.text(max_size=40))
-def test_whatever_a_model_says_becomes_a_line(text: str) -> None:
+def test_every_text_becomes_one_line(text: str) -> None:
     for spec in (
         choose(("yes", "no")),
         say(("m0", "m1"), 2, least=0),
         fill(("a",), ("b", "c")),
         say(("x",), 1, free=9),
     ):
-        line = fitted(text, spec)
+        line = fit(text, spec)
         assert line.isprintable() or not line
-        assert fitted(line, spec) == line
+        assert fit(line, spec) == line
 
 
-def test_words_are_known_whatever_stands_around_them() -> None:
-    assert fitted(' "Yes."\n', choose(("yes", "no"))) == "yes"
-    assert fitted("a, **C**", fill(("a",), ("b", "c"))) == "a c"
-    assert fitted("yes I do", choose(("yes", "no"))) == "yes I"
-    assert fitted("-3.", choose(("-3", "3"))) == "-3"
-    assert fitted("two\nlines", say(("x",), 1, free=20)) == "two lines"
+def test_words_are_matched_without_quotes_case_and_stops() -> None:
+    assert fit(' "Yes."\n', choose(("yes", "no"))) == "yes"
+    assert fit("a, **C**", fill(("a",), ("b", "c"))) == "a c"
+    assert fit("yes I do", choose(("yes", "no"))) == "yes I"
+    assert fit("-3.", choose(("-3", "3"))) == "-3"
+    assert fit("two\nlines", say(("x",), 1, free=20)) == "two lines"
 
 
 def test_play_seats_an_endpoint(server: Server) -> None:
