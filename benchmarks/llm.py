@@ -24,6 +24,7 @@ from arenas.spec import say
 from marl.context.transcript import Transcript
 from marl.episode import Sample
 from marl.inference.engine import Engine
+from marl.inference.request import GenerationRequest
 from marl.models.chat_model import ChatModel
 from marl.models.pretrained import load_base
 from marl.policy.config import HfPolicy, LoraSettings
@@ -43,7 +44,7 @@ def sampled(engine: Engine, lm: ChatModel, transcripts: list[Transcript], seed: 
         found.append(sample)
 
     for number, transcript in enumerate(transcripts):
-        engine.ask(lm, transcript, spec, (seed << 16) + number, False, 0, done)
+        engine.ask(lm, GenerationRequest(transcript, spec, (seed << 16) + number, False, done), 0)
     while engine.run():
         pass
     return sum(len(sample.tokens) for sample in found) - len(found)  # the end was forced

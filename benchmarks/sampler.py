@@ -17,7 +17,8 @@ import torch
 
 from arenas.spec import say, symbols
 from marl.context.transcript import Transcript
-from marl.inference.sampler import Request, generate
+from marl.inference.request import GenerationRequest
+from marl.inference.sampler import generate
 from marl.models.tiny import tiny
 
 
@@ -46,7 +47,7 @@ def main() -> None:
             for row, prompt in enumerate(prompts.tolist()):
                 transcript = Transcript(lm.encode)
                 transcript.ids = prompt
-                requests.append(Request(transcript, spec, turn * options.batch + row))
+                requests.append(GenerationRequest(transcript, spec, turn * options.batch + row))
             generate(lm, requests)
             middle = time.perf_counter()
             lm.model.generate(

@@ -1,7 +1,7 @@
-"""The grammar of a reply as text, for a server that samples elsewhere: Lark as llguidance reads it, over token ids.
+"""A reply's grammar as Lark text over token ids, in llguidance's dialect, for a remote sampler.
 
-Every token stands there by its number, `<[17]>`, so whoever samples by this text may draw the same tokens at each place
-as `marl/grammar/automaton.py` allows, and gives them the same probabilities.
+Tokens are written by their ids, `<[17]>`, so a sampler that follows this text may draw the same tokens at each step as
+`marl/grammar/automaton.py` allows, with the same probabilities.
 """
 
 from __future__ import annotations
@@ -11,24 +11,26 @@ from collections.abc import Callable, Iterable, Sequence
 from marl.errors import UserError
 from marl.grammar.automaton import OPENING, TALK, THOUGHT, Grammar
 
-Class = Callable[[str], Sequence[int]]
-"""Name of a class of tokens -> the tokens, in their order."""
+TokensOfClass = Callable[[str], Sequence[int]]
+"""Name of a token class -> its token ids, ascending."""
 
 
-def written(grammar: Grammar, of: Class, end: int) -> str:
-    """Return the text of a grammar, with the token that ends a reply; raises UserError for one of a form."""
+def to_lark(grammar: Grammar, tokens_of: TokensOfClass, end: int) -> str:
+    """Return the Lark text of a grammar; `end` is the token that ends a reply. Raises UserError for forms."""
     if grammar.form:
-        raise UserError("a vLLM server is asked for words and free text, not for replies of a form: leave vllm out")
-    rules = [f"end: {ids([end])}"]
-    parts = [_free(grammar, of, rules) if grammar.spec.free else _words(grammar, rules), "end"]
+        raise UserError(
+            "a vLLM server samples words and free text, not replies with a pattern or schema: leave vllm out"
+        )
+    rules = [f"end: {token_set([end])}"]
+    parts = [_free(grammar, tokens_of, rules) if grammar.spec.free else _words(grammar, rules), "end"]
     if grammar.think:
-        rules.append(f"thought: {ids(of(THOUGHT))}")
-        parts = [f"thought{{0,{grammar.think}}} {ids([grammar.pause])}", *parts]
+        rules.append(f"thought: {token_set(tokens_of(THOUGHT))}")
+        parts = [f"thought{{0,{grammar.think}}} {token_set([grammar.pause])}", *parts]
     return "\n".join([f"start: {' '.join(parts)}", *rules])
 
 
-def ids(tokens: Iterable[int]) -> str:
-    """Return one token out of several, which are given in their order."""
+def token_set(tokens: Iterable[int]) -> str:
+    """Return the Lark text for one token out of several ascending ids, as ranges: `<[3-5,9]>`."""
     spans: list[list[int]] = []
     for token in tokens:
         if spans and spans[-1][1] == token - 1:
@@ -39,28 +41,29 @@ def ids(tokens: Iterable[int]) -> str:
 
 
 def _words(grammar: Grammar, rules: list[str]) -> str:
-    """Words of which the last may be left out; the first `least` are there."""
+    """Words in order; those after the first `least` are optional."""
     text = ""
-    for place in reversed(range(len(grammar.spec.steps))):
-        text = f"{_word(grammar, place, rules)} {text}".strip()
-        if place >= grammar.spec.least:
+    for index in reversed(range(len(grammar.spec.steps))):
+        text = f"{_word(grammar, index, rules)} {text}".strip()
+        if index >= grammar.spec.least:
             text = f"({text})?"
     return text
 
 
-def _word(grammar: Grammar, place: int, rules: list[str]) -> str:
-    spelled = dict.fromkeys(grammar.spell(word, place == 0) for word in grammar.spec.steps[place])
-    rules.append(f"word{place}: {' | '.join(' '.join(ids([token]) for token in each) for each in spelled)}")
-    return f"word{place}"
+def _word(grammar: Grammar, index: int, rules: list[str]) -> str:
+    spellings = dict.fromkeys(grammar.spell(word, index == 0) for word in grammar.spec.steps[index])
+    options = [" ".join(token_set([token]) for token in spelling) for spelling in spellings]
+    rules.append(f"word{index}: {' | '.join(options)}")
+    return f"word{index}"
 
 
-def _free(grammar: Grammar, of: Class, rules: list[str]) -> str:
-    """Talk, behind the name of a channel where there are several; nothing at all where that is allowed."""
+def _free(grammar: Grammar, tokens_of: TokensOfClass, rules: list[str]) -> str:
+    """Free talk, after the name of a channel where there are several; nothing at all where silence is allowed."""
     silent = grammar.spec.least == 0
-    rules.append(f"talk: {ids(of(TALK))}")
+    rules.append(f"talk: {token_set(tokens_of(TALK))}")
     text = f"talk{{0,{grammar.talk}}}"
     if not silent:
-        rules.append(f"opening: {ids(of(OPENING))}")
+        rules.append(f"opening: {token_set(tokens_of(OPENING))}")
         text = f"opening talk{{0,{grammar.talk - 1}}}"
     if len(grammar.spec.channels) > 1:
         text = f"{_word(grammar, 0, rules)} {text}"

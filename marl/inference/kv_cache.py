@@ -1,109 +1,177 @@
-"""What the engine works on: keys and values of the rows in progress in one block, and draws from large vocabularies."""
+"""Key-value caches: of one batched call (`RowCache`), of a batch that runs on (`RunningCache`), and between turns.
+
+A transcript keeps its keys and values from one turn to the next: `KVBlock` holds those of a whole sampled batch and the
+transcript a row of it, `KVRow` holds those of one transcript.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import pad
 from transformers.cache_utils import Cache
+from typing_extensions import override
 
-BLOCK: Final = 256
-"""Tokens of the vocabulary whose probabilities are added up before a draw looks among them."""
-STEP: Final = 128
-"""Columns by which the block of keys and values grows."""
+from marl.inference.request import GenerationRequest
+
+GROWTH_TOKENS: Final = 128
+"""A `RunningCache` grows by this many token columns."""
 
 
-class Kept(NamedTuple):
-    """Keys and values of one transcript: [2 layers, heads, n, d], of these weights."""
+class KVBlock(NamedTuple):
+    """Keys and values of one sampled batch, computed by the weights of `version`; each transcript keeps one row."""
 
-    table: Tensor
+    layers: list[tuple[Tensor, Tensor]]  # keys and values of each layer, [B, heads, T, d] both
     version: int
 
 
-def forbid(logits: Tensor, allowed: Tensor) -> None:
-    """Set the logits [B, V] of tokens that are not allowed [B, V], or [1, V] for all rows alike, to -inf."""
-    if len(allowed) < len(logits):  # added, because a mask that is spread over rows fills them ten times as slowly
-        logits += torch.zeros(allowed.shape, device=logits.device).masked_fill_(~allowed, -torch.inf)
-    else:
-        logits.masked_fill_(~allowed, -torch.inf)
+class KVRow(NamedTuple):
+    """Keys and values of one transcript, computed by the weights of `version`."""
+
+    table: Tensor  # [2 layers, heads, n, d]
+    version: int
 
 
-def draw(logits: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Invert the cumulative distribution at u [B], over blocks and then within one; logits [B, V], -inf: forbidden.
+def in_order(rows: NDArray[np.int64], count: int) -> bool:
+    """Whether row indices are 0, 1, ..., count - 1, so that selecting by them changes nothing."""
+    return len(rows) == count and bool((rows == np.arange(count)).all())
 
-    Returns tokens [B] and their exact log-probabilities [B].
+
+class RowCache(Cache):  # type: ignore[misc]
+    """transformers' cache interface over buffers [B, heads, T, d]; each row is written at its own positions.
+
+    Before each pass the caller sets `upto`, and either `start` (all rows alike) or `positions` [B, q].
     """
-    top = logits.amax(-1, keepdim=True)
-    p = pad((logits - top).exp_(), (0, -logits.shape[1] % BLOCK)).view(len(logits), -1, BLOCK)
-    blocks = p.sum(-1).double()
-    ends = blocks.cumsum(-1)
-    target = (u * ends[:, -1])[:, None]
-    block = torch.searchsorted(ends, target, right=True).clamp_(max=blocks.shape[1] - 1)
-    rest = target - (ends - blocks).gather(1, block)
-    inner = p[torch.arange(len(p), device=p.device), block[:, 0]].double()
-    within = torch.searchsorted(inner.cumsum(-1), rest, right=True).clamp_(max=BLOCK - 1)
-    tokens = (block * BLOCK + within)[:, 0].clamp_(max=logits.shape[1] - 1)
-    wrong = logits.gather(1, tokens[:, None])[:, 0].isneginf()  # rounding passed the end of what is allowed
-    if bool(wrong.any()):
-        tokens = torch.where(wrong, logits.argmax(-1), tokens)
-    logp = logits.gather(1, tokens[:, None])[:, 0] - top[:, 0] - ends[:, -1].log().float()
-    return tokens, logp
+
+    def __init__(self, layers: list[tuple[Tensor, Tensor]] | None, length: int) -> None:
+        super().__init__(layers=[])
+        self.buffers = layers or []
+        self.length = length
+        self.positions: Tensor | None = None
+        self.start: int | None = None
+        self.upto = 0
+
+    @override
+    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        # Write the new keys and values [B, heads, q, d]; return all columns before `upto`.
+        if layer_idx == len(self.buffers):
+            batch, heads, _, width = keys.shape
+            shape = (batch, heads, self.length, width)
+            self.buffers.append((keys.new_zeros(shape), values.new_zeros(shape)))
+        for buffer, new in zip(self.buffers[layer_idx], (keys, values), strict=True):
+            if self.start is not None:
+                buffer[:, :, self.start : self.upto] = new
+            else:
+                assert self.positions is not None
+                rows = torch.arange(len(buffer), device=buffer.device)[:, None]
+                buffer[rows, :, self.positions] = new.transpose(1, 2)
+        k, v = self.buffers[layer_idx]
+        return k[:, :, : self.upto], v[:, :, : self.upto]
+
+    def select(self, rows: NDArray[np.int64]) -> None:
+        """Keep only these rows, in this order; a row may be taken several times."""
+        if in_order(rows, len(self.buffers[0][0])):
+            return
+        index = torch.from_numpy(rows).to(self.buffers[0][0].device)
+        self.buffers = [(keys.index_select(0, index), values.index_select(0, index)) for keys, values in self.buffers]
+
+    @override
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self.start or 0
+
+    @override
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        return self.upto, 0
 
 
-class Slots(Cache):  # type: ignore[misc]
-    """Keys and values of the rows in progress, [2 layers, rows, heads, T, d], seen through the rows of one pass."""
+def gather_blocks(requests: Sequence[GenerationRequest], length: int) -> list[tuple[Tensor, Tensor]] | None:
+    """Copy the cached rows of a batch's transcripts into new buffers [B, heads, length, d]; None if all are new."""
+    blocks: dict[int, KVBlock] = {}
+    rows: dict[int, list[tuple[int, int]]] = {}  # for each block: (row of the batch, row of the block)
+    for i, request in enumerate(requests):
+        if request.transcript.cached:
+            block, row = request.transcript.cache
+            blocks[id(block)] = block
+            rows.setdefault(id(block), []).append((i, row))
+    if not blocks:
+        return None
+    sample = next(iter(blocks.values())).layers
+    indices = {key: torch.tensor(pairs, device=sample[0][0].device).unbind(1) for key, pairs in rows.items()}
+    layers = []
+    for layer, pair in enumerate(sample):
+        merged = []
+        for side, like in enumerate(pair):
+            buffer = like.new_zeros((len(requests), like.shape[1], length, like.shape[3]))
+            for key, block in blocks.items():
+                to, source = indices[key]
+                old = block.layers[layer][side]
+                upto = min(length, old.shape[2])
+                buffer[to, :, :upto] = old[source, :, :upto]
+            merged.append(buffer)
+        layers.append((merged[0], merged[1]))
+    return layers
+
+
+class RunningCache(Cache):  # type: ignore[misc]
+    """Keys and values of a running batch in one table; each pass sees some of its rows.
+
+    `table` is [2 layers, rows, heads, T, d]: keys of layer l at 2l, values at 2l + 1. None until the first pass.
+    """
 
     def __init__(self, layers: int) -> None:
         super().__init__(layers=[])
-        self.layers_held = layers
+        self.layer_count = layers
         self.table: Tensor | None = None
-        self.want = (0, 0)
+        self.size = (0, 0)  # rows, columns
         self.first = 0
         self.rows = self.positions = torch.zeros(0)
         self.upto = 0
         self.chosen: Tensor | None = None
 
     def reserve(self, rows: int, length: int) -> None:
-        """Make room for so many rows and columns; what is there stays."""
-        self.want = (max(rows, self.want[0]), max(length + (-length) % STEP, self.want[1]))
-        if self.table is not None and (self.table.shape[1], self.table.shape[3]) != self.want:
+        """Grow to at least so many rows and columns; the contents stay."""
+        self.size = (max(rows, self.size[0]), max(length + (-length) % GROWTH_TOKENS, self.size[1]))
+        if self.table is not None and (self.table.shape[1], self.table.shape[3]) != self.size:
             old = self.table
-            self.table = old.new_zeros((old.shape[0], self.want[0], old.shape[2], self.want[1], old.shape[4]))
+            self.table = old.new_zeros((old.shape[0], self.size[0], old.shape[2], self.size[1], old.shape[4]))
             self.table[:, : old.shape[1], :, : old.shape[3]] = old
 
-    def see(self, first: int, positions: Tensor) -> None:
-        """Look at the rows from `first` on, whose new tokens stand at `positions` [B, q]."""
+    def view_rows(self, first: int, positions: Tensor) -> None:
+        """Let the next pass see the rows from `first` on; its new tokens stand at `positions` [B, q]."""
         self.first, self.positions, self.chosen = first, positions, None
         self.rows = torch.arange(len(positions), device=positions.device)
         self.upto = int(positions.max()) + 1
 
     def choose(self, rows: Tensor) -> None:
-        """Look at some of the rows seen."""
+        """Let the next pass see only these of the viewed rows."""
         self.chosen = rows
 
+    @override
     def update(self, keys: Tensor, values: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write the new keys and values [B, heads, q, d] and return all up to the furthest one."""
+        # Write the new keys and values [B, heads, q, d]; return all columns before `upto`.
         if self.table is None:
-            rows, length = self.want
-            shape = 2 * self.layers_held, rows, keys.shape[1], length, keys.shape[3]
+            rows, length = self.size
+            shape = 2 * self.layer_count, rows, keys.shape[1], length, keys.shape[3]
             self.table = keys.new_zeros(shape, device=self.positions.device)
         size = len(self.positions)
-        found = []
+        pair = []
         for side, new in enumerate((keys, values)):
             view = self.table[2 * layer_idx + side, self.first : self.first + size]
-            at, places = self.rows, self.positions
+            index, positions = self.rows, self.positions
             if self.chosen is not None:
-                at, places = self.chosen, places[self.chosen]
-            view[at[:, None], :, places] = new.transpose(1, 2).to(view.device)
-            found.append((view if self.chosen is None else view[at])[:, :, : self.upto].to(new.device))
-        return found[0], found[1]
+                index, positions = self.chosen, positions[self.chosen]
+            view[index[:, None], :, positions] = new.transpose(1, 2).to(view.device)
+            pair.append((view if self.chosen is None else view[index])[:, :, : self.upto].to(new.device))
+        return pair[0], pair[1]
 
+    @override
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Return 0: the positions are always given."""
-        return 0
+        return 0  # positions are always passed explicitly
 
+    @override
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
-        """Return the number of keys and the position of the first."""
         return self.upto, 0

@@ -51,8 +51,6 @@ class Base(nn.Module):
         self.lean = llama.lean(model.base_model) and not self.sharded  # accelerate moves what goes through modules
         self.recompute = False
         self.peft: Any = None
-        self.engine: Any = None
-        """What samples from it, once something does."""
         self._packed: dict[tuple[str, ...], Packs] = {}
         self._laid = Packed()
         self._lock = threading.RLock()

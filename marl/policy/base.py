@@ -64,7 +64,7 @@ class BatchedPolicy(ABC):
             pending.cancel()
 
 
-class TextPolicy:
+class TextPolicy(ABC):
     """A policy that reads envelopes, not tokens."""
 
     name = "text"
@@ -73,7 +73,11 @@ class TextPolicy:
         """Return a transcript without token ids."""
         return Transcript()
 
-    def close(self, transcript: Transcript) -> None:
+    @abstractmethod
+    async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
+        """Reply to the last envelope of the transcript; see `Policy.reply`."""
+
+    def close(self, transcript: Transcript) -> None:  # noqa: B027  most text policies hold nothing
         """Release nothing."""
 
 

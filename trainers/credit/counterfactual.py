@@ -23,7 +23,8 @@ from marl.context.traces import trace
 from marl.credit.arrays import Array
 from marl.critic.critic import Critic, Reading
 from marl.episode import Episode, Stop
-from marl.inference.sampler import Request, generate
+from marl.inference.request import GenerationRequest
+from marl.inference.sampler import generate
 from marl.models.language_model import LanguageModel
 from protocols.draws import key
 from protocols.log import Entry
@@ -36,7 +37,7 @@ def alternatives(
     episodes: Sequence[Episode], policies: Mapping[str, LanguageModel], seats: Mapping[str, str], count: int, seed: int
 ) -> list[list[list[str]]]:
     """Return for each decision of each episode `count` replies that its agent might have given, as texts."""
-    requests: dict[str, list[Request]] = {name: [] for name in policies}
+    requests: dict[str, list[GenerationRequest]] = {name: [] for name in policies}
     owner: dict[str, list[tuple[int, int]]] = {name: [] for name in policies}
     for e, episode in enumerate(episodes):
         for agent in episode.agents:
@@ -47,7 +48,7 @@ def alternatives(
                     transcript = lm.open()
                     transcript.ids = list(seen.ids[:start])
                     draw = key(seed, "alternative", episode.log.episode, k, m)
-                    requests[seats[agent]].append(Request(transcript, episode.turns[k].spec, draw))
+                    requests[seats[agent]].append(GenerationRequest(transcript, episode.turns[k].spec, draw))
                     owner[seats[agent]].append((e, k))
     found: list[list[list[str]]] = [[[] for _ in episode.turns] for episode in episodes]
     for name, lm in policies.items():

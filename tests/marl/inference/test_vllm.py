@@ -22,7 +22,7 @@ import torch
 
 from marl.episode import Episode, Stop
 from marl.errors import UserError
-from marl.inference.vllm import START, VllmServer
+from marl.inference.vllm import START_COMMAND, VllmServer
 from marl.models.chat_model import ChatModel
 from marl.models.pretrained import policies
 from marl.policy.config import HfPolicy, LoraSettings
@@ -129,10 +129,13 @@ def test_a_run_hands_its_adapter_over_after_each_update_and_goes_on(
     [
         (
             "lora",
-            "refuses to load the adapter .*000000, which it must be able to read; VLLM.*404 Not Found",
+            "refuses to load the adapter .*000000, which it must be able to read; start it with VLLM.*404 Not Found",
         ),
-        ("raw", "does not give the log-probabilities of what it samples from; VLLM.*processed_logprobs"),
-        ("constrained", "does not give the log-probabilities of what it samples from"),
+        (
+            "raw",
+            "the distribution that it samples from; start it with VLLM.*processed_logprobs",
+        ),
+        ("constrained", "does not return the log-probabilities of the distribution that it samples from"),
     ],
 )
 def test_a_server_that_was_started_otherwise_is_refused(
@@ -156,13 +159,13 @@ def test_what_goes_wrong_later_ends_the_episode_in_a_sentence(folder: Path, serv
         return episode.error
 
     server.constrained = False
-    assert "drew what the reply's grammar forbids; VLLM_ALLOW" in error()
+    assert "drew tokens that the reply's grammar forbids; start it with VLLM_ALLOW" in error()
     server.adapters.clear()
     assert "refuses to complete a transcript (404 The model `sender_0-" in error()
     server.complete = lambda model, body: {"choices": [{"text": "m0"}]}  # type: ignore[method-assign]
     for each in servers.values():
         server.adapters[each.loaded] = None
-    assert "answers nonsense (no token ids with log-probabilities): is it vLLM?" in error()
+    assert "returned an invalid response (no token ids with log-probabilities): is it vLLM?" in error()
 
 
 def test_a_transcript_that_leaves_no_room_ends_the_episode(folder: Path, server: StandIn, tmp_path: Path) -> None:
@@ -197,7 +200,7 @@ def real(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    more = [*START.split()[4:], "--dtype", "float32", "--enforce-eager"]
+    more = [*START_COMMAND.split()[4:], "--dtype", "float32", "--enforce-eager"]
     command = [program, "serve", str(folder), "--port", str(port), "--max-model-len", "1024", *more]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},

@@ -10,6 +10,7 @@ import torch
 
 from arenas.spec import ReplySpec, choose, fill, say
 from marl.episode import Episode, Sample
+from marl.inference.request import GenerationRequest
 from marl.inference.server import ChatServer
 from marl.models.chat_model import ChatModel
 from marl.rollout.collect import collect
@@ -51,7 +52,7 @@ def answers(server: ChatServer, spec: ReplySpec, contexts: list[str], greedy: bo
             assert isinstance(sample, Sample)
             found[place] = sample
 
-        server.engine.ask(server.lm, transcript, spec, number, greedy, 0, done)
+        server.engine.ask(server.lm, GenerationRequest(transcript, spec, number, greedy, done), 0)
     while server.engine.run():
         pass
     return [found[number] for number in range(len(contexts))]
@@ -120,7 +121,7 @@ def test_what_was_recorded_while_sampling_is_what_training_scores(name: str, kin
         torch.testing.assert_close(logp, batch.logp_old[batch.trained], atol=1e-4, rtol=0)
         checked += batch.tokens
     assert checked >= 10
-    assert one.base.engine.read > 0
+    assert next(iter(servers.values())).engine.read > 0
 
 
 def test_a_fork_without_a_change_goes_on_as_it_was() -> None:
@@ -168,8 +169,8 @@ def test_a_mixed_batch_answers_as_each_adapter_alone() -> None:
                     assert isinstance(sample, Sample)
                     found[name].append(sample.tokens)
 
-                server.engine.ask(server.lm, transcript, spec, number, False, 0, done)
-        while base.engine.run():
+                server.engine.ask(server.lm, GenerationRequest(transcript, spec, number, False, done), 0)
+        while server.engine.run():
             pass
         return {name: sorted(each) for name, each in found.items()}
 

@@ -8,8 +8,8 @@ from zlib import crc32
 
 import pytest
 
+from arenas.games.signalling.discrimination import LISTENER, SPEAKER
 from arenas.games.signalling.pointing import Pointing
-from arenas.games.signalling.reference import LISTENER, SPEAKER
 from arenas.spec import Words, objects
 
 Listener = Callable[[str, Words], str]

@@ -22,8 +22,10 @@ from transformers import (
 from arenas.spec import ReplySpec, choose, fill, say, symbols
 from marl.context.transcript import Transcript
 from marl.episode import Sample
-from marl.inference import sampler as decode
-from marl.inference.sampler import Request, RowCache, generate
+from marl.inference import sampler
+from marl.inference.kv_cache import RowCache
+from marl.inference.request import GenerationRequest
+from marl.inference.sampler import generate
 from marl.models.gpt2 import hidden_states
 from marl.models.language_model import LanguageModel
 from marl.models.tiny import seeded, tiny, word_tokenizer
@@ -114,8 +116,8 @@ def test_what_was_recorded_while_sampling_is_what_training_scores(name: str, con
 PROMPTS = ("m0", "x0 x1 x2 m0 m1 m2 m3 x0", "x1 m3", "m0 m0 m0 m0 m0", "x2", "m1", "m3 m2", "x2 x2")
 
 
-def ragged(lm: LanguageModel) -> list[Request]:
-    return [Request(transcript(lm, p), s, key(i)) for i, (p, s) in enumerate(product(PROMPTS, SPECS))]
+def ragged(lm: LanguageModel) -> list[GenerationRequest]:
+    return [GenerationRequest(transcript(lm, p), s, key(i)) for i, (p, s) in enumerate(product(PROMPTS, SPECS))]
 
 
 def test_a_mixed_batch_scores_as_it_sampled(lm: LanguageModel) -> None:
@@ -147,15 +149,15 @@ def test_what_prompts_have_in_common_is_read_once(lm: LanguageModel, monkeypatch
     ]
     prompts = [f"{'m0 x1 m3 ' * 4}{end}" for end in ends] * 3
     read: list[int] = []
-    forward = decode._forward
+    forward = sampler._forward
 
     def counted(lm: LanguageModel, cache: RowCache, inputs: Tensor, *rest: Any) -> Tensor:
         read.append(inputs.numel())
         return forward(lm, cache, inputs, *rest)
 
-    monkeypatch.setattr(decode, "_forward", counted)
-    monkeypatch.setattr(decode, "WORTH_A_PASS", 200)
-    requests = [Request(transcript(lm, prompt), SPECS[2], key(i)) for i, prompt in enumerate(prompts)]
+    monkeypatch.setattr(sampler, "_forward", counted)
+    monkeypatch.setattr(sampler, "MIN_SAVED_TOKENS", 200)
+    requests = [GenerationRequest(transcript(lm, prompt), SPECS[2], key(i)) for i, prompt in enumerate(prompts)]
     contexts = [tuple(r.transcript.ids) for r in requests]
     begun = set()
     for context, sample in zip(contexts, generate(lm, requests), strict=True):
@@ -188,7 +190,7 @@ class Dialogue:
                 self.open[i].ids += self.lm.encode(" ".join([heard] * i))
                 self.open[i].ask()
             spec = SPECS[(i + self.turn) % len(SPECS)]
-            requests.append(Request(self.open[i], spec, key(i, self.turn)))
+            requests.append(GenerationRequest(self.open[i], spec, key(i, self.turn)))
         prompts = [tuple(r.transcript.ids) for r in requests]
         for request, prompt, sample in zip(requests, prompts, generate(self.lm, requests, version), strict=True):
             close(sample, scored(self.lm, prompt, request.spec, sample.tokens))
@@ -230,9 +232,9 @@ def test_a_second_turn_reads_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("marl.inference.sampler.hidden_states", counting)
     talk = transcript(lm, " ".join(["m0"] * 40))
-    generate(lm, [Request(talk, SPECS[0], 1)])
+    generate(lm, [GenerationRequest(talk, SPECS[0], 1)])
     talk.ids += lm.encode("x1 x2 >")
-    generate(lm, [Request(talk, SPECS[0], 2)])
+    generate(lm, [GenerationRequest(talk, SPECS[0], 2)])
     assert read[0] == 42
     assert sum(read[1:]) <= 5  # the word drawn, its end, and the three new ones
 
@@ -240,16 +242,16 @@ def test_a_second_turn_reads_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -
 def test_a_reply_that_was_taken_back_leaves_no_trace_in_the_cache(lm: LanguageModel) -> None:
     talk = transcript(lm, "m0 x1")
     before = len(talk.ids)
-    generate(lm, [Request(talk, SPECS[1], 7)])
+    generate(lm, [GenerationRequest(talk, SPECS[1], 7)])
     talk.take_back(before)
     talk.ids += lm.encode("x2 m3 >")
     prompt = tuple(talk.ids)
-    (sample,) = generate(lm, [Request(talk, SPECS[1], 8)])
+    (sample,) = generate(lm, [GenerationRequest(talk, SPECS[1], 8)])
     close(sample, scored(lm, prompt, SPECS[1], sample.tokens))
 
 
 def test_the_end_is_a_choice_where_a_reply_may_end_and_certain_where_it_must(lm: LanguageModel) -> None:
-    requests = [Request(transcript(lm, "m0"), say(symbols("m", 4), 3, 1), key(i)) for i in range(200)]
+    requests = [GenerationRequest(transcript(lm, "m0"), say(symbols("m", 4), 3, 1), key(i)) for i in range(200)]
     lengths = set()
     for sample in generate(lm, requests):
         *words, end = sample.tokens
@@ -264,7 +266,7 @@ def test_the_end_is_a_choice_where_a_reply_may_end_and_certain_where_it_must(lm:
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_what_is_sampled_is_always_legal(lm: LanguageModel, spec: ReplySpec) -> None:
-    for sample in generate(lm, [Request(transcript(lm, "m0 x1"), spec, key(i)) for i in range(300)]):
+    for sample in generate(lm, [GenerationRequest(transcript(lm, "m0 x1"), spec, key(i)) for i in range(300)]):
         assert spec.parse(sample.text) is not None
         assert all(0 >= logp > -np.inf for logp in sample.behavior_logprobs)
 
@@ -275,7 +277,7 @@ def test_sampling_follows_the_scored_distribution(lm: LanguageModel) -> None:
     prompt = transcript(lm, "x0 m2").ids
     with torch.no_grad():
         lm.model.get_output_embeddings().weight.mul_(0.5)  # every reply is to be expected a few times
-    samples = generate(lm, [Request(transcript(lm, "x0 m2"), spec, key("draw", i)) for i in range(draws)])
+    samples = generate(lm, [GenerationRequest(transcript(lm, "x0 m2"), spec, key("draw", i)) for i in range(draws)])
     counts = {spec.words(i): 0 for i in range(spec.size)}
     for sample in samples:
         counts[tuple(sample.text.split())] += 1
@@ -299,8 +301,8 @@ def test_greedy_takes_the_best_word_at_each_place_whatever_the_seed(lm: Language
         options = [*map(lm.token, spec.steps[0]), *([lm.eos] if best else [])]
         best.append(max(options, key=lambda token: float(scored(lm, prompt, spec, [*best, token])[-1])))
     best += [] if lm.eos in best else [lm.eos]
-    requests = [Request(transcript(lm, "x1"), spec, key(i), greedy=True) for i in range(9)]
-    drawn = [Request(transcript(lm, "x1"), spec, key(i)) for i in range(50)]
+    requests = [GenerationRequest(transcript(lm, "x1"), spec, key(i), greedy=True) for i in range(9)]
+    drawn = [GenerationRequest(transcript(lm, "x1"), spec, key(i)) for i in range(50)]
     samples = generate(lm, [*requests, *drawn])
     assert {sample.tokens for sample in samples[:9]} == {tuple(best)}
     assert len({sample.tokens for sample in samples[9:]}) > 1

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from arenas.spec import ReplySpec, choose, fill, matching, say
 from marl.errors import UserError
-from marl.grammar import lark as token_grammar
+from marl.grammar.lark import to_lark, token_set
 from tests.marl import chats
 
 pytest.importorskip("llguidance")
@@ -35,7 +35,7 @@ def test_the_text_allows_what_the_automaton_allows(spec: ReplySpec, think: int) 
     lm = chats.chat(talk=4, think=think)
     width = lm.masks.shape[1]
     grammar = lm.automaton(spec)
-    text = token_grammar.written(grammar, lambda kind: lm.of_class(kind).nonzero()[:, 0].tolist(), lm.eos)
+    text = to_lark(grammar, lambda kind: lm.of_class(kind).nonzero()[:, 0].tolist(), lm.eos)
     tokens = from_tokenizer(lm.tokenizer, n_vocab=width, eos_token=lm.eos)
 
     def allowed(matcher: LLMatcher) -> NDArray[np.intp]:
@@ -56,11 +56,11 @@ def test_the_text_allows_what_the_automaton_allows(spec: ReplySpec, think: int) 
 
 
 def test_tokens_in_a_row_are_one_span() -> None:
-    assert token_grammar.ids([3, 4, 5, 7, 9, 10]) == "<[3-5,7,9-10]>"
+    assert token_set([3, 4, 5, 7, 9, 10]) == "<[3-5,7,9-10]>"
 
 
 def test_replies_of_a_form_are_refused() -> None:
     lm = chats.chat()
     spec = matching("[1-9] coins", ("1",), ("coins",), free=20)
-    with pytest.raises(UserError, match="not for replies of a form"):
-        token_grammar.written(lm.automaton(spec), lambda kind: (), lm.eos)
+    with pytest.raises(UserError, match="not replies with a pattern or schema"):
+        to_lark(lm.automaton(spec), lambda kind: (), lm.eos)

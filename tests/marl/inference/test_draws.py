@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marl.inference.sampler import draw, uniforms
+from marl.inference.draws import BLOCK_TOKENS, draw, draw_blockwise, forbid, uniforms
 from protocols.draws import uniform
 
 NEVER = -torch.inf
@@ -67,3 +69,29 @@ def test_a_larger_number_never_gives_an_earlier_token(weights: list[float], a: f
 def test_rows_are_drawn_each_with_its_own_number() -> None:
     logp = torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]]).log()
     assert draw(logp, torch.tensor([0.1, 0.9, 0.1001], dtype=torch.float64)).tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_forbid_masks_only_tokens_that_are_not_allowed(alike: bool) -> None:
+    logits = torch.randn(3, 600, generator=torch.Generator().manual_seed(1))
+    allowed = torch.rand(1 if alike else 3, 600, generator=torch.Generator().manual_seed(2)) < 0.3
+    before = logits.clone()
+    forbid(logits, allowed)
+    assert torch.equal(logits, torch.where(allowed, before, -torch.inf))
+
+
+def test_blockwise_draws_invert_the_cumulative_distribution() -> None:
+    logits = torch.full((1, 3 * BLOCK_TOKENS + 7), -torch.inf)
+    places, chances = [5, BLOCK_TOKENS - 1, BLOCK_TOKENS, 3 * BLOCK_TOKENS + 6], [0.125, 0.25, 0.125, 0.5]
+    logits[0, places] = torch.tensor(chances).log()
+    for u, token in ((0.0, 0), (0.1249, 0), (0.13, 1), (0.374, 1), (0.376, 2), (0.51, 3), (1 - 2.0**-53, 3)):
+        tokens, logp = draw_blockwise(logits.clone(), torch.tensor([u], dtype=torch.float64))
+        assert tokens.tolist() == [places[token]]
+        assert float(logp) == pytest.approx(math.log(chances[token]), abs=1e-6)
+
+
+def test_rounding_never_draws_a_forbidden_token() -> None:
+    logits = torch.zeros(2, BLOCK_TOKENS)
+    logits[0, 1:] = -torch.inf
+    tokens, _ = draw_blockwise(logits, torch.tensor([1.0, 0.5], dtype=torch.float64))
+    assert tokens.tolist() == [0, BLOCK_TOKENS // 2]
