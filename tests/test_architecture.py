@@ -1,14 +1,20 @@
-"""The doors between the packages."""
+"""Layers of the packages, import circles, sizes of folders, and what the documents say of them."""
 
 from __future__ import annotations
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import grimp
+import networkx as nx
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -83,3 +89,53 @@ def test_the_wheel_holds_the_four_packages_and_nothing_else(tmp_path: Path) -> N
     assert shipped == {file.relative_to(ROOT).as_posix() for file in modules().values()}
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
+
+
+def contract(name: str) -> dict[str, Any]:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    return next(contract for contract in contracts if contract["name"] == name)
+
+
+def test_no_import_circle_also_not_inside_functions() -> None:
+    graph = grimp.build_graph(*PACKAGES, cache_dir=None)
+    edges = [(name, target) for name in graph.modules for target in graph.find_modules_directly_imported_by(name)]
+    circles = [sorted(part) for part in nx.strongly_connected_components(nx.DiGraph(edges)) if len(part) > 1]
+    assert circles == []
+
+
+def test_no_folder_has_more_than_15_files() -> None:
+    folders = {file.parent for file in modules().values()}
+    sizes = {folder.relative_to(ROOT).as_posix(): len(list(folder.glob("*.py"))) for folder in folders}
+    assert {folder: size for folder, size in sizes.items() if size > 15} == {}
+
+
+def test_contributing_lists_the_layers_of_marl_in_order() -> None:
+    layers = [layer.split(" | ") for layer in contract("layers of marl")["layers"]]
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = text[text.index("| package | what it holds |") :].partition("\n\n")[0]
+    order = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    height = {name: i for i, layer in enumerate(layers) for name in layer}
+    assert set(order) == set(height) - {"__main__"}
+    assert [height[name] for name in order] == sorted(height[name] for name in order)
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "AGENTS.md"])
+def test_documents_name_the_packages_that_may_import_torch(page: str) -> None:
+    """And the contract forbids torch in packages that lie outside of these."""
+    text = (ROOT / page).read_text()
+    assert all(package.removeprefix("marl.") in text for package in WITH_TORCH)
+    free = contract("packages without tensors reach no torch")["source_modules"]
+    assert not set(free) & set(WITH_TORCH)
+
+
+@pytest.mark.parametrize("line", (ROOT / "tests/golden/imports_of_0.1.txt").read_text().splitlines())
+def test_documented_import_lines_of_0_1_still_work(line: str) -> None:
+    program = f"import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n{line}"
+    exec(program, {})
+
+
+def test_a_module_under_its_old_name_is_the_module_and_says_where_it_went() -> None:
+    sys.modules.pop("arenas.commons", None)
+    with pytest.warns(DeprecationWarning, match=r"arenas\.commons is now arenas\.games\.social\.commons"):
+        importlib.import_module("arenas.commons")
+    assert sys.modules["arenas.commons"] is sys.modules["arenas.games.social.commons"]
