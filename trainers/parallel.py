@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 
-from trainers.trainer import Metrics
+T = TypeVar("T")
 
 
 def cores() -> int:
@@ -16,7 +17,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def side_by_side(steps: Sequence[Callable[[], Metrics]]) -> list[Metrics]:
+def side_by_side(steps: Sequence[Callable[[], T]]) -> list[T]:
     """Take steps of models that share no weights at the same time, one thread each, and return what they measured.
 
     torch lets go of the interpreter while it computes, and models too small to gain from several threads each gain from
