@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from protocols import capacity, topology
+from protocols import topology
 from protocols.draws import key
-from protocols.effects import Budget, Eavesdrop, Effect, EffectConfig, Law, Odds
+from protocols.effects import Budget, Eavesdrop, Effect, EffectConfig, Law, Odds, capacity
+from protocols.effects.message import START, Delivery, Message, Sent, Symbols
 from protocols.errors import ProtocolError
-from protocols.message import START, Delivery, Message, Sent, Symbols
 from protocols.settings import Settings
 from protocols.topology import Named, Topology, TopologyConfig
 

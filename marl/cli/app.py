@@ -14,16 +14,16 @@ from typing import Annotated, Final
 import typer
 from typer.main import get_command
 
-from marl.cli.commands.agent import agent, join
-from marl.cli.commands.arenas import arenas
-from marl.cli.commands.broker import broker
-from marl.cli.commands.check import examine
+from marl.cli.commands.arena.arenas import arenas
+from marl.cli.commands.arena.check import examine
+from marl.cli.commands.arena.new import new
 from marl.cli.commands.evaluate import evaluate
 from marl.cli.commands.fork import fork
 from marl.cli.commands.generations import generations
-from marl.cli.commands.host import host
-from marl.cli.commands.new import new
 from marl.cli.commands.play import play
+from marl.cli.commands.remote.agent import agent, join
+from marl.cli.commands.remote.broker import broker
+from marl.cli.commands.remote.host import host
 from marl.cli.commands.replay import replay
 from marl.cli.commands.report import report
 from marl.cli.commands.study import study

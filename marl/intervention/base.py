@@ -10,10 +10,10 @@ from pydantic import Field
 from typing_extensions import override
 
 from marl.errors import UserError
+from protocols.effects.message import Symbols
 from protocols.envelope import REFEREE, Kind
 from protocols.errors import ProtocolError
 from protocols.log import Heard, Log
-from protocols.message import Symbols
 from protocols.settings import Settings
 
 

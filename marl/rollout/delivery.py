@@ -16,9 +16,9 @@ from marl.scenario.world import World
 from protocols.bus import MemoryBus
 from protocols.channel import PUBLIC, Channel
 from protocols.draws import key
+from protocols.effects.message import Message, Sent, Usage
 from protocols.envelope import EVERYONE, Envelope
 from protocols.log import Heard, Log
-from protocols.message import Message, Sent, Usage
 
 
 class Outgoing(NamedTuple):

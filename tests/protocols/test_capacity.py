@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols import capacity
-from protocols.capacity import blahut_arimoto
 from protocols.channel import Channel
-from protocols.effects import Budget, Delay, Duplicate, Effect, Erasure, Jam, Law, Loss, Noise, Rewrite
+from protocols.effects import Budget, Delay, Duplicate, Effect, Erasure, Jam, Law, Loss, Noise, Rewrite, capacity
+from protocols.effects.capacity import blahut_arimoto
+from protocols.effects.message import START, Sent, Usage
 from protocols.errors import ProtocolError
-from protocols.message import START, Sent, Usage
 
 ALPHABET = ("a", "b", "c", "d")
 PROBABILITY = st.floats(0, 1)

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from protocols.channel import Channel
 from protocols.effects import Budget, Delay, Effect, EffectConfig, Loss, Noise, Price
-from protocols.message import Delivery, Message
+from protocols.effects.message import Delivery, Message
 
 EFFECTS: TypeAdapter[list[Any]] = TypeAdapter(list[EffectConfig])
 ALPHABET = ("a", "b", "c", "d")

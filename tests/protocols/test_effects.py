@@ -28,7 +28,7 @@ from protocols.effects import (
     Reorder,
     Rewrite,
 )
-from protocols.message import Message, Sent, Usage
+from protocols.effects.message import Message, Sent, Usage
 
 EFFECT: TypeAdapter[Effect] = TypeAdapter(EffectConfig)
 ALPHABET = ("a", "b", "c", "d")

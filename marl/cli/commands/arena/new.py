@@ -37,7 +37,7 @@ def new(
         raise UserError(f"marl new creates arenas, not {what!r}: marl new arena NAME")
     _usable(name)
     title = "".join(part.capitalize() for part in name.split("_"))
-    template = files("marl.cli.commands").joinpath("new_arena.txt").read_text(encoding="utf-8")
+    template = files("marl.cli.commands.arena").joinpath("new_arena.txt").read_text(encoding="utf-8")
     wanted = {
         Path(f"{name}.py"): template.replace("NAME", name).replace("TITLE", title),
         Path(f"test_{name}.py"): TEST.format(name=name, title=title),

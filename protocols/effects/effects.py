@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Final, Literal, NamedTuple
 from pydantic import Field, field_validator, model_validator
 
 from protocols.draws import below, key, uniform
-from protocols.message import Delivery, Message, Sent, Symbols, Usage
+from protocols.effects.message import Delivery, Message, Sent, Symbols, Usage
 from protocols.settings import Settings
 
 ERASED: Final = "_"

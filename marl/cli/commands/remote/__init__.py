@@ -1,0 +1,1 @@
+"""Subcommands for seats in other processes: host, agent, join, broker."""
