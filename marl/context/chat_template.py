@@ -1,4 +1,4 @@
-"""The chat template of a tokenizer, checked so that a conversation can grow turn by turn."""
+"""Chat template of a tokenizer, checked so that a conversation can be extended turn by turn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _any(words: set[str]) -> re.Pattern[str]:
 
 
 class Template:
-    """The chat template of a tokenizer; raises UserError for one in which a conversation cannot be gone on with."""
+    """Chat template of a tokenizer; raises UserError if the template cannot be extended turn by turn."""
 
     def __init__(self, tokenizer: Any, source: str) -> None:
         self.tokenizer, self.source = tokenizer, source
@@ -35,13 +35,13 @@ class Template:
         try:
             self.render([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}])
         except UserError:
-            self.system = False  # some templates know no system turn: its text stands before the first user turn
+            self.system = False  # without system turns in the template, their text is put before the first user turn
         self.end, self.ending = self._end()
         self._check()
         self.encode = lru_cache(maxsize=1 << 14)(self._encode)
 
     def render(self, conversation: Sequence[Message], prompt: bool = True) -> str:
-        """Return a conversation as the template shows it, up to where the next reply begins."""
+        """Return a conversation as text, up to the beginning of the next reply."""
         shown = [message | {"content": self.clean(message["content"], message["role"])} for message in conversation]
         if not self.system and shown and shown[0]["role"] == "system":
             first, *shown = shown
@@ -53,9 +53,9 @@ class Template:
             raise UserError(f"{self.source}: its chat template refuses a conversation: {error}") from None
 
     def clean(self, text: str, role: str = "user") -> str:
-        """Return text without special tokens, so that nobody ends or begins a turn by saying so.
+        """Return text without special tokens, so that no message can end a turn or begin one.
 
-        The marks of thought stay in what the assistant said itself: templates look for them.
+        Marks of thought stay in the assistant's own turns, because templates look for them.
         """
         marks = self._turns if role == "assistant" else self._marks
         while True:
@@ -69,25 +69,25 @@ class Template:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _encode(self, text: str) -> tuple[int, ...]:
-        """Return the ids of text in which special tokens stand for themselves."""
+        """Return the ids of text that may contain special tokens."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is not None:
             return tuple(backend.encode(text, add_special_tokens=False).ids)
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _end(self) -> tuple[int, str]:
-        """Return the token that ends an assistant's turn, as id and text."""
+        """Return the token that ends an assistant turn, as id and text."""
         asked = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
         shown = self.render([*asked, {"role": "assistant", "content": "qzxj"}], prompt=False)
-        found = self._marks.match(shown.rpartition("qzxj")[2].lstrip())
-        if found:
-            return int(self.tokenizer.convert_tokens_to_ids(found[0])), found[0]
+        end = self._marks.match(shown.rpartition("qzxj")[2].lstrip())
+        if end:
+            return int(self.tokenizer.convert_tokens_to_ids(end[0])), end[0]
         if self.tokenizer.eos_token_id is None:
             raise UserError(f"{self.source}: neither its chat template nor its tokenizer says how a turn ends")
         return int(self.tokenizer.eos_token_id), str(self.tokenizer.eos_token)
 
     def _check(self) -> None:
-        """See that a conversation grows at its end."""
+        """Raise UserError unless longer conversations begin with the text of shorter ones."""
         dialogue: list[Message] = [{"role": "system", "content": "s"}]
         before = ""
         for reply in (*PROBES, ""):

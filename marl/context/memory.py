@@ -1,8 +1,8 @@
-"""Memory: which part of its view of the log an agent sees when it is asked.
+"""Memory: the part of its view of the log that an agent sees when it is asked.
 
-Without one it sees everything. A memory lays the context out anew for every question, so it stays short however long
-the episode is; what is left out stays in the log. `overwrite` and `state` are written by the agent itself, as replies
-with credit like any other: what to remember is learned.
+Without a memory it sees everything. A memory builds a new context for every request, so contexts stay short in long
+episodes; the log keeps everything. `overwrite` and `state` are written by the agent itself, in replies that get credit
+like any other: agents learn what to remember.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, TypeAdapter
+from typing_extensions import override
 
 from arenas.spec import ReplySpec, Words
 from marl.context.transcript import Open, Transcript, render
@@ -25,7 +26,7 @@ from protocols.settings import Settings
 
 @dataclass(slots=True)
 class Reply:
-    """A reply of one's own: the tokens that were drawn, or the text. `note` if it was written into the memory."""
+    """A reply of the agent: its tokens, or its text. `note`: for its memory; `aside`: not for the arena."""
 
     note: bool
     aside: bool
@@ -42,56 +43,56 @@ class Full(Settings):
     type: Literal["full"] = "full"
 
     def seen(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """Return what is seen of what was perceived and replied."""
+        """Return the pieces in the next context."""
         return pieces
 
     kept = seen
 
 
 class Window(Settings):
-    """The last `turns` of one's own replies to the arena and what came after them; at most `tokens`, where given."""
+    """The agent's last `turns` replies to the arena and everything after them; with `tokens`, at most so many."""
 
     type: Literal["window"] = "window"
     turns: int = Field(default=1, ge=0)
     tokens: int = Field(default=0, ge=0)
 
     def seen(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """Return what is seen of what was perceived and replied."""
+        """Return the pieces in the next context."""
         starts = [i for i in range(len(pieces)) if _begins(pieces, i)]
         return pieces[starts[-1 - self.turns] if len(starts) > self.turns else 0 :]
 
     def kept(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """Return what may be seen later: the rest is forgotten."""
+        """Return the pieces that a later context may hold."""
         return self.seen(pieces)
 
 
 class Retrieval(Window):
-    """A window, and of the turns before it the `most` that are nearest to it by BM25, in their order."""
+    """A window, and the `most` earlier turns that are nearest to it by BM25, in their order."""
 
     type: Literal["retrieval"] = "retrieval"  # type: ignore[assignment]
     turns: int = Field(default=0, ge=0)
     most: int = Field(default=2, ge=1)
 
+    @override
     def seen(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """Return what is seen of what was perceived and replied."""
         recent = super().seen(pieces)
         before = _turns(pieces[: len(pieces) - len(recent)])
         if not before:
             return recent
-        found = sorted(Index([_text(turn) for turn in before]).nearest(_text(recent), self.most))
-        return [*(piece for place in found for piece in before[place]), *recent]
+        nearest = sorted(Index([_text(turn) for turn in before]).nearest(_text(recent), self.most))
+        return [*chain.from_iterable(before[index] for index in nearest), *recent]
 
+    @override
     def kept(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """Return everything: any of it may be found."""
         return pieces
 
 
 class Overwrite(Settings):
-    """What the agent wrote last, and what came after it (MemAgent, Yu et al. 2025).
+    """The agent's last note, and everything after it (MemAgent, Yu et al. 2025).
 
-    Before it is shown what is new, it is asked to write its memory anew, from the old one and what came since; that
-    reply then stands for all that was before. Models from scratch write `length` out of `words` (the arena's unless
-    given), others a line of at most `free` characters.
+    Before a new view the agent is asked to rewrite its memory, from the old note and everything after it; the new note
+    replaces both. Models from scratch write `length` of `words` (default: the arena's), others a line of at most `free`
+    characters.
     """
 
     type: Literal["overwrite"] = "overwrite"
@@ -100,35 +101,35 @@ class Overwrite(Settings):
     free: int = Field(default=400, ge=0)
 
     def seen(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """Return what is seen of what was perceived and replied."""
+        """Return the pieces in the next context."""
         return self._from(1, pieces)
 
     def kept(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """Return what may be seen later: the rest is forgotten."""
+        """Return the pieces that a later context may hold."""
         return self._from(1, pieces)
 
     @staticmethod
     def _from(note: int, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """Return what came with the last note, or the last but one, and after it."""
-        places = [i for i, piece in enumerate(pieces) if isinstance(piece, Reply) and piece.note]
-        return pieces[places[-note] :] if len(places) >= note else pieces
+        """Return the last note (1) or the last but one (2), and everything after it."""
+        notes = [i for i, piece in enumerate(pieces) if isinstance(piece, Reply) and piece.note]
+        return pieces[notes[-note] :] if len(notes) >= note else pieces
 
 
 class State(Overwrite):
-    """A state of constant size, written anew at each turn, between seeing and replying (MEM1, Zhou et al. 2025).
+    """A state of constant size that the agent rewrites in each turn, after the view (MEM1, Zhou et al. 2025).
 
-    Whoever replies sees the old state, what is new, and the new state; whoever writes the next one sees this one, the
-    reply, and what is new.
+    When it replies it sees the old state, the new view and the new state; when it writes the next state it sees this
+    one, its reply, and the new view.
     """
 
     type: Literal["state"] = "state"  # type: ignore[assignment]
 
+    @override
     def seen(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """Return what is seen of what was perceived and replied."""
         return self._from(1 if _asked(pieces).data.get("aside") == Kind.NOTE.value else 2, pieces)
 
+    @override
     def kept(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """Return what may be seen later: the rest is forgotten."""
         return self._from(2, pieces)
 
 
@@ -137,12 +138,12 @@ _ADAPTER: Final[TypeAdapter[Any]] = TypeAdapter(MemoryConfig)
 
 
 def note_spec(memory: Overwrite, vocabulary: Words) -> ReplySpec:
-    """Return what an agent may write into its memory."""
+    """Return the spec of an agent's notes."""
     return ReplySpec(((memory.words or vocabulary),) * memory.length, free=memory.free)
 
 
 class Remembered(Transcript):
-    """A transcript of which a memory keeps a part: at each question it begins anew, with what is seen then."""
+    """A transcript with a memory: it restarts at each request, with the part that the memory shows."""
 
     __slots__ = ("_begin", "_memory", "_now", "_pieces")
 
@@ -154,26 +155,26 @@ class Remembered(Transcript):
 
     @property
     def kept(self) -> int:
-        """How many envelopes and replies are kept."""
+        """Number of envelopes and replies kept."""
         return len(self._pieces)
 
+    @override
     def hear(self, envelope: Envelope) -> None:
-        """Keep what reached the agent, until it is asked."""
         self._pieces.append(envelope)
 
+    @override
     def ask(self) -> None:
-        """Lay out what is seen now, and the prompt for a reply."""
         seen = list(self._memory.seen(self._pieces))
-        self._lay(seen)
+        self._lay_out(seen)
         most = getattr(self._memory, "tokens", 0)
         while most and len(self.ids) > most and len(seen) > 1:
             del seen[0]
-            self._lay(seen)
+            self._lay_out(seen)
         aside = _asked(self._pieces).data.get("aside")
         self._pieces = list(self._memory.kept(self._pieces))
         self._pieces.append(Reply(aside == Kind.NOTE.value, aside is not None))
 
-    def _lay(self, seen: Sequence[Piece]) -> None:
+    def _lay_out(self, seen: Sequence[Piece]) -> None:
         self._now = now = self._begin()
         for piece in seen:
             if isinstance(piece, Envelope):
@@ -188,18 +189,18 @@ class Remembered(Transcript):
         self.heard, self.answers = now.heard, now.answers
         self.restart(now.ids)
 
+    @override
     def take_back(self, length: int) -> None:
-        """Forget a reply that came too late: it was never given."""
         self._now.take_back(length)
         self._pieces.pop()
 
+    @override
     def answered(self, text: str) -> None:
-        """Note what was replied, as text."""
         self._own.text = text
         self._now.answered(text)
 
+    @override
     def replied(self, tokens: Sequence[int]) -> None:
-        """Note what was sampled."""
         self._own.tokens = tuple(tokens)
         self._now.replied(tokens)
 
@@ -211,12 +212,12 @@ class Remembered(Transcript):
 
 
 def remembering(begin: Open, memory: MemoryConfig | None) -> Transcript:
-    """Return an empty transcript, of which the memory keeps a part."""
+    """Return an empty transcript with a memory."""
     return begin() if memory is None or isinstance(memory, Full) else Remembered(begin, memory)
 
 
 def of(scenario: Mapping[str, Any], agent: str) -> MemoryConfig | None:
-    """Return the memory that a logged scenario gives an agent."""
+    """Return an agent's memory in a logged scenario."""
     config = scenario.get("memory", {}).get(agent)
     return None if config is None else _read(json.dumps(config))
 
@@ -231,14 +232,14 @@ def _asked(pieces: Sequence[Piece]) -> Envelope:
     return next(piece for piece in reversed(pieces) if isinstance(piece, Envelope) and piece.kind is Kind.VIEW)
 
 
-def _begins(pieces: Sequence[Piece], place: int) -> bool:
-    """Whether a turn begins here: at the very first, or after a reply to the arena."""
-    before = pieces[place - 1] if place else None
+def _begins(pieces: Sequence[Piece], index: int) -> bool:
+    """Return whether a turn begins at this index: at the first piece, or after a reply to the arena."""
+    before = pieces[index - 1] if index else None
     return before is None or (isinstance(before, Reply) and not before.aside)
 
 
 def _turns(pieces: Sequence[Piece]) -> list[Sequence[Piece]]:
-    """Divide pieces into turns, each ending with a reply to the arena."""
+    """Split pieces into turns; each ends with a reply to the arena."""
     starts = [i for i in range(len(pieces)) if _begins(pieces, i)]
     return [pieces[start:stop] for start, stop in pairwise([*starts, len(pieces)])]
 

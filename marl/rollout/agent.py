@@ -1,4 +1,4 @@
-"""The actor: hears, thinks at its own speed, replies. All it knows of the world are envelopes."""
+"""Agent: one seat of one episode. It hears envelopes, asks its policy, and replies with the scenario's latency."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from protocols.envelope import KINDS, NO_DATA, REFEREE, Envelope, Kind
 
 logger = logging.getLogger(__name__)
 GRACE: Final = 5e-7
-"""Seconds: a reply at the very instant of the deadline still counts. Less than the referee's own grace."""
+"""Seconds: a reply at the very instant of the deadline still counts. Less than the grace of the exchange."""
 
 
 class Agent:
-    """One seat of one episode. `salt` tells apart the futures of forks that share their past.
+    """One seat of one episode. `salt` tells apart the draws of forks that share their past.
 
-    It is handed what comes into its inbox, and hears on until it is asked. It needs a task only to wait: for a policy
-    that answers no calls, for a latency or a deadline.
+    Its inbox calls it with each envelope, until it is asked; while it waits for its policy, envelopes wait in the
+    inbox. It needs a task only for policies that are not batched, for a latency, or for a deadline.
     """
 
     def __init__(
@@ -47,31 +47,31 @@ class Agent:
         self.seat, self.policy, self.bus = seat, policy, bus
         self.latency, self.greedy, self.salt = latency, greedy, salt
         self._episode = episode
-        self._place = (seed, episode, seat)
+        self._coordinates = (seed, episode, seat)
         self._topic = topics.sent_by(run, episode, seat)
         self._transcript = remembering(policy.open, None if isinstance(policy, Human) else memory)
         self._inbox: Subscription
-        self._asked: tuple[str, int]  # for what kind of reply, and by which entry of the log
-        self._thought: PendingReply | None = None
+        self._request: tuple[str, int]  # kind of the reply, and index of the view in the log
+        self._pending: PendingReply | None = None
         self._over = False
         self._sent = self._seen = self._turn = 0
 
     def attend(self, inbox: Subscription) -> None:
-        """Take part until the end of the episode; a failure is reported to the referee, not raised."""
+        """Take part until the episode ends; a failure is reported to the referee, not raised."""
         self._inbox = inbox
         inbox.call(self._hear)
 
     def leave(self) -> None:
-        """Take no part any more, whatever the agent is thinking of."""
+        """Stop taking part: drop a pending reply, and close the transcript."""
         if not self._over:
             self._over = True
-            if self._thought is not None:
-                self._thought.cancel()
+            if self._pending is not None:
+                self._pending.cancel()
             self.policy.close(self._transcript)
 
     def _hear(self, envelope: Envelope) -> bool:
-        """Hear an envelope, and think if it asks; False from one who is thinking: then it waits."""
-        if self._thought is not None or self._over:
+        """Hear an envelope, and ask the policy if it is a view; False while a reply is pending: then it waits."""
+        if self._pending is not None or self._over:
             return False
         try:
             self._transcript.hear(envelope)
@@ -80,56 +80,55 @@ class Agent:
             else:
                 self._seen += 1
                 if envelope.kind is Kind.VIEW:
-                    self._think(envelope)
+                    self._ask_policy(envelope)
         except Exception as error:
             self._fail(error)
         return True
 
-    def _think(self, view: Envelope) -> None:
-        """Ask the policy."""
+    def _ask_policy(self, view: Envelope) -> None:
+        """Ask the policy for a reply to a view."""
         spec = from_wire(view.data["reply"])
         transcript = self._transcript
         transcript.ask()
-        self._asked = (spec.kind, view.seq)
-        seed = key(*self._place, self._turn, self.salt)
+        self._request = (spec.kind, view.seq)
+        seed = key(*self._coordinates, self._turn, self.salt)
         deadline = view.data.get("deadline")
         if deadline is None and isinstance(self.policy, BatchedPolicy) and self.latency.none:
-            self._thought = self.policy.ask(transcript, spec=spec, seed=seed, greedy=self.greedy, done=self._answer)
+            self._pending = self.policy.ask(transcript, spec=spec, seed=seed, greedy=self.greedy, done=self._answer)
         else:
             waiting = self._wait(spec, seed, deadline)
-            self._thought = asyncio.get_running_loop().create_task(waiting, name=f"{self._episode}/{self.seat}")
+            self._pending = asyncio.get_running_loop().create_task(waiting, name=f"{self._episode}/{self.seat}")
 
     async def _wait(self, spec: ReplySpec, seed: int, deadline: float | None) -> None:
-        """Reply after the time that thinking takes; if the deadline comes first, forget the thought."""
+        """Reply after the policy's latency; drop the reply if the deadline comes first."""
         length = len(self._transcript.ids)
-        thinking = self._form(spec, seed)
+        sampling = self._sample(spec, seed)
+        reply: Sample | Exception | None
         try:
-            found: Sample | Exception | None = await (
-                thinking if deadline is None else self._within(deadline, thinking)
-            )
+            reply = await (sampling if deadline is None else self._within(deadline, sampling))
         except Exception as error:
-            found = error
-        if found is None:
+            reply = error
+        if reply is None:
             self._transcript.take_back(length)
-            self._thought = None
+            self._pending = None
             self._turn += 1
             self._inbox.offer()
         else:
-            self._answer(found)
+            self._answer(reply)
 
-    def _answer(self, found: Sample | Exception) -> None:
-        """Send a reply, and hear on."""
-        self._thought = None
+    def _answer(self, reply: Sample | Exception) -> None:
+        """Send a reply, and take further envelopes from the inbox."""
+        self._pending = None
         self._turn += 1
-        if isinstance(found, Exception):
-            self._fail(found)
+        if isinstance(reply, Exception):
+            self._fail(reply)
         else:
-            self.bus.deliver(self._topic, self._reply(found))
+            self.bus.deliver(self._topic, self._envelope(reply))
             self._sent += 1
             self._inbox.offer()
 
     def _fail(self, error: Exception) -> None:
-        if not isinstance(error, UserError):  # that is a sentence for the user, not an error of ours
+        if not isinstance(error, UserError):  # a UserError is a sentence for the user, not a bug
             logger.error("%s in episode %s", self.seat, self._episode, exc_info=error)
         full = {"stop": Stop.OVERFLOW.value} if isinstance(error, ContextFullError) else NO_DATA
         text = str(error) if isinstance(error, UserError) else repr(error)
@@ -138,28 +137,28 @@ class Agent:
         )
         self.leave()
 
-    async def _within(self, deadline: float, thinking: Coroutine[Any, Any, Sample]) -> Sample | None:
-        """Return the reply; None if the deadline came first, at which the agent is free for what comes next."""
+    async def _within(self, deadline: float, sampling: Coroutine[Any, Any, Sample]) -> Sample | None:
+        """Return the reply; None if the deadline came first."""
         limit = asyncio.timeout(deadline + GRACE)
         try:
             async with limit:
-                return await thinking
+                return await sampling
         except TimeoutError:
             if limit.expired():
                 return None
             raise
 
-    async def _form(self, spec: ReplySpec, seed: int) -> Sample:
-        """Ask the policy, and take the time that thinking takes."""
+    async def _sample(self, spec: ReplySpec, seed: int) -> Sample:
+        """Ask the policy, and sleep for the scenario's latency."""
         sample = await self.policy.reply(self._transcript, spec=spec, seed=seed, greedy=self.greedy)
-        # Thinking takes as long in every future of a fork, or the past that they share would differ.
-        draw = uniform(key(*self._place, self._turn, "latency")) if self.latency.jitter else 0.0
+        # The latency is the same in every future of a fork, or the past that they share would differ.
+        draw = uniform(key(*self._coordinates, self._turn, "latency")) if self.latency.jitter else 0.0
         if wait := self.latency.seconds(len(sample.tokens), draw):
             await asyncio.sleep(wait)
         return sample
 
-    def _reply(self, sample: Sample) -> Envelope:
-        kind, reply_to = self._asked
+    def _envelope(self, sample: Sample) -> Envelope:
+        kind, reply_to = self._request
         data = {"seen": self._seen, **sample.to_data()}
         return Envelope(
             self._episode, self.seat, self._sent, KINDS[kind], body=sample.text, data=data, reply_to=reply_to
