@@ -7,9 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marl.episode import MISSING, Episode, Finish, Sample, Stop
+from marl.episode import MISSING, Finish, Sample
 from protocols.envelope import Envelope, Kind
-from protocols.log import Log
 
 LOGPROB = st.floats(max_value=0.0, allow_infinity=False)
 COUNT = st.integers(0, 2**31 - 1)
@@ -50,11 +49,3 @@ def test_defaults_are_left_out() -> None:
     assert Sample("m1").to_data() == {}
     assert Sample("m1", (4, 2)).to_data() == {"tokens": (4, 2), "version": 0}
     assert Sample("m1", thinking=2).to_data() == {"thought": "", "thinking": 2}
-
-
-def test_returns_count_a_shared_row_as_often_as_it_stands_there() -> None:
-    nothing, paid = (0.0, 0.0), (1.0, 0.5)
-    rewards = (nothing, nothing, paid, nothing, paid, (0.0, 0.25))
-    episode = Episode(Log("e", 1, {}, {}), ("a", "b"), (), rewards, Stop.TERMINATED)
-    assert episode.returns == (2.0, 1.25)
-    assert Episode(episode.log, ("a", "b"), (), (nothing, nothing), Stop.TERMINATED).returns == nothing

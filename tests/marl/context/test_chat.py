@@ -29,7 +29,7 @@ def begun(template: Template = PLAIN) -> ChatTranscript:
     return ChatTranscript(template, lambda seat: "Be brief.")
 
 
-def test_a_view_is_a_conversation() -> None:
+def test_a_view_becomes_a_conversation() -> None:
     transcript = begun()
     transcript.hear(said("hello", to="side"))
     transcript.hear(view("round t0"))
@@ -82,7 +82,7 @@ def test_text_and_ids_never_drift_apart(turns: list[tuple[list[str], str, list[i
     assert transcript.ids.count(start) == 1 + 2 * len(turns)
 
 
-def test_what_a_template_leaves_out_of_the_past_splits_the_transcript() -> None:
+def test_a_template_that_drops_thoughts_restarts_the_transcript() -> None:
     template = Template(chats.tokenizer(chats.THINKING, thinking=True), "thinking")
     transcript = begun(template)
     transcript.hear(view("one"))
@@ -121,7 +121,7 @@ def test_a_template_without_a_system_turn_puts_it_before_the_first_user_turn() -
         ("{% for message in messages %}{{ message['content'].nothing.there }}{% endfor %}", "refuses a conversation"),
     ],
 )
-def test_a_template_that_does_not_do_is_a_users_error(template: str, wrong: str) -> None:
+def test_an_unusable_template_is_a_user_error(template: str, wrong: str) -> None:
     with pytest.raises(UserError, match=wrong) as error:
         Template(chats.tokenizer(template), "some/model")
     assert "\n" not in str(error.value)
@@ -138,5 +138,5 @@ def test_a_template_that_does_not_do_is_a_users_error(template: str, wrong: str)
         (SPEC, "Now speak to the others: one short line, or nothing."),
     ],
 )
-def test_how_to_reply_is_one_sentence(spec: ReplySpec, told: str) -> None:
+def test_the_instruction_is_one_sentence(spec: ReplySpec, told: str) -> None:
     assert instruction(spec) == told

@@ -58,7 +58,7 @@ class Spy(PolicyServer):
 
 
 @pytest.mark.parametrize("memory", MEMORIES, ids=str)
-def test_what_is_trained_on_is_what_was_seen(memory: dict[str, Any]) -> None:
+def test_traces_equal_the_contexts_that_were_sampled_from(memory: dict[str, Any]) -> None:
     here = reading(memory, chunks=5, facts=1)
     spy = Spy(here)
     episode = one(here, Plan("e", {"reader_0": spy}, 1))
@@ -81,21 +81,21 @@ def kinds(here: World, chunks: int = 2) -> list[tuple[str, str]]:
     return [(e.kind.value, e.body) for e, _ in episode.log.entries if e.kind in (Kind.VIEW, Kind.NOTE, Kind.MOVE)]
 
 
-def test_an_overwritten_memory_is_written_before_what_is_new_is_shown() -> None:
+def test_overwrite_is_written_before_the_new_view() -> None:
     found = kinds(reading({"type": "overwrite", "words": WORDS, "length": 2}, chunks=2, facts=1))
     read, wrote = [("move", "next")], [("view", "memory"), ("note", "sky red")]
     assert found[1:2] + found[2:4] + found[5:6] + found[6:8] == read + wrote + read + wrote
     assert found[-2:] == [("view", "code"), ("move", "red")]
 
 
-def test_a_state_is_written_between_seeing_and_replying() -> None:
+def test_a_state_is_written_between_view_and_reply() -> None:
     found = kinds(reading({"type": "state", "words": WORDS, "length": 2}, chunks=1, facts=1))
     assert [kind for kind, _ in found] == ["view", "note", "view", "move"] * 2
     assert [body for kind, body in found if kind == "view"][1::2] == ["reply"] * 2
 
 
 @pytest.mark.parametrize("memory", MEMORIES[1:], ids=str)
-def test_the_context_stays_as_short_however_long_the_text(memory: dict[str, Any]) -> None:
+def test_the_context_stays_short_in_long_episodes(memory: dict[str, Any]) -> None:
     longest = []
     for chunks in (8, 64):
         here = reading(memory, chunks=chunks, facts=1)
@@ -106,7 +106,7 @@ def test_the_context_stays_as_short_however_long_the_text(memory: dict[str, Any]
 
 
 @pytest.mark.parametrize("memory", [each for each in MEMORIES[1:] if each["type"] != "retrieval"], ids=str)
-def test_no_more_is_kept_however_long_the_text(memory: dict[str, Any]) -> None:
+def test_kept_pieces_stay_few_in_long_episodes(memory: dict[str, Any]) -> None:
     kept: list[int] = []
 
     class Reader(TextPolicy):
@@ -123,7 +123,7 @@ def test_no_more_is_kept_however_long_the_text(memory: dict[str, Any]) -> None:
     assert kept[0] == kept[1] <= 12
 
 
-def test_retrieval_finds_the_turn_that_shares_words_with_what_is_asked() -> None:
+def test_retrieval_finds_the_turn_with_shared_words() -> None:
     class Reader(TextPolicy):
         name = "reader"
 
@@ -177,7 +177,7 @@ def test_a_late_reply_leaves_nothing_behind() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(["view", "say", "note"]), max_size=30), st.sampled_from(MEMORIES[1:]))
-def test_whatever_happens_the_newest_view_is_seen(events: list[str], memory: dict[str, Any]) -> None:
+def test_the_newest_view_is_always_seen(events: list[str], memory: dict[str, Any]) -> None:
     from pydantic import TypeAdapter
 
     config: Any = TypeAdapter(MemoryConfig).validate_python({k: v for k, v in memory.items() if k != "tokens"})
@@ -201,7 +201,7 @@ def test_whatever_happens_the_newest_view_is_seen(events: list[str], memory: dic
         ({"reader_0": {"type": "overwrite"}}, {"floor": "free"}, "a memory that is written needs a floor"),
     ],
 )
-def test_a_memory_that_cannot_be_is_refused(memory: dict[str, Any], more: dict[str, Any], message: str) -> None:
+def test_an_impossible_memory_is_a_user_error(memory: dict[str, Any], more: dict[str, Any], message: str) -> None:
     with pytest.raises(ProtocolError, match=message):
         world("document", memory=memory, **more)
 
@@ -211,7 +211,7 @@ def test_pettingzoo_has_no_memory() -> None:
         ParallelEnvironment(reading({"type": "window"}))
 
 
-def test_who_reads_sentences_is_told_what_a_note_is() -> None:
+def test_language_models_read_a_request_for_a_note_as_a_sentence() -> None:
     spec = ReplySpec((("a",),), free=10)
     asked = Envelope(
         "e", "referee", 0, Kind.VIEW, body="memory", data={"reply": spec.wire, "aside": "note", "again": 1}
@@ -227,7 +227,7 @@ def test_who_reads_sentences_is_told_what_a_note_is() -> None:
     [*MEMORIES[1:3], {"type": "overwrite"}, {"type": "state", "free": 0, "words": ["red"]}, MEMORIES[-1]],
     ids=str,
 )
-def test_chat_models_remember_and_call_and_are_trained_on_what_they_saw(memory: dict[str, Any]) -> None:
+def test_chat_models_with_memory_and_tools_have_exact_traces(memory: dict[str, Any]) -> None:
     here = world("document", arena={"chunks": 3, "facts": 1}, memory={"reader_0": memory}, tools={"calculator": {}})
     lm = chats.chat()
     episode = one(here, Plan("e", {"reader_0": serve(lm, "chat")}, 1))

@@ -43,7 +43,7 @@ def watched(settings: dict[str, Any], episodes: int = 3) -> tuple[Spy, list[Epis
 
 
 @everywhere
-def test_a_trace_is_what_the_live_transcript_held(name: str) -> None:
+def test_a_trace_equals_the_live_transcript(name: str) -> None:
     spy, episodes = watched(WORLDS[name])
     live = iter(spy.opened)
     for episode in episodes:
@@ -58,7 +58,7 @@ def test_a_trace_is_what_the_live_transcript_held(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in WORLDS if "chat" in name])
-def test_a_trace_is_what_the_live_transcript_held_when_listeners_were_told_something_else(name: str) -> None:
+def test_a_trace_equals_the_live_transcript_after_interventions(name: str) -> None:
     do = [
         {"type": "swap", "seat": "c_0"},
         {"type": "drop", "p": 0.3},
@@ -84,7 +84,7 @@ def test_a_transcript_only_grows(name: str) -> None:
         assert tuple(transcript.ids[: len(then)]) == then
 
 
-def test_what_arrives_while_an_agent_thinks_stands_after_its_reply() -> None:
+def test_messages_during_a_reply_stand_after_it() -> None:
     settings = {
         "name": "chat",
         "latency": {"constant": 0.1, "jitter": 2.0},
@@ -111,7 +111,7 @@ def test_what_arrives_while_an_agent_thinks_stands_after_its_reply() -> None:
     assert meanwhile > 5, "nothing ever arrived while an agent was thinking"
 
 
-def test_a_reply_that_missed_its_deadline_leaves_nothing_behind() -> None:
+def test_a_late_reply_leaves_no_tokens() -> None:
     spy, episodes = watched({"name": "matrix", "arena": {"rounds": 6}, "latency": SLOW, "deadline": 0.8}, 6)
     prompt = spy.lm.token(PROMPT)
     live = iter(spy.opened)
@@ -131,7 +131,7 @@ def test_a_reply_that_missed_its_deadline_leaves_nothing_behind() -> None:
     assert 4 < missed < sum(len(episode.turns) for episode in episodes)
 
 
-def test_a_fork_goes_on_from_the_transcript_the_episode_had() -> None:
+def test_a_fork_continues_the_transcript() -> None:
     here = world(**WORLDS["repeated matrix"])
     spy = Spy(lm_for(here))
     seats: dict[str, Policy] = dict.fromkeys(here.agents, spy)

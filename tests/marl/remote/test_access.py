@@ -67,7 +67,7 @@ def intrude(url: str, shots: list[tuple[str, bytes]]) -> list[str]:
 
 
 @pytest.mark.skipif(mosquitto() is None, reason="access lists need mosquitto")
-def test_with_an_access_list_a_seat_speaks_and_reads_only_for_itself(tmp_path: Path) -> None:
+def test_an_access_list_isolates_seats(tmp_path: Path) -> None:
     here = world("lewis")
     files, passwords = access.write(tmp_path, RUN, here.agents)
     assert (tmp_path / "passwords").stat().st_mode & 0o077 == 0
@@ -96,7 +96,7 @@ def test_with_an_access_list_a_seat_speaks_and_reads_only_for_itself(tmp_path: P
 
 
 @pytest.mark.parametrize("name", BROKERS)
-def test_without_one_the_tokens_keep_intruders_out(name: str) -> None:
+def test_tokens_keep_intruders_out(name: str) -> None:
     here = world("lewis")
     url = broker(name, "intruders").url
     tokens = {seat: f"token of {seat}" for seat in here.agents}

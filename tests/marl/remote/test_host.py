@@ -74,7 +74,7 @@ def test_the_same_bytes_in_every_arena(name: str) -> None:
 
 @pytest.mark.parametrize("settings", ["chat, all effects", "chat with a deadline", "matrix with a deadline"])
 @pytest.mark.parametrize("greedy", [False, True])
-def test_models_elsewhere_sample_the_same_tokens(settings: str, greedy: bool) -> None:
+def test_remote_models_sample_the_same_tokens(settings: str, greedy: bool) -> None:
     """Also where replies come too late: what was never given leaves the transcript there too."""
     here = world(**WORLDS[settings])
     local = collect(here, plans(seated(here), greedy=greedy))
@@ -89,7 +89,7 @@ def test_models_elsewhere_sample_the_same_tokens(settings: str, greedy: bool) ->
         assert any(not turn.sample.tokens for episode in local for turn in episode.turns), "no reply came too late"
 
 
-def test_some_seats_here_and_some_elsewhere() -> None:
+def test_local_and_remote_seats_mix() -> None:
     here = world(**WORLDS["chat, all effects"])
     run, url = next(runs), broker("mosquitto").url
     model = seated(here)
@@ -167,7 +167,7 @@ def test_a_seat_that_fails_ends_its_episode_with_the_reason(caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize("deadline", [None, 1.0])
-def test_patience_runs_out(deadline: float | None, caplog: pytest.LogCaptureFixture) -> None:
+def test_patience_ends_a_wait(deadline: float | None, caplog: pytest.LogCaptureFixture) -> None:
     """With a deadline in the scenario the reply is missing, as ever; without one the episode ends and says why."""
     here = world("matrix", arena={"rounds": 2}, **({"deadline": deadline} if deadline else {}))
     run, url = next(runs), broker("mosquitto").url
@@ -184,7 +184,7 @@ def test_patience_runs_out(deadline: float | None, caplog: pytest.LogCaptureFixt
         assert [e.data.get("missing", False) for e in episode.log.replies(second)] == [False, True]
 
 
-def test_nobody_comes() -> None:
+def test_ready_times_out_without_agents() -> None:
     run, url = next(runs), broker("mosquitto").url
     with pytest.raises(UserError) as error, Host(url, run, ["a_0"]) as host:
         host.ready(0.1)
@@ -203,7 +203,7 @@ def test_a_run_has_one_host() -> None:
         pass  # now it is free again
 
 
-def test_two_agents_claim_one_seat() -> None:
+def test_a_taken_seat_is_refused() -> None:
     here = world("lewis")
     run, url = next(runs), broker("mosquitto").url
     with elsewhere(url, run, randoms(here)), Host(url, run, here.agents) as host:
@@ -220,7 +220,7 @@ def test_two_agents_claim_one_seat() -> None:
         assert raw(collect(here, plans(host.seats()))) == raw(collect(here, plans(randoms(here))))
 
 
-def test_what_a_dead_agent_left_at_the_broker_keeps_nobody_out() -> None:
+def test_a_retained_join_of_a_dead_agent_blocks_nobody() -> None:
     """Its announcement is still there, and no last will took it back."""
     here = world("lewis")
     run, url = next(runs), broker("mosquitto").url
@@ -257,7 +257,7 @@ def test_tokens() -> None:
         assert raw(collect(here, plans(host.seats()))) == raw(collect(here, plans(randoms(here))))
 
 
-def test_played_by_hand() -> None:
+def test_a_hand_written_client_can_play() -> None:
     """Everything a person with mosquitto_pub and mosquitto_sub would do, and nothing else."""
     here = world("lewis", arena={"n": 3, "k": 3})
     run, url = next(runs), broker("mosquitto").url

@@ -76,7 +76,7 @@ def data(**changes: Any) -> dict[str, Any]:
     return {"data": {**reply()["data"], **changes}}
 
 
-def test_a_reply_comes_in() -> None:
+def test_a_reply_is_accepted() -> None:
     scene = Scene()
     scene.arrive(TOPIC, json.dumps(reply()).encode())
     assert scene.answer.result(0) == Sample("m1", (4, 2), (-0.5, -0.1), 3)
@@ -120,7 +120,7 @@ WRONG: dict[str, tuple[Reason, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_reply_with_one_thing_wrong(name: str) -> None:
+def test_a_reply_with_one_fault_is_rejected(name: str) -> None:
     reason, change = WRONG[name]
     scene = Scene()
     before = scene.state()
@@ -131,7 +131,7 @@ def test_a_reply_with_one_thing_wrong(name: str) -> None:
     assert scene.answer.done()  # the right one still comes in: nothing that was refused stands in its way
 
 
-def test_a_reply_comes_in_once() -> None:
+def test_a_reply_is_accepted_once() -> None:
     scene = Scene()
     raw = json.dumps(reply()).encode()
     for _ in range(3):
@@ -172,7 +172,7 @@ def test_missing_envelopes_of_a_seat_are_counted() -> None:
         ("referee", {"kind": "end", "data": {"host": "me"}}, Reason.SENDER),
     ],
 )
-def test_in_the_lobby(seat: str, envelope: dict[str, Any], reason: Reason) -> None:
+def test_lobby_envelopes_are_checked(seat: str, envelope: dict[str, Any], reason: Reason) -> None:
     scene = Scene()
     before = scene.lobby.claims.copy()
     whole = {"episode": LOBBY, "sender": seat, "n": 5, **envelope}
@@ -182,7 +182,7 @@ def test_in_the_lobby(seat: str, envelope: dict[str, Any], reason: Reason) -> No
     assert not scene.lobby.missing
 
 
-def test_refusals_are_written_down_as_far_as_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejections_are_logged_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("marl.remote.rejections.MOST_LINES", 3)
     scene = Scene(path=tmp_path / "refused.jsonl")
     for _ in range(5):
@@ -279,7 +279,7 @@ def fuzzing(examples: int) -> Callable[[Callable[..., None]], Callable[..., None
 
 @fuzzing(60)
 @given(st.lists(st.tuples(WHERE, PAYLOAD), min_size=BATCH, max_size=BATCH))
-def test_three_thousand_payloads(shots: list[tuple[str, bytes]]) -> None:
+def test_three_thousand_fuzzed_payloads_are_rejected(shots: list[tuple[str, bytes]]) -> None:
     fuzz(shots)
 
 
@@ -287,5 +287,5 @@ def test_three_thousand_payloads(shots: list[tuple[str, bytes]]) -> None:
 @pytest.mark.timeout(1200)
 @fuzzing(2000)
 @given(st.lists(st.tuples(WHERE, PAYLOAD), min_size=BATCH, max_size=BATCH))
-def test_a_hundred_thousand_payloads(shots: list[tuple[str, bytes]]) -> None:
+def test_a_hundred_thousand_fuzzed_payloads_are_rejected(shots: list[tuple[str, bytes]]) -> None:
     fuzz(shots)

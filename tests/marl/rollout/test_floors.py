@@ -44,7 +44,7 @@ def talker(message: str, times: int, move: str = "x0") -> Scripted:
     return Scripted(line)
 
 
-def test_a_moderator_calls_whom_it_likes_and_who_is_not_called_is_not_asked() -> None:
+def test_a_moderator_chooses_the_speakers() -> None:
     here = world(arena={"rounds": 1}, floor={"type": "moderator", "seat": "a_0"})
     seats = {"a_0": script("c_0", "a_0", "m0", "done", "x0"), "b_0": script("x0"), "c_0": script("m2", "x0")}
     episode = one(here, Plan("e", seats, 1))
@@ -61,7 +61,7 @@ def test_a_moderator_calls_whom_it_likes_and_who_is_not_called_is_not_asked() ->
     assert raw([one(here, replay(episode.log))]) == raw([episode])
 
 
-def test_nonsense_of_a_moderator_calls_the_first_who_waits() -> None:
+def test_an_illegal_call_of_a_moderator_calls_the_first_in_line() -> None:
     here = world(arena={"players": 2, "rounds": 1}, floor={"type": "moderator", "seat": "a_0"})
     seats = {"a_0": script("nobody", "m1", "d_0", "x0"), "b_0": script("m2", "x0")}
     episode = one(here, Plan("e", seats, 1))
@@ -69,7 +69,7 @@ def test_nonsense_of_a_moderator_calls_the_first_who_waits() -> None:
     assert [t.legal for t in episode.turns] == [False, True, False, True, True, True]
 
 
-def test_without_a_seat_the_order_is_drawn_and_each_hears_those_before_it() -> None:
+def test_a_moderator_without_a_seat_draws_the_order() -> None:
     here = world(arena={"rounds": 4}, floor="moderator")
     episode = one(here, Plan("e", dict.fromkeys(here.agents, Random()), 1))
     orders = [[t.agent for t in episode.turns if t.stage == stage] for stage in (0, 2, 4, 6)]
@@ -78,7 +78,7 @@ def test_without_a_seat_the_order_is_drawn_and_each_hears_those_before_it() -> N
     assert [len(heard_before(episode, agent)) for agent in orders[0]] == [0, 1, 2]
 
 
-def test_on_a_free_floor_whoever_hears_something_may_answer_until_nobody_does() -> None:
+def test_free_talk_ends_when_nobody_answers() -> None:
     here = world(arena={"rounds": 1, "players": 3}, floor="free")
     seats = {"a_0": talker("m0", 1), "b_0": talker("m1", 0), "c_0": talker("m2", 2)}
     episode = one(here, Plan("e", seats, 1))
@@ -91,7 +91,7 @@ def test_on_a_free_floor_whoever_hears_something_may_answer_until_nobody_does() 
     assert raw([one(here, replay(episode.log))]) == raw([episode])
 
 
-def test_speaking_and_silence_have_their_price() -> None:
+def test_speaking_and_silence_are_priced() -> None:
     floor = {"type": "free", "speaking": 0.5, "silence": 0.25}
     price = [{"type": "price", "per_symbol": 0.125}]
     free, dear = (world(arena={"players": 2, "rounds": 1}, **p) for p in ({"floor": "free"}, {"floor": floor}))
@@ -104,7 +104,7 @@ def test_speaking_and_silence_have_their_price() -> None:
     assert costs == [(0.5, 0.5), (0.75, 0.5)]  # b is silent twice: at first, and when it has heard a
 
 
-def test_a_free_floor_ends_after_its_limit() -> None:
+def test_free_talk_ends_at_its_limit() -> None:
     here = world(arena={"players": 3, "rounds": 1}, floor={"type": "free", "limit": 4})
     episode = one(here, Plan("e", {a: talker("m0", 99) for a in here.agents}, 1))
     assert len(said(episode)) == 6  # those who were asked before the fourth message still spoke
@@ -122,7 +122,7 @@ class Slow(TextPolicy):
         return await self.policy.reply(transcript, spec=spec, seed=seed, greedy=greedy)
 
 
-def test_who_thinks_slowly_speaks_later_and_holds_nobody_up() -> None:
+def test_a_slow_agent_speaks_later_and_delays_nobody() -> None:
     here = world(arena={"players": 3, "rounds": 1}, floor="free")
     seats: dict[str, Policy] = {
         "a_0": Slow(talker("m0", 1), 5.0),
@@ -134,7 +134,7 @@ def test_who_thinks_slowly_speaks_later_and_holds_nobody_up() -> None:
     assert times == [("b_0", 1.0), ("c_0", 1.0), ("b_0", 2.0), ("c_0", 2.0), ("a_0", 5.0)]
 
 
-def test_who_misses_the_deadline_on_a_free_floor_was_silent_and_is_asked_again() -> None:
+def test_a_missed_deadline_in_free_talk_counts_as_silence() -> None:
     here = world(arena={"players": 2, "rounds": 1}, floor="free", deadline=2.0)
     seats: dict[str, Policy] = {"a_0": Slow(talker("m0", 1), 1.5), "b_0": Slow(talker("m1", 9), 3.0)}
     episode = one(here, Plan("e", seats, 1))
@@ -142,13 +142,13 @@ def test_who_misses_the_deadline_on_a_free_floor_was_silent_and_is_asked_again()
     assert [t.sample.finish.value for t in episode.turns if t.agent == "b_0"][:2] == ["missing", "missing"]
 
 
-def test_a_delayed_message_reopens_the_floor() -> None:
+def test_a_delayed_message_reopens_free_talk() -> None:
     here = world(arena={"players": 2, "rounds": 1}, floor="free", channel=[{"type": "delay", "seconds": 7}])
     episode = one(here, Plan("e", {"a_0": talker("m0", 1), "b_0": script("", "m3", "x0")}, 1))
     assert [(e.sender, round(e.time)) for e in episode.log.replies() if e.body[:1] == "m"] == [("a_0", 0), ("b_0", 7)]
 
 
-def test_bids_decide_who_speaks_and_are_paid_for() -> None:
+def test_the_highest_bid_speaks_and_pays() -> None:
     here = world(arena={"players": 2, "rounds": 1}, floor={"type": "free", "bids": 2, "speaking": 0.25})
     free = world(arena={"players": 2, "rounds": 1}, floor={"type": "free", "bids": 2})
     lines = {"a_0": ("bid1", "bid1", "m0", "bid0", "x0"), "b_0": ("bid2", "m1 m1", "bid0", "bid0", "x0")}
@@ -180,6 +180,6 @@ def test_cheap_talk_before_a_matrix_game() -> None:
     assert scores == [4.0, 1.5]
 
 
-def test_a_moderator_who_does_not_exist_is_named() -> None:
+def test_an_unknown_moderator_is_a_user_error() -> None:
     with pytest.raises(ProtocolError, match=r"floor: no seat 'host_0'; the seats are a_0, b_0, c_0"):
         world(floor={"type": "moderator", "seat": "host_0"})

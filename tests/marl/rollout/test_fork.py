@@ -39,7 +39,7 @@ def first_message(episode: Episode, listeners: int = 1) -> int:
 
 
 @everywhere
-def test_a_fork_that_changes_nothing_is_the_same_episode_at_every_decision(name: str) -> None:
+def test_a_fork_without_a_change_equals_the_episode(name: str) -> None:
     here = world(**WORLDS[name])
     seats = seated(here)
     (episode,) = played(here, seats, 1)
@@ -51,7 +51,7 @@ def test_a_fork_that_changes_nothing_is_the_same_episode_at_every_decision(name:
         )  # it was drawn anew
 
 
-def test_many_forks_of_one_log_do_not_hear_each_other() -> None:
+def test_forks_of_one_log_are_isolated() -> None:
     here = world(**WORLDS["chat, all effects"])
     seats = seated(here)
     (episode,) = played(here, seats, 1)
@@ -64,7 +64,7 @@ def test_many_forks_of_one_log_do_not_hear_each_other() -> None:
 
 @everywhere
 @pytest.mark.parametrize("body", ["m3", None])
-def test_do_changes_what_listeners_hear_and_nothing_before(name: str, body: str | None) -> None:
+def test_do_changes_only_what_listeners_hear(name: str, body: str | None) -> None:
     if "matrix" in name and "talk" not in name:
         return  # nothing is said there
     here = world(**WORLDS[name])
@@ -91,7 +91,7 @@ def test_do_changes_what_listeners_hear_and_nothing_before(name: str, body: str 
             assert other_heard == before_heard  # the channel draws the same numbers in both futures
 
 
-def test_who_moves_at_once_does_not_react_to_a_changed_message() -> None:
+def test_simultaneous_speakers_do_not_react_to_a_changed_message() -> None:
     here = world(arena={"rounds": 1})
     seats = seated(here)
     speakers = len(here.agents)
@@ -106,7 +106,7 @@ def test_who_moves_at_once_does_not_react_to_a_changed_message() -> None:
 
 
 @everywhere
-def test_salt_changes_what_comes_after_and_nothing_before(name: str) -> None:
+def test_salt_changes_only_what_comes_after(name: str) -> None:
     here = world(**WORLDS[name])
     seats = seated(here)
     (episode,) = played(here, seats, 1)
@@ -123,7 +123,7 @@ def test_salt_changes_what_comes_after_and_nothing_before(name: str) -> None:
     assert raw(collect(here, [fork(episode.log, middle, seats, salt=salt) for salt in range(1, 25)])) == raw(again)
 
 
-def test_the_log_of_a_fork_says_so_and_can_be_replayed_and_forked_again() -> None:
+def test_a_fork_can_be_replayed_and_forked_again() -> None:
     here = world(**WORLDS["chat, all effects"])
     seats = seated(here)
     (episode,) = played(here, seats, 1)
@@ -136,7 +136,7 @@ def test_the_log_of_a_fork_says_so_and_can_be_replayed_and_forked_again() -> Non
     assert raw([one(here, fork(again.log, last, seats, salt=3))]) == raw([again])
 
 
-def test_a_replay_of_a_log_that_is_cut_off_is_an_error_and_not_another_episode(
+def test_a_replay_of_a_truncated_log_is_an_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     here = world()
@@ -152,7 +152,7 @@ def other_player(here: World) -> dict[str, Policy]:
     return seated(here, lm_for(here, seed=77))
 
 
-def test_another_policy_takes_over_in_the_middle_with_the_recorded_past() -> None:
+def test_another_policy_takes_over_a_recorded_episode() -> None:
     here = world(**WORLDS["repeated matrix"])
     (episode,) = played(here, seated(here), 1)
     live = other_player(here)

@@ -46,7 +46,7 @@ def speaker(text: str) -> Policy:
 
 @settings(max_examples=150, deadline=None)
 @given(ANYTHING, ANYTHING)
-def test_whatever_is_said_is_played_read_and_counted(text: str, other: str) -> None:
+def test_free_text_is_delivered_read_and_counted(text: str, other: str) -> None:
     here = world(**HERE)
     lm = lm_for(here)
     seats = {"a_0": speaker(text), "b_0": speaker(f"side {other}"), "c_0": seated(here, lm)["c_0"]}
@@ -70,7 +70,7 @@ def test_whatever_is_said_is_played_read_and_counted(text: str, other: str) -> N
 
 
 @given(ANYTHING, st.integers(1, 60), st.booleans())
-def test_any_line_of_text_is_legal_if_it_is_short_enough(text: str, free: int, several: bool) -> None:
+def test_a_short_line_of_text_is_legal(text: str, free: int, several: bool) -> None:
     spec = say(("m0", "m1"), 2, channels=("public", "side") if several else (), free=free)
     assert from_wire(dict(spec.wire)) == spec
     words = spec.parse(text)
@@ -83,7 +83,7 @@ def test_any_line_of_text_is_legal_if_it_is_short_enough(text: str, free: int, s
         assert spec.parse(spec.text(channel, " ".join(said))) == words or len(spec.text(channel, " ".join(said))) > free
 
 
-def test_a_listener_reads_unknown_words_as_unknown_but_must_know_its_view() -> None:
+def test_unknown_words_are_allowed_in_messages_only() -> None:
     lm = lm_for(world(**HERE))
     unknown = lm.tokenizer.unk_token_id
     assert lm.encode("a_0 : m0 moin", True) == (*lm.encode("a_0 : m0"), unknown)
@@ -92,14 +92,14 @@ def test_a_listener_reads_unknown_words_as_unknown_but_must_know_its_view() -> N
         lm.encode("secret moin")
 
 
-def test_the_critic_is_as_strict_as_ever_where_talk_is_not_free() -> None:
+def test_the_critic_rejects_unknown_words_without_free_talk() -> None:
     strict = world(arena={"rounds": 1})
     critic = Critic(strict.agents, strict.vocabulary, scope="central", width=16, layers=1, heads=1, context=64, seed=1)
     with pytest.raises(UserError, match="the critic does not know the word 'moin'"):
         critic.encode("moin", said=True)
 
 
-def test_words_outside_the_alphabet_pass_noise_and_are_priced_and_cut() -> None:
+def test_unknown_words_are_priced_and_cut_but_not_disturbed() -> None:
     effects = [{"type": "noise", "p": 1.0}, {"type": "budget", "symbols": 2}, {"type": "price", "per_symbol": 0.5}]
     here = world(arena={"rounds": 1, "free": 40}, channel=effects)
     episode = one(here, Plan("e", {seat: speaker("good m0 morning") for seat in here.agents}, 1))
@@ -111,7 +111,7 @@ def test_words_outside_the_alphabet_pass_noise_and_are_priced_and_cut() -> None:
         assert second in ("m1", "m2", "m3")
 
 
-def test_a_person_may_type_anything_but_too_much() -> None:
+def test_a_person_may_type_any_short_line() -> None:
     here = world(arena={"rounds": 1, "players": 2, "free": 12})
     lines = iter(["much too long to say", "good morning", "x0"])
     person = Human(lambda heard, spec: next(lines))
@@ -119,13 +119,13 @@ def test_a_person_may_type_anything_but_too_much() -> None:
     assert [reply.body for reply in episode.log.replies("a_0")] == ["good morning", "x0"]
 
 
-def test_what_may_be_said_is_told() -> None:
+def test_the_prompt_says_what_is_legal() -> None:
     assert say(("m0",), 1, free=9).describe() == "says anything of at most 9 characters"
     both = ReplySpec((("public", "side"), ("m0",)), "say", 2, ("public", "side"), 9)
     assert both.describe() == "says anything of at most 9 characters after the name of a channel: public|side"
 
 
-def test_the_commands_bear_free_talk(make_run: Callable[..., Path]) -> None:
+def test_the_commands_work_with_free_talk(make_run: Callable[..., Path]) -> None:
     run = make_run("negotiation", "scenario.arena.turns=2")
     assert "negotiator_0" in (run / "report.html").read_text()
     line = "I'd like the [b]hats[/b] <eos>"

@@ -44,7 +44,7 @@ class Assembly(Arena):
         return Anchors(0.0, 0.0, 0.0)
 
 
-def test_more_agents_than_an_inbox_had_room_for_all_speak_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inboxes_grow_with_the_number_of_agents(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARENAS, "assembly", Assembly)
     agents = CAPACITY + 76
     doubling = [{"type": "duplicate", "p": 1.0}]
@@ -77,7 +77,7 @@ def slow_view(log: Log, agent: str) -> list[Envelope]:
 
 
 @pytest.mark.parametrize("name", WORLDS)
-def test_the_views_of_all_agents_at_once_are_the_view_of_each(name: str) -> None:
+def test_views_of_all_agents_equal_the_view_of_one(name: str) -> None:
     here = world(**WORLDS[name])
     for episode in collect(here, [Plan(f"e{i}", dict.fromkeys(here.agents, Random()), 3) for i in range(4)]):
         views = episode.log.views(here.agents)
@@ -86,7 +86,7 @@ def test_the_views_of_all_agents_at_once_are_the_view_of_each(name: str) -> None
             assert views[agent] == episode.log.view(agent) == slow_view(episode.log, agent)
 
 
-def test_returns_count_a_row_as_often_as_it_stands_there() -> None:
+def test_returns_count_repeated_reward_rows() -> None:
     here = world(arena={"players": 2})
     episode = one(here, Plan("e", dict.fromkeys(here.agents, Random()), 1))
     paid, nothing = (0.5, -1.0), (0.0, 0.0)

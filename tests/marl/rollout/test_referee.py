@@ -34,7 +34,7 @@ def heard_by(episode: Episode, agent: str) -> list[str]:
 
 
 @pytest.mark.parametrize("nonsense", ["", "m9", "m0 m1 m2 m3", "x0", "say m0", "m0, m1", "\n"])
-def test_an_illegal_reply_is_an_outcome_and_nobody_hears_it(nonsense: str) -> None:
+def test_an_illegal_reply_is_logged_and_not_delivered(nonsense: str) -> None:
     here, seats = chat(a=(nonsense, "x1", *TALK), b=TALK * 2)
     episode = one(here, Plan("e", seats, 1))
     assert episode.stop is Stop.TERMINATED
@@ -83,7 +83,7 @@ def test_a_missing_reply_is_an_outcome() -> None:
     assert [t.legal for t in episode.turns if t.agent == "b_0"] == [True] * 4
 
 
-def test_a_reply_at_the_last_instant_counts_whatever_the_time_is() -> None:
+def test_a_reply_at_the_deadline_counts() -> None:
     for deadline in (0.1, 0.3, 0.7, 1.1):
         here = world("matrix", arena={"rounds": 9}, deadline=deadline, latency={"constant": deadline})
         episode = one(here, Plan("e", dict.fromkeys(here.agents, Random()), 1))
@@ -127,7 +127,7 @@ def test_an_agent_that_raises_ends_its_own_episode_and_no_other(
     assert raw([episodes[0], episodes[2]]) == raw(collect(here, [Plan(f"e{i}", healthy, 1) for i in (0, 2)]))
 
 
-def test_what_a_message_costs_is_charged_to_its_sender_alone() -> None:
+def test_a_message_is_charged_to_its_sender() -> None:
     price = [{"type": "price", "per_symbol": 0.25, "per_message": 0.125}]
     plain, dear = (world(arena={"players": 2, "rounds": 2}, channel=effects) for effects in ([], price))
     lines = {"a_0": ("m0 m1 m2", "x0", "m0", "x1"), "b_0": ("m9", "x0", "m1 m1", "x0")}
@@ -138,7 +138,7 @@ def test_what_a_message_costs_is_charged_to_its_sender_alone() -> None:
     assert paid.log.entries[paid.turns[0].seq].envelope.data["price"] == 0.875
 
 
-def test_a_reward_is_booked_on_the_last_turn_of_its_stage() -> None:
+def test_a_reward_is_recorded_on_the_last_turn_of_its_stage() -> None:
     here, seats = chat(a=("m0", "x0", "m0", "x1"), b=("m0", "x1", "m0", "x1"))
     # The secrets are x0 (a) and x1 (b), in the second round the other way round. First both choose their own, then both
     # x1: a's own, and what b is to find.
@@ -182,7 +182,7 @@ class Tips(Arena):
         return Anchors(0, 0, 0)
 
 
-def test_a_price_that_eats_the_reward_exactly_is_charged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_price_equal_to_the_reward_is_charged_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARENAS, "tips", Tips)
     here = world("tips", channel=[{"type": "price", "per_message": 1.0}])
     episode = one(here, Plan("e", {"a_0": Random()}, 1))
@@ -196,7 +196,7 @@ def seen_before_replying(episode: Episode, agent: str, turn: int) -> list[Envelo
 
 
 @pytest.mark.parametrize(("floor", "heard"), [("rounds", [0, 1, 2]), ("simultaneous", [0, 0, 0])])
-def test_in_rounds_each_hears_those_before_it_and_at_once_nobody_hears_anybody(floor: str, heard: list[int]) -> None:
+def test_agents_hear_earlier_speakers_only_in_rounds(floor: str, heard: list[int]) -> None:
     for latency in ({}, {"constant": 0.1, "jitter": 3.0}):
         here = world(arena={"rounds": 1}, floor=floor, latency=latency)
         for episode in collect(here, [Plan(f"e{i}", dict.fromkeys(here.agents, Random()), 1) for i in range(4)]):

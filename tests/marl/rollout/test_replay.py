@@ -20,7 +20,7 @@ everywhere = pytest.mark.parametrize("name", WORLDS)
 
 
 @everywhere
-def test_the_same_seed_gives_the_same_bytes_and_another_one_others(name: str) -> None:
+def test_the_seed_decides_the_bytes(name: str) -> None:
     first, again, other = (
         raw(played(here, seated(here), seed=seed)) for here, seed in [(world(**WORLDS[name]), s) for s in (1, 1, 2)]
     )
@@ -30,14 +30,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(name: str) ->
 
 
 @everywhere
-def test_bytes_do_not_depend_on_how_many_episodes_share_the_loop(name: str) -> None:
+def test_concurrency_does_not_change_the_bytes(name: str) -> None:
     here = world(**WORLDS[name])
     assert raw(played(here, seated(here), 6, concurrency=1)) == raw(played(here, seated(here), 6, concurrency=256))
 
 
 @everywhere
 @pytest.mark.parametrize("policy", ["lm", "random"])
-def test_a_replay_is_the_log_byte_for_byte(name: str, policy: str) -> None:
+def test_a_replay_equals_the_log_byte_for_byte(name: str, policy: str) -> None:
     here = world(**WORLDS[name])
     seats = seated(here) if policy == "lm" else dict.fromkeys(here.agents, Random())
     episodes = played(here, seats)
@@ -48,7 +48,7 @@ def test_a_replay_is_the_log_byte_for_byte(name: str, policy: str) -> None:
     assert [[t.words for t in e.turns] for e in again] == [[t.words for t in e.turns] for e in episodes]
 
 
-def test_the_worlds_of_these_tests_lose_delay_change_and_time_out() -> None:
+def test_the_worlds_lose_delay_change_and_time_out() -> None:
     """Replaying is only worth something where these things happen."""
     here = world(**WORLDS["chat with a deadline"])
     episodes = played(here, seated(here), 16)
@@ -69,7 +69,7 @@ def test_the_worlds_of_these_tests_lose_delay_change_and_time_out() -> None:
 
 
 @everywhere
-def test_a_log_file_replays_as_the_episode_did(name: str, tmp_path: Path) -> None:
+def test_a_log_file_replays(name: str, tmp_path: Path) -> None:
     here = world(**WORLDS[name])
     episodes = played(here, seated(here))
     logs.save(tmp_path / "log.jsonl.gz", [episode.log for episode in episodes])
