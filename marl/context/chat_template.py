@@ -50,7 +50,7 @@ class Template:
         try:
             return str(self.tokenizer.apply_chat_template(shown, tokenize=False, add_generation_prompt=prompt))
         except Exception as error:  # templates raise what they like
-            raise UserError(f"{self.source}: its chat template refuses a conversation: {error}") from None
+            raise UserError(f"{self.source}: its chat template rejects a conversation: {error}") from None
 
     def clean(self, text: str, role: str = "user") -> str:
         """Return text without special tokens, so that no message can end a turn or begin one.
@@ -95,8 +95,8 @@ class Template:
             now = self.render(dialogue)
             if not now.startswith(before):
                 raise UserError(
-                    f"{self.source}: its chat template shows earlier turns otherwise once the conversation goes on, so "
-                    "a transcript cannot grow: give its tokenizer a template without that"
+                    f"{self.source}: its chat template renders earlier turns differently in longer conversations, so "
+                    "a transcript cannot be extended: give its tokenizer a template that does not"
                 )
             dialogue.append({"role": "assistant", "content": reply})
             before = now + reply + self.ending

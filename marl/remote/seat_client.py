@@ -154,14 +154,14 @@ class SeatClient:
         if envelope.kind is Kind.END and ours:
             return True
         if envelope.kind is Kind.LEAVE and ours:
-            self._notice(f"{self.name}: the host went away; waiting for it to come back")
+            self._notice(f"{self.name}: the host left; waiting for it to come back")
             self._host = ""
             self._welcome.clear()
         if envelope.kind is Kind.JOIN and not ours:
             seats = envelope.data.get("seats")
             if isinstance(seats, list) and not self.seated and self.name not in seats:
-                known = ", ".join(map(str, seats))
-                raise UserError(f"the run {self.run} has no free seat {self.name!r}; elsewhere can be taken: {known}")
+                names = ", ".join(map(str, seats))
+                raise UserError(f"the run {self.run} has no remote seat {self.name!r}: choose one of {names}")
             self._welcome.clear()  # only an answer proves that it is the host
             await self.bus.announce(self._home, self._presence(Kind.JOIN))
         return False
@@ -172,7 +172,7 @@ class SeatClient:
         if envelope.kind is Kind.LEAVE:
             raise UserError(envelope.body)
         if not self._welcome.is_set():
-            self._notice(f"{self.name}: sits down in run {self.run} as {self.policy.name}")
+            self._notice(f"{self.name}: joined the run {self.run} as {self.policy.name}")
         self._host = str(envelope.data.get("host"))
         self._welcome.set()
         self.seated = True

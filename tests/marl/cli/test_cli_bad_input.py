@@ -91,9 +91,7 @@ def test_two_agents_that_claim_one_seat(tmp_path: Path) -> None:
             said = sentence(command, url, "--run", "claimed", "--seat", "sender_0")
             assert said.endswith("sender_0 is taken by another agent: choose another seat, or stop that one")
         said = sentence("agent", url, "--run", "claimed", "--seat", "nobody_0")
-        assert said.endswith(
-            "the run claimed has no free seat 'nobody_0'; elsewhere can be taken: sender_0, receiver_0"
-        )
+        assert said.endswith("the run claimed has no remote seat 'nobody_0': choose one of sender_0, receiver_0")
         with elsewhere(url, "claimed", {"receiver_0": Random()}):
             told = hosting.communicate(timeout=60)[0]
     assert hosting.returncode == 0, told

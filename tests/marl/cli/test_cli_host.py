@@ -103,7 +103,7 @@ def test_an_agent_with_two_seats_and_a_host_that_is_killed(tmp_path: Path) -> No
         replied = playing.communicate(timeout=60)[0]
     assert (hosting.returncode, playing.returncode) == (0, 0), told + replied
     assert "episodes are finished already" in told
-    assert "the host went away; waiting for it to come back" in replied
+    assert "the host left; waiting for it to come back" in replied
     plans = [Plan(f"killed-{i}", {seat: Random() for seat in here.agents}, 0) for i in range(40)]
     assert raw(list(log.load(out / "episodes.jsonl"))) == raw(collect(here, plans))
 

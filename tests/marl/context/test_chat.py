@@ -116,9 +116,9 @@ def test_a_template_without_a_system_turn_puts_it_before_the_first_user_turn() -
         ("", "has no chat template"),
         (
             chats.CHATML.replace("message['content']", "(message['content'] if loop.last else '...')"),
-            "shows earlier turns",
+            "renders earlier turns differently",
         ),
-        ("{% for message in messages %}{{ message['content'].nothing.there }}{% endfor %}", "refuses a conversation"),
+        ("{% for message in messages %}{{ message['content'].nothing.there }}{% endfor %}", "rejects a conversation"),
     ],
 )
 def test_an_unusable_template_is_a_user_error(template: str, wrong: str) -> None:
