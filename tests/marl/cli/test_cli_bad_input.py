@@ -85,7 +85,7 @@ def test_two_agents_that_claim_one_seat(tmp_path: Path) -> None:
     url = broker("mosquitto").url
     host = ["host", url, "lewis", "--run", "claimed", "--open", "--out", tmp_path, "--wait", 60]
     with started(*host) as hosting, elsewhere(url, "claimed", {"sender_0": Random()}) as notices:
-        while not any("sits down" in notice for notice in notices):
+        while not any("joined the run" in notice for notice in notices):
             time.sleep(0.05)
         for command in ("agent", "join"):
             said = sentence(command, url, "--run", "claimed", "--seat", "sender_0")
