@@ -66,4 +66,4 @@ def _sentence(path: Path, error: BaseException) -> str:
         return f"{error.filename or path}, line {error.lineno}: {error.msg}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     where = f", line {lines[-1]}" if lines else ""
-    return f"{path}{where} raised {' '.join(repr(error).split())}; mend it there"
+    return f"{path}{where} raised {' '.join(repr(error).split())}; fix it there"

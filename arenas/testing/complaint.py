@@ -1,4 +1,4 @@
-"""What is wrong with an arena, as one sentence that names it and says how to mend it."""
+"""What is wrong with an arena, as one sentence that names it and says how to fix it."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def check_deals(arena: Arena, seed: int) -> None:
             require(
                 arena,
                 0 <= case < arena.cases,
-                f"the split {split!r} has deal {case}, not one of 0 to {arena.cases - 1}; mend splits() or cases",
+                f"the split {split!r} has deal {case}, not one of 0 to {arena.cases - 1}; fix splits() or cases",
             )
             require(
                 arena,
@@ -160,5 +160,5 @@ def check_scripts(arena: Arena, seed: int) -> None:
         require(
             arena,
             anchor is not None and abs(score - anchor) <= 1e-9 + 1e-6 * abs(score),
-            f"the script {name!r} scores {score:g} on average, and the anchor {name} is {anchor}; mend one of them",
+            f"the script {name!r} scores {score:g} on average, and the anchor {name} is {anchor}; fix one of them",
         )

@@ -40,7 +40,7 @@ _HARMLESS: Final = (  # what PettingZoo warns about and arenas do on purpose
 def check_arena(
     factory: Callable[[], Arena], *, seed: int = 0, passed: Callable[[str], object] = lambda what: None
 ) -> None:
-    """Play the arena in every way it must bear; raises ArenaError, which says what is wrong and how to mend it.
+    """Play the arena in every way it must bear; raises ArenaError, which says what is wrong and how to fix it.
 
     Args:
         factory: builds the arena, each time the same one: a class, or `lambda: make("lewis", n=3)`.
@@ -108,7 +108,7 @@ def _check_ranges(cls: type[Arena], seed: int) -> None:
         if not isinstance(default, int) or not low <= default <= high:
             raise ArenaError(
                 f"{cls.__name__}: the range of {name} is {low} to {high}, and its default {default!r} is not a whole "
-                "number within it; mend ranges or the default"
+                "number within it; fix ranges or the default"
             )
     for corner in corners(cls.ranges) if cls.ranges else ():
         chosen = ", ".join(f"{name}={value}" for name, value in corner.items())
@@ -141,7 +141,7 @@ def _check_stages(arena: Arena, seed: int) -> None:
                 arena,
                 arena.spec(agent).parse(" ".join(words)) == words,
                 f"spec({agent!r}) has the reply {' '.join(words)!r} among its words, which its pattern or schema does "
-                "not allow; mend its places",
+                "not allow; fix its places",
             )
             with blame(arena, f"the reply of {agent}", "resolve() must take every reply that spec() allows"):
                 arena.step(chosen)
@@ -233,7 +233,7 @@ def _check_spec(arena: Arena, agent: str) -> None:
 def _check_rewards(arena: Arena, rewards: Mapping[str, float]) -> None:
     for agent, reward in rewards.items():
         require(
-            arena, agent in arena.possible_agents, f"resolve() paid {agent!r}, who is no agent of it; mend its rewards"
+            arena, agent in arena.possible_agents, f"resolve() paid {agent!r}, who is no agent of it; fix its rewards"
         )
         require(arena, math.isfinite(reward), f"resolve() paid {agent} {reward}; make every reward a finite number")
 
@@ -329,5 +329,5 @@ def _check_pettingzoo(factory: Callable[[], Arena]) -> None:
             warnings.simplefilter("error")
             for harmless in _HARMLESS:
                 warnings.filterwarnings("ignore", message=harmless)
-            with blame(arena, f"PettingZoo's {name}", "mend what it names: it is what every PettingZoo user relies on"):
+            with blame(arena, f"PettingZoo's {name}", "fix what it names: it is what every PettingZoo user relies on"):
                 suite()
