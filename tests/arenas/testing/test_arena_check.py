@@ -143,7 +143,9 @@ def heads(memory: Memory) -> Words:
 flips = itertools.count()
 NAME = 'Broken: give it metadata = Arena.metadata .* {"name": "..._v0"}, not '
 ACTING = r"acting\(\) must name at least one agent, in seat order \(player_0, player_1\), each once, not \["
-UNANNOUNCED = r"spec\('player_0'\) is larger than what __init__ was told; name every spec it may return in `replies`"
+UNANNOUNCED = (
+    r"spec\('player_0'\) is larger than those that __init__ declared; name every spec it may return in `replies`"
+)
 
 BROKEN: list[tuple[dict[str, Any], str]] = [
     # description
@@ -165,9 +167,12 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"__init__": with_words("a word")}, "'a word' among its words is not one word; list each by itself"),
     (
         {"__init__": member("player_2")},
-        "the channel den has the member 'player_2', who is no agent; choose from",
+        "the channel den has the member 'player_2', who is not an agent; choose from",
     ),
-    ({"__init__": member("player_1")}, r"player_0 speaks on the channel den and is no member; name it in channels={'d"),
+    (
+        {"__init__": member("player_1")},
+        r"player_0 speaks on the channel den and is not a member; name it in channels=",
+    ),
     # scripts
     ({"scripts": lambda self: self.past}, r"scripts\(\) raised AttributeError.*; it must work right after __init__"),
     (scripted(clever=heads), "a script is named one of silent, best, full, equilibrium, not 'clever'"),
@@ -226,7 +231,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
         {"resolve": lambda self, replies: replace(Coin.resolve(self, replies), truncated=True)},
         r"resolve\(\) returned truncated without done; an episode that is cut off is Outcome\(..., done=True",
     ),
-    (pay({"alice": 1.0}), r"resolve\(\) paid 'alice', who is no agent of it; fix its rewards"),
+    (pay({"alice": 1.0}), r"resolve\(\) paid 'alice', who is not an agent of the arena; fix its rewards"),
     ({"resolve": go_on}, r"no end after 50 turns; let resolve\(\) return Outcome\(done=True, truncated=True\) at a"),
     ({"advance": trust}, r"advance\({'player_0': None}\) raised TypeError.*; resolve\(\) must take a default reply"),
     ({"step": trust_action}, r"step\(\d\) raised ArenaError.*; an illegal action must count as no reply"),
