@@ -1,7 +1,7 @@
-"""The one error of this package."""
+"""ArenaError, the one error of this package."""
 
 from __future__ import annotations
 
 
 class ArenaError(ValueError):
-    """An arena was asked for, or described, in a way that cannot work; the message says how to mend it."""
+    """An arena, or a request for one, is invalid; the sentence says why and how to fix it."""

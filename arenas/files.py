@@ -1,6 +1,6 @@
-"""An arena from a Python file.
+"""Load an arena from a Python file.
 
-Loading a file runs it. Load what a person named, and never what a log or a message from elsewhere names.
+Loading a file runs its code. Load only files that the user named, never those that a log or a message names.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from arenas.errors import ArenaError
 from arenas.testing.complaint import lacking
 
 SUFFIX: Final = ".py"
-"""By which a file is told from an arena's name."""
+"""The suffix that distinguishes a file from an arena's name."""
 
 
 def load(path: Path | str) -> type[Arena]:
     """Run a Python file and return the arena it defines; raises ArenaError, in one sentence, for whatever is wrong.
 
-    Names with an underscore in front, classes that lack methods and the bases of others do not count as its arena.
+    Classes whose names begin with an underscore, that lack methods or that other classes inherit from do not count.
     """
     path = Path(path).absolute()
     if not path.is_file():
-        raise ArenaError(f"{path}: there is no such file; `marl new arena NAME` writes one to begin with")
+        raise ArenaError(f"{path}: there is no such file; `marl new arena NAME` writes one to start from")
     name = f"arena_file:{path}"
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -47,14 +47,18 @@ def load(path: Path | str) -> type[Arena]:
 
 
 def _only(path: Path, classes: list[type]) -> type[Arena]:
-    """Return the one arena among the classes of a file."""
-    found = [cls for cls in dict.fromkeys(classes) if issubclass(cls, Arena) and not cls.__name__.startswith("_")]
-    found = [cls for cls in found if not any(other is not cls and issubclass(other, cls) for other in found)]
-    whole = [cls for cls in found if not lacking(cls)]
-    if not found:
+    """Return the only arena among the classes of a file; raises ArenaError if there is none or several."""
+    candidates = [cls for cls in dict.fromkeys(classes) if issubclass(cls, Arena) and not cls.__name__.startswith("_")]
+    candidates = [
+        cls for cls in candidates if not any(other is not cls and issubclass(other, cls) for other in candidates)
+    ]
+    whole = [cls for cls in candidates if not lacking(cls)]
+    if not candidates:
         raise ArenaError(f"{path} defines no arena: write a class in it that inherits from arenas.Arena")
     if not whole:
-        raise ArenaError(f"{path}: the arena {found[0].__name__} lacks {lacking(found[0])}: write what is missing")
+        raise ArenaError(
+            f"{path}: the arena {candidates[0].__name__} lacks {lacking(candidates[0])}: write what is missing"
+        )
     if len(whole) > 1:
         names = ", ".join(cls.__name__ for cls in whole)
         raise ArenaError(f"{path} defines several arenas ({names}): keep one, or begin the others' names with _")
@@ -66,4 +70,4 @@ def _sentence(path: Path, error: BaseException) -> str:
         return f"{error.filename or path}, line {error.lineno}: {error.msg}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     where = f", line {lines[-1]}" if lines else ""
-    return f"{path}{where} raised {' '.join(repr(error).split())}; mend it there"
+    return f"{path}{where} raised {' '.join(repr(error).split())}; fix it there"

@@ -1,9 +1,9 @@
 """Forms of free replies: text that a regular expression matches, or JSON of a schema.
 
-The form says which replies are legal. Of schemas a part is known, small enough that every reply of it has an end and
-can be laid out in words for agents with a small vocabulary: `enum`, `const`, `boolean`, `null`, `integer` with
-`minimum` and `maximum`, `string` with `maxLength`, `array` with `items` and `maxItems`, `object` with `properties`,
-`anyOf`, and `$ref` into `$defs` without recursion.
+The form decides which replies are legal. Only a subset of JSON schema is supported, in which every reply is finite and
+can be written in words by agents with a small vocabulary: `enum`, `const`, `boolean`, `null`, `integer` with `minimum`
+and `maximum`, `string` with `maxLength`, `array` with `items` and `maxItems`, `object` with `properties`, `anyOf`, and
+`$ref` into `$defs` without recursion.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ LARGEST: Final = 1 << 16
 """Characters of a schema in which every `$ref` is written out."""
 LONGEST: Final = 1000
 """Words of a reply of agents with a small vocabulary."""
-TOLD: Final = {"title", "description", "default", "examples", "$schema", "$defs"}
-KNOWN: Final[Mapping[str, set[str]]] = {
+ANNOTATIONS: Final = {"title", "description", "default", "examples", "$schema", "$defs"}
+KEYWORDS: Final[Mapping[str, set[str]]] = {
     "integer": {"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
     "string": {"type", "minLength", "maxLength"},
     "array": {"type", "items", "minItems", "maxItems"},
@@ -81,53 +81,53 @@ def _validator(schema: str) -> Any:
     from jsonschema.exceptions import SchemaError
 
     try:
-        made = json.loads(schema)
-        Draft202012Validator.check_schema(made)
+        parsed = json.loads(schema)
+        Draft202012Validator.check_schema(parsed)
     except (ValueError, RecursionError) as error:
         raise ArenaError(f"a schema is JSON, and this is not: {error}") from None
     except SchemaError as error:
         raise ArenaError(f"this is no JSON schema: {error.message}") from None
-    return Draft202012Validator(made)
+    return Draft202012Validator(parsed)
 
 
 @lru_cache(maxsize=1 << 10)
 def shape(schema: str) -> Shape:
-    """Return what a schema allows; raises ArenaError for one outside the part that is known.
+    """Return what a schema allows; raises ArenaError outside the supported subset.
 
     Schemas come over the wire too: none is fetched from elsewhere, and none grows as its references are written out.
     """
-    made = _validator(schema).schema
-    return _shape(made, made.get("$defs", {}) if isinstance(made, dict) else {}, "the reply", ())
+    parsed = _validator(schema).schema
+    return _shape(parsed, parsed.get("$defs", {}) if isinstance(parsed, dict) else {}, "the reply", ())
 
 
-def _shape(node: Any, known: Mapping[str, Json], where: str, within: tuple[str, ...]) -> Shape:
+def _shape(node: Any, definitions: Mapping[str, Json], where: str, within: tuple[str, ...]) -> Shape:
     if not isinstance(node, dict):
         raise ArenaError(f"the schema of {where} is {json.dumps(node)}: give it a type")
     if "$ref" in node:
         _only(node, {"$ref"}, where)
         name = str(node["$ref"]).removeprefix("#/$defs/")
-        if name not in known or name in within:
+        if name not in definitions or name in within:
             raise ArenaError(f"the schema of {where}: {node['$ref']} must name one of $defs that does not hold itself")
-        return _shape(known[name], known, where, (*within, name))
-    found = _kind(node, known, where, within)
-    if len(json.dumps(found.narrow)) > LARGEST:
+        return _shape(definitions[name], definitions, where, (*within, name))
+    result = _kind(node, definitions, where, within)
+    if len(json.dumps(result.narrow)) > LARGEST:
         raise ArenaError(f"the schema of {where} is too large: with its references it has over {LARGEST} characters")
-    return found
+    return result
 
 
-def _kind(node: Json, known: Mapping[str, Json], where: str, within: tuple[str, ...]) -> Shape:
+def _kind(node: Json, definitions: Mapping[str, Json], where: str, within: tuple[str, ...]) -> Shape:
     if "const" in node or "enum" in node:
         _only(node, {"const", "enum", "type"}, where)
         allowed = _validator(json.dumps(node))
-        return _values([each for each in node.get("enum", [node.get("const")]) if allowed.is_valid(each)], where)
+        return _values([value for value in node.get("enum", [node.get("const")]) if allowed.is_valid(value)], where)
     if "anyOf" in node:
         _only(node, {"anyOf"}, where)
-        each = [_shape(option, known, where, within) for option in node["anyOf"]]
-        single = all(len(one.places) == 1 for one in each)
-        places = (tuple(dict.fromkeys(w for one in each for w in one.places[0])),) if single else each[0].places
-        return Shape(places, max(one.longest for one in each), {"anyOf": [one.narrow for one in each]})
+        options = [_shape(option, definitions, where, within) for option in node["anyOf"]]
+        single = all(len(one.places) == 1 for one in options)
+        places = (tuple(dict.fromkeys(w for one in options for w in one.places[0])),) if single else options[0].places
+        return Shape(places, max(one.longest for one in options), {"anyOf": [one.narrow for one in options]})
     kind = node.get("type")
-    _only(node, KNOWN.get(str(kind), {"type"}), where)
+    _only(node, KEYWORDS.get(str(kind), {"type"}), where)
     match kind:
         case "boolean":
             return _values([False, True], where)
@@ -138,9 +138,9 @@ def _kind(node: Json, known: Mapping[str, Json], where: str, within: tuple[str, 
         case "string":
             return _string(node, where)
         case "array":
-            return _array(node, known, where, within)
+            return _array(node, definitions, where, within)
         case "object":
-            return _object(node, known, where, within)
+            return _object(node, definitions, where, within)
     raise ArenaError(
         f"the schema of {where} has {'no type' if kind is None else f'the type {kind!r}'}: give it enum, const, anyOf, "
         "or the type boolean, null, integer, string, array or object"
@@ -148,8 +148,8 @@ def _kind(node: Json, known: Mapping[str, Json], where: str, within: tuple[str, 
 
 
 def _only(node: Json, allowed: set[str], where: str) -> None:
-    if beyond := sorted(set(node) - TOLD - allowed):
-        raise ArenaError(f"the schema of {where}: {beyond[0]!r} is not among what is known of schemas; leave it out")
+    if beyond := sorted(set(node) - ANNOTATIONS - allowed):
+        raise ArenaError(f"the schema of {where}: {beyond[0]!r} is not supported; leave it out")
 
 
 def _plain(value: Any, where: str) -> str:
@@ -176,10 +176,10 @@ def _values(values: Sequence[Any], where: str) -> Shape:
 
 
 def _bound(node: Json, name: str, where: str, needs: str) -> int:
-    found = node.get(name)
-    if isinstance(found, bool) or not isinstance(found, int):
+    bound = node.get(name)
+    if isinstance(bound, bool) or not isinstance(bound, int):
         raise ArenaError(f"the schema of {where}: {needs}, so that every reply has an end")
-    return found
+    return bound
 
 
 def _integer(node: Json, where: str) -> Shape:
@@ -195,28 +195,28 @@ def _integer(node: Json, where: str) -> Shape:
 
 def _ends(node: Json, name: str, inward: int) -> list[tuple[str, int]]:
     """Return which keywords bound an integer on one side, and what to add for the last one that is allowed."""
-    found = [(f"exclusiveM{name}", inward), (f"m{name}", 0)]
-    return [each for each in found if each[0] in node] or found[1:]
+    ends = [(f"exclusiveM{name}", inward), (f"m{name}", 0)]
+    return [end for end in ends if end[0] in node] or ends[1:]
 
 
 def _string(node: Json, where: str) -> Shape:
     most = _bound(node, "maxLength", where, "a string needs maxLength, or enum")
     least = node.get("minLength", 0)
     some = node.get("examples", [] if least else [""])
-    if not some or any(not isinstance(each, str) or not least <= len(each) <= most for each in some):
+    if not some or any(not isinstance(text, str) or not least <= len(text) <= most for text in some):
         raise ArenaError(f"the schema of {where}: a string needs examples, for agents with a small vocabulary")
-    for each in some:
-        _plain(each, where)
+    for text in some:
+        _plain(text, where)
     narrow = {"type": "string", "minLength": least, "maxLength": most}
     return Shape((tuple(dict.fromkeys(map(_word, some))),), 2 * most + 2, narrow)  # each character may be escaped
 
 
-def _array(node: Json, known: Mapping[str, Json], where: str, within: tuple[str, ...]) -> Shape:
+def _array(node: Json, definitions: Mapping[str, Json], where: str, within: tuple[str, ...]) -> Shape:
     most = _bound(node, "maxItems", where, "an array needs maxItems")
     least = int(node.get("minItems", 0))
     if not isinstance(node.get("items"), dict) or least > most:
         raise ArenaError(f"the schema of {where}: an array needs items, and minItems of at most maxItems")
-    item = _shape(node["items"], known, f"{where}[]", within)
+    item = _shape(node["items"], definitions, f"{where}[]", within)
     count = max(least, min(1, most))
     if count * (len(item.places) + 1) > LONGEST:
         raise ArenaError(f"the schema of {where}: minItems are too many for agents with a small vocabulary")
@@ -225,19 +225,19 @@ def _array(node: Json, known: Mapping[str, Json], where: str, within: tuple[str,
     return Shape(places, 2 + most * (item.longest + 1), narrow)
 
 
-def _object(node: Json, known: Mapping[str, Json], where: str, within: tuple[str, ...]) -> Shape:
+def _object(node: Json, definitions: Mapping[str, Json], where: str, within: tuple[str, ...]) -> Shape:
     parts = node.get("properties")
     if not parts or not isinstance(node.get("additionalProperties", True), bool):
         raise ArenaError(f"the schema of {where}: an object needs properties, and no schema of additional ones")
-    each = {name: _shape(part, known, f"{where}.{name}", within) for name, part in parts.items()}
+    shapes = {name: _shape(part, definitions, f"{where}.{name}", within) for name, part in parts.items()}
     places: Places = ()
-    for place, (name, part) in enumerate(each.items()):
+    for place, (name, part) in enumerate(shapes.items()):
         places = (*places, (("," if place else "{") + _word(name) + ":",), *part.places)
     narrow = {
         "type": "object",
-        "properties": {name: part.narrow for name, part in each.items()},
-        "required": list(each),
+        "properties": {name: part.narrow for name, part in shapes.items()},
+        "required": list(shapes),
         "additionalProperties": False,
     }
-    longest = 1 + sum(len(_plain(name, where)) + 2 + part.longest for name, part in each.items())
+    longest = 1 + sum(len(_plain(name, where)) + 2 + part.longest for name, part in shapes.items())
     return Shape((*places, ("}",)), longest, narrow)

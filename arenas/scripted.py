@@ -1,7 +1,7 @@
-"""Scripted play: what a seat knows, a function from that to a reply, and what an arena pays for it.
+"""Scripts: policies of an arena as functions from what an agent knows to its reply.
 
-Scripts prove anchors: `Arena.scripts()` names ways to play. `sample` plays them over drawn deals; where deals can be
-counted and replies listed, `arenas.exact` gives their exact returns.
+Scripts prove anchors: `Arena.scripts()` names them. `arenas.solvers.play.sample` plays them over drawn deals, and
+`arenas.solvers.exact` gives their exact returns where deals can be counted and replies listed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from arenas.errors import ArenaError
 from arenas.spec import ReplySpec, Words
 
 ARENA: Final = ""
-"""Who says what a seat is shown."""
+"""The speaker of views in a memory."""
 Seen = tuple[tuple[str, Words], ...]
-"""What a seat has perceived and replied, in order: (who, words), who being ARENA for views, else the speaker."""
+"""(who, words) in order: views, whose `who` is ARENA, and messages and own replies, by their speaker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What one seat has perceived and replied in an episode, in order, and what it is asked now."""
+    """What an agent has perceived and replied in an episode, in order, and what it may reply now."""
 
     agent: str
     spec: ReplySpec
@@ -29,27 +29,27 @@ class Memory:
 
     @property
     def view(self) -> Words:
-        """What the seat is shown now."""
+        """The present view."""
         return next(words for who, words in reversed(self.seen) if who == ARENA)
 
     @property
     def views(self) -> list[Words]:
-        """What the seat was shown whenever it was asked, the present view last."""
+        """All views, the present one last."""
         return [words for who, words in self.seen if who == ARENA]
 
     @property
     def heard(self) -> list[tuple[str, Words]]:
-        """(speaker, message) of every message of others, oldest first."""
+        """(speaker, message) for all messages of others, oldest first."""
         return [(who, words) for who, words in self.seen if who not in (ARENA, self.agent)]
 
     @property
     def replied(self) -> list[Words]:
-        """The seat's own replies, oldest first."""
+        """The agent's own replies, oldest first."""
         return [words for who, words in self.seen if who == self.agent]
 
 
 Script = Callable[[Memory], Words | Mapping[Words, float]]
-"""A way to play every seat: a reply, or the chances of several. It knows only what the seat knows."""
+"""A policy for every seat: returns a reply, or the probabilities of several, from what the agent knows."""
 
 
 def uniform(memory: Memory) -> Mapping[Words, float]:
@@ -58,17 +58,19 @@ def uniform(memory: Memory) -> Mapping[Words, float]:
 
 
 def first(memory: Memory) -> Words:
-    """Always give the first legal reply: the shortest, so that nobody is told anything."""
+    """Always give the first legal reply: the shortest, which carries no information."""
     return memory.spec.words(0)
 
 
 def chances(script: Script, memory: Memory) -> Mapping[Words, float]:
     """Return the chances of a script's replies; raises ArenaError for an illegal reply or a sum that is not 1."""
     answer = script(memory)
-    given = {answer: 1.0} if isinstance(answer, tuple) else answer
-    for words in given:
+    probabilities = {answer: 1.0} if isinstance(answer, tuple) else answer
+    for words in probabilities:
         if memory.spec.parse(" ".join(words)) is None:
             raise ArenaError(f"the script of {memory.agent} replied {' '.join(words)!r}; it {memory.spec.describe()}")
-    if abs(sum(given.values()) - 1) > 1e-9 or min(given.values()) < 0:
-        raise ArenaError(f"the chances of {memory.agent}'s replies are {list(given.values())}: they must sum to 1")
-    return given
+    if abs(sum(probabilities.values()) - 1) > 1e-9 or min(probabilities.values()) < 0:
+        raise ArenaError(
+            f"the chances of {memory.agent}'s replies are {list(probabilities.values())}: they must sum to 1"
+        )
+    return probabilities

@@ -1,7 +1,7 @@
-"""Reply specs: which words an agent may answer with, place by place.
+"""Reply specs: which words an agent may reply with, position by position.
 
-One description serves everyone: a tiny model gets it as a token mask, a chat model as a grammar, a PettingZoo user as a
-`Discrete` space in which action i is the i-th reply.
+A tiny model gets a spec as a token mask, a chat model as a grammar, a PettingZoo user as a `Discrete` space in which
+action i is the i-th reply.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from arenas.errors import ArenaError
 
 Words = tuple[str, ...]
 PUBLIC: Final = "public"
-"""The channel on which everything is said unless the spec names another."""
+"""The channel of messages whose spec names no other."""
 UNKNOWN: Final = "<unk>"
-"""What stands for a word that is not in a vocabulary, where talk is free."""
+"""The word for everything outside a vocabulary, where talk is free."""
 ATTRIBUTES: Final = "abcdefghijkl"  # first letters of attribute words; m and p stay free for messages and positions
 
 
 @dataclass(frozen=True)
 class ReplySpec:
-    """A reply has one word of `steps[j]` at place j, and at least `least` words.
+    """Which replies are legal: word j is one of `steps[j]`, and a reply has at least `least` words.
 
-    `kind` is "say" for what goes out on a channel and "move" for what the rules need. What is said goes out on the one
-    of `channels`, without any on the public one; if there are several, they are the first word's options. Where a reply
-    is `free`, it may be any text of at most so many characters, and `steps` are what agents with a small vocabulary and
-    PettingZoo's numbered actions choose from. Free text has a form where `pattern`, a regular expression, or `schema`,
-    a JSON schema as text, is given (arenas/form.py); white space in it counts as one space.
+    `kind` is "say" for messages and "move" for moves of the rules. A message goes out on the channel in `channels`, or
+    on the public one if that is empty; of several channels, the first word of the reply names one. With `free` above 0
+    a reply may be any text of at most `free` characters, and `steps` are the replies of agents with a small vocabulary
+    and of PettingZoo's numbered actions. `pattern`, a regular expression, or `schema`, a JSON schema as text, restrict
+    free text (see arenas/form.py); a run of white space counts as one space.
     """
 
     steps: tuple[Words, ...]
@@ -48,7 +48,7 @@ class ReplySpec:
         return hash((self.steps, self.kind, self.least, self.channels, self.free, self.pattern, self.schema))
 
     def __hash__(self) -> int:
-        return self._hash  # specs are looked up for every reply, and have many words
+        return self._hash  # cached: specs have many words, and every reply looks one up
 
     def __post_init__(self) -> None:
         if self.least < 0:
@@ -82,26 +82,26 @@ class ReplySpec:
             if not self._fits(" ".join(words), words):
                 raise ArenaError(
                     f"{what} does not allow {' '.join(words)!r} within {self.free} characters, which is among the "
-                    "replies of agents with a small vocabulary: mend places, free or the form"
+                    "replies of agents with a small vocabulary: change places, free or the form"
                 )
 
     @cached_property
     def alphabet(self) -> Words:
-        """Every word that may occur, in order of first place."""
+        """Every word that may occur, in order of first position."""
         return tuple(dict.fromkeys(word for step in self.steps for word in step))
 
     @cached_property
     def places(self) -> tuple[Words, ...]:
-        """The options of each word that is heard: all, but for the one that names the channel."""
+        """The options of each word that listeners hear: all steps but the one that names the channel."""
         return self.steps[1:] if len(self.channels) > 1 else self.steps
 
     @cached_property
     def symbols(self) -> Words:
-        """Every word that may be heard, in order of first place."""
+        """Every word that listeners may hear, in order of first position."""
         return tuple(dict.fromkeys(word for step in self.places for word in step))
 
     def route(self, words: Words) -> tuple[str, Words]:
-        """Return the channel on which a reply goes out ("": on none, it is silence), and what is said there."""
+        """Return the channel of a reply ("" for silence) and the words that are said there."""
         if len(self.channels) > 1:
             return (words[0], words[1:]) if words else ("", ())
         return (self.channels[0] if self.channels else PUBLIC), words
@@ -112,7 +112,7 @@ class ReplySpec:
 
     @cached_property
     def _blocks(self) -> tuple[tuple[int, tuple[Words, ...]], ...]:
-        """For each length, shortest first: how many replies have it, and the options of its places, last first."""
+        """For each length, shortest first: the number of replies, and the options of its words, last word first."""
         lengths = range(self.least, len(self.steps) + 1)
         return tuple((prod(map(len, self.steps[:n])), self.steps[:n][::-1]) for n in lengths)
 
@@ -123,11 +123,11 @@ class ReplySpec:
 
     @cached_property
     def default(self) -> Words:
-        """What counts as the reply of an agent that gave no legal one: silence if allowed, else the first reply."""
+        """The reply of an agent that gave no legal one: silence if allowed, else the first reply."""
         return self.words(0)
 
     def words(self, index: int) -> Words:
-        """Return reply number `index`: shorter replies first, the last place counting fastest."""
+        """Return reply number `index`: shorter replies first, the last word changing fastest."""
         for block, steps in self._blocks:
             if 0 <= index < block:
                 reply = []
@@ -136,7 +136,7 @@ class ReplySpec:
                     reply.append(step[digit])
                 return tuple(reply[::-1])
             index -= block
-        raise ArenaError(f"there are {self.size} replies, so none has the number asked for")
+        raise ArenaError(f"the number of a reply is from 0 to {self.size - 1}")
 
     def index(self, words: Words) -> int:
         """Return the number of a legal reply, the inverse of `words`."""
@@ -146,7 +146,7 @@ class ReplySpec:
         return index + sum(prod(len(s) for s in self.steps[:n]) for n in range(self.least, len(words)))
 
     def parse(self, text: str) -> Words | None:
-        """Read a reply; None when it is outside the spec. Nothing is guessed."""
+        """Return the words of a reply; None if it is not legal. Nothing is guessed."""
         words = tuple(text.split())
         if self.free:
             return words if self._fits(text, words) else None
@@ -158,14 +158,15 @@ class ReplySpec:
         return words
 
     def _fits(self, text: str, words: Words) -> bool:
+        """Return whether free text is legal."""
         several = len(self.channels) > 1
-        named = not several or not words or words[0] in self.channels
+        names_channel = not several or not words or words[0] in self.channels
         enough = self.least == 0 or len(words) > several
-        fits = len(text) <= self.free and text.isprintable() and named and enough
+        fits = len(text) <= self.free and text.isprintable() and names_channel and enough
         return fits and (not words or self.formed(" ".join(words)))
 
     def formed(self, text: str) -> bool:
-        """Say whether a text has the form that is asked for, if any is."""
+        """Return whether a text matches the pattern or schema, if there is one."""
         return not (self.pattern or self.schema) or form.matches(text, self.pattern, self.schema)
 
     @cached_property
@@ -179,7 +180,7 @@ class ReplySpec:
         return steps | {"kind": self.kind} | least | free | ({"channels": self.channels} if self.channels else {})
 
     def describe(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         if self.free:
             where = f" after the name of a channel: {'|'.join(self.channels)}" if len(self.channels) > 1 else ""
             what = "anything" if self.kind == "say" else "any text"
@@ -193,26 +194,33 @@ class ReplySpec:
 
 
 def from_wire(wire: dict[str, Any]) -> ReplySpec:
-    """Read `ReplySpec.wire` back; raises ArenaError for anything else."""
-    known = _RECENT.get(id(wire))
-    if known is not None and known[0] is wire:
-        return known[1]
+    """Return the spec of a `ReplySpec.wire`; raises ArenaError for anything else."""
+    recent = _RECENT_SPECS.get(id(wire))
+    if recent is not None and recent[0] is wire:
+        return recent[1]
     try:
         steps = [wire["words"]] * int(wire["places"]) if "words" in wire else wire["steps"]
-        channels = tuple(map(str, wire.get("channels", ())))
-        places, least = tuple(tuple(map(str, s)) for s in steps), int(wire.get("least", -1))
-        formed = str(wire.get("pattern", "")), str(wire.get("schema", ""))
-        spec = ReplySpec(places, wire["kind"], least, channels, int(wire.get("free", 0)), *formed)
+        spec = ReplySpec(
+            tuple(tuple(map(str, step)) for step in steps),
+            wire["kind"],
+            least=int(wire.get("least", -1)),
+            channels=tuple(map(str, wire.get("channels", ()))),
+            free=int(wire.get("free", 0)),
+            pattern=str(wire.get("pattern", "")),
+            schema=str(wire.get("schema", "")),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ArenaError(f"not a reply spec: {error!r}") from None
-    if len(_RECENT) >= 1024:
-        _RECENT.clear()
-    _RECENT[id(wire)] = (wire, spec)
+    if len(_RECENT_SPECS) >= _MAX_RECENT:
+        _RECENT_SPECS.clear()
+    _RECENT_SPECS[id(wire)] = (wire, spec)
     return spec
 
 
-# Within one process the very same `wire` object comes with every view.
-_RECENT: dict[int, tuple[dict[str, Any], ReplySpec]] = {}
+# Within one process every view carries the same `wire` object, so its id finds the spec without hashing or comparing
+# its words. The cache also holds the object: while an entry exists, no other object can have its id.
+_RECENT_SPECS: Final[dict[int, tuple[dict[str, Any], ReplySpec]]] = {}
+_MAX_RECENT: Final = 1024
 
 
 def choose(options: Words, free: int = 0) -> ReplySpec:
@@ -245,7 +253,7 @@ def on(places: tuple[Words, ...], least: int, channels: Words, free: int = 0) ->
 
 
 class Model(Protocol):
-    """A class of pydantic's kind."""
+    """A pydantic model class."""
 
     def model_json_schema(self) -> dict[str, Any]:
         """Return its JSON schema."""
@@ -264,13 +272,13 @@ def matching(
 def structured(
     schema: Mapping[str, Any] | Model, *places: Words, kind: Literal["say", "move"] = "move", free: int = 0
 ) -> ReplySpec:
-    """Reply with JSON of a schema or of a pydantic model; raises ArenaError for what `arenas/form.py` does not know.
+    """Reply with JSON of a schema or of a pydantic model; raises ArenaError if `arenas/form.py` lacks it.
 
     `form.value` reads a reply. `places` are those of agents with a small vocabulary, `free` the most characters; by
     default the schema gives both.
     """
-    made = schema if isinstance(schema, Mapping) else schema.model_json_schema()
-    text = json.dumps(made, ensure_ascii=False, separators=(",", ":"))
+    plain = schema if isinstance(schema, Mapping) else schema.model_json_schema()
+    text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
     shape = form.shape(text)
     steps = tuple(map(tuple, places)) or shape.places
     room = max(shape.longest, sum(max(map(len, step)) for step in steps)) + 2 * len(steps)  # and white space
@@ -279,7 +287,7 @@ def structured(
 
 @lru_cache
 def symbols(prefix: str, n: int) -> Words:
-    """Return n words that mean nothing by themselves: `symbols("m", 3)` is m0 m1 m2."""
+    """Return n meaningless words: `symbols("m", 3)` is m0 m1 m2."""
     return tuple(f"{prefix}{i}" for i in range(n))
 
 

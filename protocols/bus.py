@@ -1,8 +1,8 @@
-"""The bus: publish, subscribe, bounded inboxes, de-duplication, and every loss counted.
+"""The bus: publish and subscribe, with bounded inboxes, de-duplication and loss counters.
 
-Delivery guarantees: one subscription receives what one publisher sent under one topic in the order sent, each
-envelope at most once. An inbox that is full refuses the newcomer and counts it in `dropped`; an envelope that
-comes a second time is counted in `duplicates`.
+Delivery guarantees: a subscription receives the envelopes of one publisher under one topic in the order in which they
+were sent, each at most once. A full inbox drops new envelopes and counts them in `dropped`; an envelope that arrives
+again is counted in `duplicates`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from protocols.envelope import Envelope
 from protocols.errors import ProtocolError
 
 CAPACITY: Final = 1024
-_REMEMBERED: Final = 4096  # the last so many identities, and at most as many more, are kept for de-duplication
+_REMEMBERED: Final = 4096  # at least so many of the last identities, and at most twice as many, are kept
 
 
 class Subscription:
-    """An inbox with one reader. `async for` or `get()` take envelopes out; `put` is the bus's side.
+    """An inbox with one reader, which takes envelopes by `async for` or `get()`; the bus puts them in by `put`.
 
-    A reader without a task of its own is handed each envelope as it comes (`call`).
+    A reader without a task of its own can be called with each envelope instead (`call`).
     """
 
     __slots__ = ("_before", "_closed", "_queue", "_reader", "_seen", "_waiter", "capacity", "dropped", "duplicates")
@@ -35,15 +35,15 @@ class Subscription:
         self.capacity = capacity
         self.dropped = 0
         self.duplicates = 0
-        self._queue: list[Envelope] = []  # short as a rule, and thousands are opened: a deque takes half a kilobyte
+        self._queue: list[Envelope] = []  # short, and there are thousands: a deque takes half a kilobyte
         self._seen: set[tuple[str, str, int]] = set()
-        self._before: Collection[tuple[str, str, int]] = ()  # those seen before these
+        self._before: Collection[tuple[str, str, int]] = ()  # identities seen before those
         self._waiter: asyncio.Future[None] | None = None
         self._reader: Callable[[Envelope], bool] | None = None
         self._closed = False
 
     def put(self, envelope: Envelope, identity: tuple[str, str, int]) -> None:
-        """Take in an envelope, or count why not."""
+        """Append an envelope, or count it as dropped or as a duplicate."""
         seen = self._seen
         if identity in seen or identity in self._before:
             self.duplicates += 1
@@ -62,15 +62,15 @@ class Subscription:
             self._waiter.set_result(None)
 
     def call(self, reader: Callable[[Envelope], bool] | None) -> None:
-        """Hand the reader what is there and each envelope as it comes; None calls nobody any more.
+        """Call `reader` with each waiting and each new envelope; None ends that.
 
-        The reader says whether it took it. What it did not take waits, and all that comes after, until `offer`.
+        The reader returns whether it took the envelope. If not, this envelope and all later ones wait until `offer`.
         """
         self._reader = reader
         self.offer()
 
     def offer(self) -> None:
-        """Hand the reader what waits, until it takes no more."""
+        """Call the reader with the waiting envelopes until it refuses one."""
         queue = self._queue
         while queue and self._reader is not None and self._reader(queue[0]):
             del queue[0]
@@ -88,11 +88,11 @@ class Subscription:
 
     @property
     def closed(self) -> bool:
-        """Whether newcomers are refused; what came before can still be read."""
+        """Whether new envelopes are dropped; earlier ones can still be read."""
         return self._closed
 
     def close(self) -> None:
-        """Refuse newcomers and wake a waiting reader."""
+        """Drop new envelopes from now on, and wake a waiting reader."""
         self._closed = True
         self._reader = None
         if self._waiter is not None and not self._waiter.done():
@@ -108,7 +108,7 @@ class Subscription:
 
 
 class Bus(ABC):
-    """What a backend has to do. Use it with `async with`; leaving closes every subscription."""
+    """Interface of bus backends. Use a bus with `async with`; leaving it closes every subscription."""
 
     @abstractmethod
     async def publish(self, topic: str, envelope: Envelope) -> None:
@@ -145,10 +145,10 @@ _Inboxes = dict[str, tuple[Subscription, ...]]
 
 
 class MemoryBus(Bus):
-    """The bus of one process: no copies, no serialisation.
+    """The bus within one process: no copies, no serialisation.
 
-    Plain topics, and patterns whose only wildcard is a `+` at the end, are found by one look-up each; a trie of levels
-    holds the others.
+    Plain topics, and patterns whose only wildcard is a `+` at the end, take one dictionary look-up; a trie of topic
+    levels has the other patterns.
     """
 
     def __init__(self) -> None:
@@ -157,8 +157,8 @@ class MemoryBus(Bus):
         self._root = _Node()
         self._others = 0  # subscriptions in the trie
 
-    def _place(self, pattern: str) -> tuple[_Inboxes, str] | None:
-        """Return in which table and where in it the inboxes of a pattern are; None if they are in the trie."""
+    def _table(self, pattern: str) -> tuple[_Inboxes, str] | None:
+        """Return the table and the key of a pattern's inboxes; None if they are in the trie."""
         if pattern and "#" not in pattern:
             if "+" not in pattern:
                 return self._inboxes, pattern
@@ -174,11 +174,11 @@ class MemoryBus(Bus):
     def deliver(self, topic: str, envelope: Envelope) -> None:
         """Put an envelope into every inbox whose pattern matches the topic."""
         identity = envelope[:3]
-        found = self._inboxes.get(topic)
-        if found is None:
+        inboxes = self._inboxes.get(topic)
+        if inboxes is None:
             topics.concrete(topic)
         else:
-            for inbox in found:
+            for inbox in inboxes:
                 inbox.put(envelope, identity)
         for inbox in self._below.get(topic.rpartition("/")[0], ()):
             inbox.put(envelope, identity)
@@ -202,19 +202,19 @@ class MemoryBus(Bus):
                 yield from rest.inboxes
 
     async def subscribe(self, pattern: str, capacity: int = CAPACITY) -> Subscription:
-        """Open an inbox; raises ProtocolError for a wildcard that is out of place."""
+        """Open an inbox; raises ProtocolError for a misplaced wildcard."""
         return self.open(pattern, capacity)
 
     async def unsubscribe(self, pattern: str, subscription: Subscription) -> None:
-        """Close an inbox and forget the levels that nothing else uses."""
+        """Close an inbox and delete the trie levels that nothing else uses."""
         self.shut(pattern, subscription)
 
     def open(self, pattern: str, capacity: int = CAPACITY) -> Subscription:
         """Open an inbox at once."""
         inbox = Subscription(capacity)
-        if (place := self._place(pattern)) is not None:
-            table, at = place
-            table[at] = (*table.get(at, ()), inbox)
+        if (entry := self._table(pattern)) is not None:
+            table, key = entry
+            table[key] = (*table.get(key, ()), inbox)
             return inbox
         node = self._root
         for part in topics.pattern(pattern).split("/"):
@@ -225,12 +225,12 @@ class MemoryBus(Bus):
 
     def shut(self, pattern: str, subscription: Subscription) -> None:
         """Close an inbox at once."""
-        if (place := self._place(pattern)) is not None and subscription in (old := place[0].get(place[1], ())):
+        if (entry := self._table(pattern)) is not None and subscription in (old := entry[0].get(entry[1], ())):
             subscription.close()
-            table, at = place
-            table[at] = tuple([inbox for inbox in old if inbox is not subscription])
-            if not table[at]:
-                del table[at]
+            table, key = entry
+            table[key] = tuple([inbox for inbox in old if inbox is not subscription])
+            if not table[key]:
+                del table[key]
             return
         path: list[tuple[_Node, str]] = []
         node = self._root

@@ -1,8 +1,7 @@
-"""A channel: who hears what is said on it, and what happens to a message on its way.
+"""A channel: its audience, the effects on its messages, and its capacity.
 
-A message is a sequence of symbols (words). When it is *sent*, every effect may shorten, price or rewrite it; then, for
-each listener apart, every effect may change, delay, double or lose it. The log keeps both forms. A channel can say how
-much it lets through.
+A message is a sequence of symbols (words). When it is *sent*, every effect may shorten, price or rewrite it. Then every
+effect may change, delay, duplicate or lose it, separately for each listener. The log records both forms.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ from protocols.settings import Settings
 from protocols.topology import Named, Topology, TopologyConfig
 
 PUBLIC: Final = "public"
-"""The channel on which agents talk unless a reply says otherwise."""
+"""The channel of messages that name no other."""
 
 
 class ChannelConfig(Settings):
-    """A channel beside the public one: two members for a private one, more for a group."""
+    """A channel beside the public one: private with two members, a group with more."""
 
     members: tuple[str, ...] = ()
-    """Who speaks and hears there, in this order; empty for those whom the arena's rules name, or else every seat."""
+    """The seats that speak and hear there, in order; empty: those of the arena's rules, or else all seats."""
     topology: TopologyConfig = Named()
     effects: tuple[EffectConfig, ...] = ()
 
 
 class Channel:
-    """Effects in the order in which a message meets them (without any it is perfect), over a topology."""
+    """Effects in the order in which they act on a message (none: a perfect channel), over a topology."""
 
     def __init__(self, effects: Sequence[Effect] = (), over: Topology | None = None, name: str = PUBLIC) -> None:
         self.name = name
@@ -41,26 +40,26 @@ class Channel:
         self._taps = {e.seat: place for place, e in reversed(list(enumerate(self.effects))) if isinstance(e, Eavesdrop)}
 
     def audience(self, speaker: str, round_: int = 0) -> tuple[str, ...]:
-        """Return for whom a message is meant: whoever the topology lets hear."""
+        """Return the listeners of a message by the topology."""
         return () if self.topology is None else self.topology.audience(speaker, round_)
 
     def eavesdroppers(self, speaker: str, audience: Sequence[str]) -> tuple[str, ...]:
-        """Return who may overhear a message that is meant for others."""
+        """Return the eavesdroppers that may overhear a message."""
         return tuple(seat for seat in self._taps if seat != speaker and seat not in audience)
 
     def send(self, symbols: Symbols, alphabet: Symbols = (), seed: int = 0, sent: Sent = START) -> Message:
-        """Apply what happens to a message as it leaves; `seed` names the message, the effects add their own place."""
+        """Apply the effects on sending; `seed` is the message's key, to which each effect adds its index."""
         message = Message(symbols, alphabet, sent=sent)
         for place, effect in enumerate(self.effects):
             message = effect.send(message, key(seed, "send", place))
         return message
 
     def carry(self, message: Message, seed: int, listener: str) -> list[Delivery]:
-        """Apply what happens on the way to one listener: one delivery, and one more for each further copy."""
+        """Apply the effects on the way to one listener; return a delivery for each copy."""
         return self._carry(message, seed, listener, self.effects)
 
     def overhear(self, message: Message, seed: int, seat: str) -> list[Delivery]:
-        """Apply what happens on the way to an eavesdropper; nothing if it does not catch this message."""
+        """Apply the effects on the way to an eavesdropper; return nothing if it misses this message."""
         place = self._taps[seat]
         tap = self.effects[place]
         assert isinstance(tap, Eavesdrop)
@@ -80,21 +79,21 @@ class Channel:
 
     @property
     def words(self) -> Symbols:
-        """Words that may be heard here though nobody can say them."""
+        """Words that listeners may hear but nobody can say."""
         written = [word for effect in self.effects for word in getattr(effect, "table", {}).values()]
         return tuple(dict.fromkeys([*(word for effect in self.effects for word in effect.words), *written]))
 
-    # --- what it lets through --------------------------------------------------------------------------------
+    # --- capacity --------------------------------------------------------------------------------
 
     def capacity(self, alphabet: Symbols, inputs: Symbols = (), sent: Sent = START) -> float | None:
-        """Return the bits a symbol can carry to one listener; None where symbols do not travel independently.
+        """Return the capacity to one listener in bits per symbol; None if symbols are not independent.
 
         In closed form where every effect is symmetric, else by Blahut-Arimoto.
 
         Args:
             alphabet: the symbols that noise may turn into each other.
-            inputs: those that may be sent, if not all of them.
-            sent: the moment, for effects that are not always the same.
+            inputs: the symbols that may be sent, if not all of them.
+            sent: the moment, for effects that change.
         """
         q = len(alphabet)
         if q < 1:
@@ -104,22 +103,22 @@ class Channel:
             if odds is not None:
                 return (1 - odds.lost) * (1 - odds.erased) * capacity.symmetric(q, odds.changed)
         laws = [self._law(symbol, alphabet, sent) for symbol in inputs or alphabet]
-        known = [law for law in laws if law is not None]
-        return capacity.blahut_arimoto(known)[0] if len(known) == len(laws) else None
+        known_laws = [law for law in laws if law is not None]
+        return capacity.blahut_arimoto(known_laws)[0] if len(known_laws) == len(laws) else None
 
     def arrives(self, alphabet: Symbols, sent: Sent = START) -> float | None:
-        """Return the probability that a message arrives at one listener, at least once; None if it is not known."""
+        """Return the probability that at least one copy of a message arrives at one listener; None if unknown."""
         law = self._law(alphabet[0], alphabet, sent) if alphabet else None
         return None if law is None else 1.0 - law.get((), 0.0)
 
     def capacity_per_message(
         self, places: Sequence[Symbols], least: int, alphabet: Symbols, sent: Sent = START
     ) -> float | None:
-        """Return the bits a message can carry to one listener, its length included; None where that is not known.
+        """Return the capacity to one listener in bits per message, its length included; None if unknown.
 
         Args:
-            places: the symbols that may stand at each place.
-            least: how many of the places must be filled.
+            places: the symbols that may be at each position.
+            least: the shortest message.
             alphabet: as for `capacity`.
             sent: the moment, with what was sent before, for effects that are not always the same.
         """
@@ -130,13 +129,13 @@ class Channel:
         for effect in self.effects:
             if isinstance(effect, Budget):
                 longest = len(effect.send(Message(("",) * longest, sent=sent), 0).symbols)
-        found = {inputs: self.capacity(alphabet, inputs, sent) for inputs in dict.fromkeys(places[:longest])}
-        symbols = [bits for inputs in places[:longest] if (bits := found[inputs]) is not None]
+        by_inputs = {inputs: self.capacity(alphabet, inputs, sent) for inputs in dict.fromkeys(places[:longest])}
+        symbols = [bits for inputs in places[:longest] if (bits := by_inputs[inputs]) is not None]
         lengths = {min(n, longest) for n in range(least, len(places) + 1)}
         return capacity.of_messages(symbols, sorted(lengths), arrives) if len(symbols) == longest else None
 
     def _odds(self, q: int, sent: Sent) -> Odds | None:
-        """Return what all effects together do to a symbol, if every one of them is symmetric."""
+        """Return the joint odds of all effects; None if one of them is not symmetric."""
         changed = erased = lost = 0.0
         for effect in self.effects:
             odds = effect.odds(sent)
@@ -148,7 +147,7 @@ class Channel:
         return Odds(changed, erased, lost)
 
     def _law(self, symbol: str, alphabet: Symbols, sent: Sent) -> Law | None:
-        """Return what becomes of one symbol, all copies together: p(copies | symbol)."""
+        """Return the law of one symbol with all its copies: p(copies | symbol)."""
         law: Law = {(symbol,): 1.0}
         for effect in self.effects:
             after: Law = {}
@@ -165,7 +164,7 @@ class Channel:
 
 
 def _side_by_side(first: Law, second: Law) -> Law:
-    """Return the law of two copies, what became of the one before what became of the other."""
+    """Return the joint law of two independent copies, the outcome of the first before that of the second."""
     both: Law = {}
     for a, p in first.items():
         for b, chance in second.items():
@@ -175,12 +174,12 @@ def _side_by_side(first: Law, second: Law) -> Law:
 
 
 def _either(first: Law, second: Law) -> Law:
-    """Add up what two exclusive cases contribute to a law."""
+    """Return the sum of two laws, for exclusive cases."""
     return {outcome: first.get(outcome, 0.0) + second.get(outcome, 0.0) for outcome in {**first, **second}}
 
 
 def build(name: str, config: ChannelConfig, seats: Sequence[str]) -> Channel:
-    """Lay a configured channel over its members; raises ProtocolError for a seat that does not exist.
+    """Return the channel of a configuration; raises ProtocolError for an unknown seat.
 
     Args:
         name: of the channel.

@@ -1,8 +1,8 @@
-"""Two clocks under one event loop: virtual time that jumps, and the wall clock.
+"""Event loops with an idle hook, in virtual time or on the wall clock.
 
-Both loops know when they are *idle*: nothing is runnable and the loop is about to wait. That is the moment to do
-whatever profits from being done for all waiting tasks at once (`on_idle`). The virtual loop then moves its clock to
-the next timer instead of waiting, so `asyncio.sleep` costs nothing real and a simulation is deterministic.
+A loop is *idle* when nothing is runnable and it is about to wait. Its idle hooks (`on_idle`) then do work that is best
+done for all waiting tasks at once, such as a batch of inference. In virtual time the loop does not wait: it sets its
+clock to the next timer, so `asyncio.sleep` takes no real time and a simulation is deterministic.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ IdleHook = Callable[[], bool]
 
 
 class DeadlockError(RuntimeError):
-    """Every task waits and no timer is set, so virtual time can never move again."""
+    """Virtual time cannot advance: every task waits and no timer is set."""
 
 
 class _IdleSelector(selectors.DefaultSelector):
-    """A selector that runs the idle hooks before it waits, and in virtual time jumps instead of waiting."""
+    """A selector that runs idle hooks before it waits, and in virtual time advances the clock instead."""
 
     def __init__(self, *, virtual: bool) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class _IdleSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is not None and timeout <= 0:
-            # Virtual time has nothing real to poll for; signals reach it through the wake-up descriptor when idle.
+            # Nothing to poll for in virtual time; signals arrive through the wake-up descriptor when idle.
             return [] if self.virtual else super().select(0)
         worked = False
         for hook in tuple(self.hooks):
@@ -66,9 +66,9 @@ class _IdleSelector(selectors.DefaultSelector):
 
 
 class _Moment(float):
-    """When a timer is due, and among equal times the order in which the timers were set.
+    """The time of a timer; among equal times, timers compare in the order in which they were set.
 
-    asyncio's heap keeps no order among equal times: what comes out first depends on what else is in it, hence on how
+    asyncio's heap has no order among equal times: which timer comes first would depend on the other timers, so on how
     many episodes share the loop.
     """
 
@@ -81,7 +81,7 @@ class _Moment(float):
         return float.__lt__(self, other)
 
     def __ge__(self, other: float) -> bool:
-        # asyncio leaves a timer waiting while it is >= now + 1 ns, which after 97 days is now itself, for ever.
+        # asyncio waits while a timer is >= now + 1 ns. After 97 days that rounds to now: it would wait for ever.
         return float.__gt__(self, other)
 
 
@@ -95,7 +95,7 @@ class EpisodeLoop(asyncio.SelectorEventLoop):
         super().__init__(self._idle)
 
     def time(self) -> float:
-        """Return seconds: virtual ones count from the loop's start."""
+        """Return the clock in seconds; virtual time starts at 0."""
         return self._idle.now if self._idle.virtual else super().time()
 
     def call_at(
@@ -108,18 +108,18 @@ class EpisodeLoop(asyncio.SelectorEventLoop):
         return super().call_at(when, callback, *args, context=context)
 
     def on_idle(self, hook: IdleHook) -> None:
-        """Call `hook` whenever nothing is runnable; it returns whether it made something runnable."""
+        """Call `hook` whenever the loop is idle; it returns whether it made something runnable."""
         self._idle.hooks.append(hook)
 
     async def settled(self) -> None:
-        """Wait until all that can happen at this instant has happened: nothing is runnable, and no hook has work."""
+        """Wait until nothing is runnable at this instant, and no idle hook has work."""
         future = self.create_future()
         self._idle.settling.append(future)
         await future
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Keep virtual time where it is until something real has answered; another thread wakes the loop."""
+        """Pause virtual time; a real event, such as a result from another thread, wakes the loop."""
         self._idle.held += 1
         try:
             yield
@@ -132,23 +132,23 @@ class EpisodeLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T], clock: ClockName = "virtual") -> T:
-    """Run a coroutine to its end on a fresh loop with the given clock (ProtocolError: there is none of that name)."""
+    """Run a coroutine to its end on a fresh loop with the given clock (ProtocolError for an unknown name)."""
     if clock not in get_args(ClockName):
         main.close()
         raise ProtocolError(f"no clock {clock!r}: use virtual or wall")
     results: list[T] = []
 
-    async def keep() -> None:
+    async def keep_result() -> None:
         results.append(await main)
 
-    # asyncio formats its task, with the result in it, while it puts the signal handler back: thousands of episodes.
+    # The result is not the task's: asyncio formats the task at the end, and would format thousands of episodes.
     with asyncio.Runner(loop_factory=lambda: EpisodeLoop(clock)) as runner:
-        runner.run(keep())
+        runner.run(keep_result())
     return results[0]
 
 
 def episode_loop() -> EpisodeLoop:
-    """Return the running loop; raises ProtocolError when it is not one of ours."""
+    """Return the running loop; raises ProtocolError if it is not an EpisodeLoop."""
     loop = asyncio.get_running_loop()
     if not isinstance(loop, EpisodeLoop):
         raise ProtocolError("this needs the loop of protocols.clock: start it with protocols.clock.run(...)")

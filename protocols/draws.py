@@ -1,8 +1,8 @@
-"""Random draws with coordinates instead of an order.
+"""Keyed randomness: a draw depends on where it happens, not on when.
 
-A draw is named by where it happens, for example (run seed, episode, agent, turn, token), so it does not change
-when other draws are added, batched or skipped: forks share their random numbers with the episode they come from,
-and a run does not depend on how many episodes were played side by side.
+The key of a draw holds its coordinates, for example (run seed, episode, agent, turn, token). So a draw does not change
+when other draws are added, batched or skipped: a fork shares its random numbers with the episode that it came from, and
+a run does not depend on how many episodes are played at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MASK: Final = 0xFFFFFFFFFFFFFFFF
 
 def key(*coordinates: int | str) -> int:
     """Hash coordinates to 64 bits; `key(1, "a")`, `key("1", "a")` and `key("1a")` all differ."""
-    # The separator is doubled inside a text, so that no text reads like two coordinates.
+    # The separator is doubled inside a text, so that no text looks like two coordinates.
     parts = [f"{c}" if isinstance(c, int) else f"'{c}" if _SEPARATOR not in c else _doubled(c) for c in coordinates]
     text = _SEPARATOR.join(parts).encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")

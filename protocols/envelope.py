@@ -1,4 +1,4 @@
-"""The envelope: the only thing that crosses an agent boundary, in memory, on a wire or in a file."""
+"""The envelope: the only thing that agents and the referee exchange, in memory, over a wire or in files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ REFEREE: Final = "referee"
 EVERYONE: Final = "*"
 NOBODY: Final = ""
 NO_DATA: Final[Mapping[str, Any]] = MappingProxyType({})
-COPY: Final = 1 << 32
-"""Copy k of a message that a channel doubled has k times this added to its count."""
-BORROWED: Final = 1 << 48
-"""A message that is heard as another sender's has this plus its place in the log for its count."""
+
+# Counts `n` that no sender reaches. An inbox drops an envelope whose identity (episode, sender, n) it has seen, so a
+# further copy of a message, and a message heard under another sender's name, need counts of their own.
+COPY_STEP: Final = 1 << 32
+"""Copy k of a message has `n + k * COPY_STEP`."""
+RENAMED_START: Final = 1 << 48
+"""A message heard under another sender's name has `RENAMED_START + seq`, as the log has each `seq` once."""
 
 
 class Kind(StrEnum):
@@ -46,8 +49,8 @@ class Envelope(NamedTuple):
     """One message. `(episode, sender, n)` is its identity; `seq` and `time` are the referee's stamp.
 
     `to` is an agent, everyone (`*`: whoever the topology lets hear), a channel beside the public one, or nobody (the
-    empty string: kept in the log only). `data` holds what programs need beside the text, as JSON values. Within a
-    process an envelope is trusted; what comes from a wire or a file is checked by `from_json` and `checked`.
+    empty string: only the log has it). `data` holds JSON values for programs, beside the text for agents. Envelopes
+    made in this process are trusted; `from_json` and `checked` validate those from wires and files.
     """
 
     episode: str
@@ -55,7 +58,7 @@ class Envelope(NamedTuple):
     n: int  # the sender's own count of what it sent in this episode
     kind: Kind
     to: str = EVERYONE
-    seq: int = -1  # place in the log; -1 until the referee stamped it
+    seq: int = -1  # index in the log; -1 until the referee stamps it
     time: float = 0.0  # seconds of the episode's clock
     body: str = ""
     data: Mapping[str, Any] = NO_DATA
@@ -63,21 +66,21 @@ class Envelope(NamedTuple):
 
     @property
     def id(self) -> str:
-        """The identity as one string, for people and for wires that want one."""
+        """The identity as one string."""
         return f"{self.episode}/{self.sender}/{self.n}"
 
     def as_heard(self, body: str, copy: int = 0, sender: str = "") -> Envelope:
         """Return the message as a listener received it, from `sender` if it seemed to come from another one.
 
-        A further copy of it has an identity of its own, and so has one under another name: an inbox drops what the bus
-        brings twice, not what the channel doubled or what two were made to say.
+        Further copies, and messages under another name, have identities of their own (see `COPY_STEP`), so that inboxes
+        drop only what the bus delivers twice.
         """
-        if "thought" in self.data:  # what its sender thought to itself stays with it
+        if "thought" in self.data:  # private thoughts never leave the sender
             return self._replace(data=NO_DATA).as_heard(body, copy, sender)
         if sender:
-            return self._replace(body=body, sender=sender, n=BORROWED + self.seq + copy * COPY)
+            return self._replace(body=body, sender=sender, n=RENAMED_START + self.seq + copy * COPY_STEP)
         if copy:
-            return self._replace(body=body, n=self.n + copy * COPY)
+            return self._replace(body=body, n=self.n + copy * COPY_STEP)
         return self if body == self.body else self._replace(body=body)
 
     def to_json(self) -> bytes:
@@ -95,9 +98,9 @@ class Envelope(NamedTuple):
     def from_json(cls, raw: bytes | str) -> Envelope:
         """Parse what `to_json` wrote; raises ProtocolError on anything else."""
         if isinstance(raw, str):
-            raw = raw.encode("utf-8", "surrogatepass")  # half a surrogate pair is refused below, in a sentence
+            raw = raw.encode("utf-8", "surrogatepass")  # half a surrogate pair is rejected below
         if len(raw) > MAX_BYTES:
-            raise ProtocolError(f"an envelope of {len(raw)} bytes was refused; the limit is {MAX_BYTES}")
+            raise ProtocolError(f"an envelope of {len(raw)} bytes is too long; the limit is {MAX_BYTES}")
         try:
             return _Wire.model_validate_json(raw).envelope()
         except ValidationError as error:
@@ -106,22 +109,19 @@ class Envelope(NamedTuple):
             raise ProtocolError(f"not an envelope: {where}: {first['msg']}") from None
 
     def __reduce__(self) -> tuple[type[Envelope], tuple[Any, ...]]:
-        return Envelope, (
-            *self[:-2],
-            dict(self.data),
-            self.reply_to,
-        )  # a mapping proxy can be neither copied nor pickled
+        fields = (*self[:-2], dict(self.data), self.reply_to)  # a mapping proxy can be neither copied nor pickled
+        return Envelope, fields
 
     @classmethod
     def checked(cls, **fields: Any) -> Envelope:
-        """Make an envelope of fields that may be wrong; raises pydantic's ValidationError, a ValueError."""
+        """Return an envelope of validated fields; raises pydantic's ValidationError, a ValueError."""
         return _Wire(**fields).envelope()
 
 
 class _Wire(BaseModel):
-    """The form of an envelope on a wire: what is checked of one that comes from outside."""
+    """Schema of an envelope on a wire, for validation."""
 
-    # A number that is not finite stays what it was on the wire, as it does in a log file, instead of becoming null.
+    # NaN and infinity are written as such, as in log files, not as null.
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
     v: Literal[1] = SCHEMA
@@ -137,7 +137,7 @@ class _Wire(BaseModel):
     reply_to: int | None = None
 
     def envelope(self) -> Envelope:
-        """Return the checked fields as an envelope."""
+        """Return the envelope of these fields."""
         return Envelope(
             self.episode,
             self.sender,

@@ -1,4 +1,4 @@
-"""Who may speak when, among the agents that a stage of the arena asks."""
+"""Floors: the order in which the agents of a stage are asked."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from protocols.draws import below, key
 from protocols.settings import Settings
 
 CALL: Final = "floor"
-"""What a moderator, or a bidder, is shown: the floor is open, and to whom."""
+"""The word in a moderator's or bidder's view that the floor is open, before the agents it is open to."""
 DONE: Final = "done"
-"""What a moderator replies when nobody else is to speak."""
+"""The moderator's reply when nobody else is to speak."""
 
 
 class Floor(StrEnum):
@@ -30,10 +30,10 @@ class Floor(StrEnum):
 
 
 class Moderator(Settings):
-    """One speaker after another: the one that `seat` calls, or in an order that is drawn anew for each stage.
+    """One speaker after another: the one that `seat` calls, or without a seat in an order drawn for each stage.
 
-    The seat is asked whom to call among those who have not spoken, until it replies `done`; who was not called does not
-    speak in this stage. Only messages are moderated: moves are made at once.
+    The seat is asked whom to call among the agents that have not spoken, until it replies `done`; the others do not
+    speak in this stage. Only messages are moderated: moves are simultaneous.
     """
 
     words: ClassVar[tuple[str, ...]] = (CALL, DONE)
@@ -41,7 +41,7 @@ class Moderator(Settings):
     seat: str = ""
 
     def order(self, acting: tuple[str, ...], seed: int, episode: str, stage: int) -> tuple[str, ...]:
-        """Return the drawn order of a stage (Fisher-Yates)."""
+        """Return the random order of a stage (Fisher-Yates)."""
         drawn, place = list(acting), key(seed, episode, "floor", stage)
         for i in range(len(drawn) - 1, 0, -1):
             j = below(i + 1, place, i)
@@ -50,13 +50,13 @@ class Moderator(Settings):
 
 
 class Free(Settings):
-    """Anyone may speak at any time: an agent is asked when a stage begins and whenever it has heard something new.
+    """Agents may speak at any time: an agent is asked when a stage begins and whenever it has heard something new.
 
-    It may stay silent, which nobody hears. A stage ends when nobody has anything new to hear; after `limit` messages
-    nobody is asked again. `speaking` and `silence` are what each reply costs.
+    It may stay silent, which nobody hears. A stage ends when no agent has anything new to hear; after `limit` messages
+    nobody is asked again. A message costs `speaking`, a silence `silence`.
 
-    With `bids` above 0 there is one speaker at a time: all bid bid0 (not at all) to so much, the highest bid gets the
-    floor and pays `speaking` for each step of it, and so on until nobody bids. Equal bids are drawn for.
+    With `bids` above 0 there is one speaker at a time: all agents bid from bid0 (no bid) to the level `bids`. The
+    highest bidder gets the floor and pays `speaking` per level, until nobody bids. Ties are broken by a draw.
     """
 
     type: Literal["free"] = "free"
@@ -77,7 +77,7 @@ class Free(Settings):
 
     @staticmethod
     def winner(bids: dict[str, int], seed: int, episode: str, stage: int, turn: int) -> str | None:
-        """Return who bid most, None if nobody bid at all."""
+        """Return the highest bidder; None if nobody bid."""
         top = max(bids.values(), default=0)
         best = [agent for agent, bid in bids.items() if bid == top]
         return best[below(len(best), key(seed, episode, "bid", stage, turn))] if top > 0 else None
@@ -86,18 +86,18 @@ class Free(Settings):
 NAMES: Final = (*(floor.value for floor in Floor), "moderator", "free")
 
 
-def _kind(given: Any) -> str:
-    return given.type if isinstance(given, Moderator | Free) else given["type"] if isinstance(given, dict) else "name"
+def _kind(value: Any) -> str:
+    return value.type if isinstance(value, Moderator | Free) else value["type"] if isinstance(value, dict) else "name"
 
 
-def _named(given: Any) -> Any:
-    """Take a name for the floor of that name with its defaults; raises ValueError for one that there is not."""
-    name = given.get("type") if isinstance(given, dict) else getattr(given, "type", given)
+def _named(value: Any) -> Any:
+    """Replace a name by the floor of that name with its defaults; raises ValueError for an unknown one."""
+    name = value.get("type") if isinstance(value, dict) else getattr(value, "type", value)
     if name not in NAMES:
         raise ValueError(f"Input should be {', '.join(map(repr, NAMES[:-1]))} or {NAMES[-1]!r}, not {name!r}")
-    if isinstance(given, dict) and name in tuple(Floor):
+    if isinstance(value, dict) and name in tuple(Floor):
         return name
-    return {"type": name} if isinstance(given, str) and name in ("moderator", "free") else given
+    return {"type": name} if isinstance(value, str) and name in ("moderator", "free") else value
 
 
 FloorConfig = Annotated[

@@ -1,7 +1,7 @@
-"""The log: one episode as the totally ordered sequence of envelopes the referee stamped.
+"""The log of an episode: all envelopes in the order in which the referee stamped them.
 
-Every entry holds an envelope as it was *sent* and, for a message, what each listener *heard* and when. An agent's
-context is a view of the log; the centralized critic reads all of it; replay and fork feed its replies back.
+An entry has an envelope as it was *sent* and, for a message, what each listener *heard* and when. An agent's context is
+a view of the log; the centralized critic reads the whole log; replay and fork feed its replies back.
 
 On disk (schema 1) a log file is JSON lines, gzipped when its name ends in `.gz`: a `{"sabir": 1, "scenario": ...}`
 line, then per episode a header line and one line per entry.
@@ -25,9 +25,9 @@ _HEADER_FIELDS: Final = {"episode", "seed", "seats", "deal", "greedy", "do"}
 
 
 class Heard(NamedTuple):
-    """What one listener received of a message, and when (seconds); None if it was lost.
+    """What one listener received of a message, and when (seconds); `body` is None if it was lost.
 
-    `sender` is whose message it seemed to be, if that was not who said it.
+    `sender` is the apparent sender, if it is not the true one.
     """
 
     to: str
@@ -37,7 +37,7 @@ class Heard(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An envelope as sent, and as heard by each listener."""
+    """An envelope as sent, and what each listener heard."""
 
     envelope: Envelope
     heard: tuple[Heard, ...] = ()
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class Log:
-    """One episode. `scenario` and `seats` say how to play it again; the run's `seed` and `episode` key every draw."""
+    """The log of one episode. `scenario` and `seats` suffice to replay it; `seed` and `episode` key every draw."""
 
     episode: str
     seed: int
@@ -57,11 +57,11 @@ class Log:
     entries: list[Entry] = field(default_factory=list)
 
     def view(self, agent: str) -> list[Envelope]:
-        """Return what `agent` perceived, in order and as received, its own replies where it began to form them."""
+        """Return what `agent` received, in order, with its own replies at the point where it was asked for them."""
         return self.views((agent,))[agent]
 
     def views(self, agents: Iterable[str]) -> dict[str, list[Envelope]]:
-        """Return the views of several agents; the log is read once for all of them."""
+        """Return the views of several agents, in one pass over the log."""
         received: dict[str, list[_Received]] = {agent: [] for agent in agents}
         replies: dict[str, list[Envelope]] = {agent: [] for agent in received}
         for seq, (envelope, heard) in enumerate(self.entries):
@@ -85,17 +85,17 @@ class Log:
         return {agent: _interleaved(received[agent], replies[agent]) for agent in received}
 
     def prefix(self, seq: int) -> Log:
-        """Return the log up to and without entry `seq`."""
+        """Return the log before entry `seq`."""
         return replace(self, entries=self.entries[:seq])
 
     def replies(self, agent: str | None = None) -> Iterator[Envelope]:
-        """Yield what the agents (or one of them) replied, in order; not what was put into their mouths."""
+        """Yield the replies of all agents (or of one), in order, without injected messages."""
         for envelope, _ in self.entries:
             if envelope.kind in REPLIES and agent in (None, envelope.sender) and envelope.sender != REFEREE:
                 yield envelope
 
     def to_bytes(self) -> bytes:
-        """Return header and entries as they stand in a file: the form in which two episodes are compared."""
+        """Return header and entries as in a file, for comparing episodes byte by byte."""
         header: dict[str, Any] = {"episode": self.episode, "seed": self.seed, "seats": self.seats}
         if self.deal:
             header["deal"] = self.deal
@@ -107,11 +107,11 @@ class Log:
 
 
 _Received = tuple[float, int, Envelope]
-"""When an envelope reached an agent, its place in the log, and what it was then."""
+"""(time of arrival, index in the log, the envelope as received)."""
 
 
 def _interleaved(received: list[_Received], replies: list[Envelope]) -> list[Envelope]:
-    """Put an agent's replies among what it received, each where the agent began to form it."""
+    """Merge an agent's replies into what it received, each at the point where the agent was asked for it."""
     received.sort(key=lambda item: item[:2])
     view: list[Envelope] = []
     taken = 0
@@ -162,7 +162,10 @@ def _entry_from_dict(item: dict[str, Any], episode: str, seq: int) -> Entry:
 
 
 def _header(item: dict[str, Any], scenario: dict[str, Any]) -> Log:
-    """Read an episode's header. One fork used to change one message, `{"seq": 4, "body": "m1"}`, null for nothing."""
+    """Return an empty log from an episode's header.
+
+    In headers of old forks `do` is one message, `{"seq": 4, "body": "m1"}`, with null for a lost one.
+    """
     fields = {k: v for k, v in item.items() if k in _HEADER_FIELDS}
     if isinstance(do := fields.get("do"), dict):
         instead = {"p": 1.0} if do["body"] is None else {"body": do["body"]}
@@ -183,7 +186,7 @@ def dump(logs: Iterable[Log]) -> bytes:
 
 
 def save(path: Path, logs: Iterable[Log], *, append: bool = False) -> None:
-    """Write logs to a file; raises OSError, leaving what stood before an append as it was."""
+    """Write logs to a file; raises OSError. A failed append leaves the file as it was."""
     raw = dump(logs)
     if path.suffix == ".gz":
         raw = gzip.compress(raw, compresslevel=6, mtime=0)
@@ -205,7 +208,7 @@ def load(path: Path) -> Iterator[Log]:
     log: Log | None = None
     number = 0
     try:
-        with opener(path, "rb") as file:  # bytes, so that text that is no UTF-8 is found at its own line
+        with opener(path, "rb") as file:  # bytes, so that an error names the line that is not UTF-8
             for number, raw in enumerate(file, 1):
                 item = json.loads(raw.decode())
                 if not isinstance(item, dict):

@@ -1,6 +1,7 @@
-"""Real time beside virtual time: coroutines that talk to the real world run on a loop of their own, on a thread.
+"""Run coroutines in real time while virtual time is paused.
 
-While an episode waits for one, its virtual time stands still; so a deadline in real seconds works under both clocks.
+Coroutines that use the network or processes run on an event loop of their own, in a thread. While an episode waits for
+one, its virtual time is paused, so deadlines in real seconds work under both clocks.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ T = TypeVar("T")
 
 @cache
 def real_loop() -> asyncio.AbstractEventLoop:
-    """Return the loop that lives as long as the program, and runs in real time."""
+    """Return the event loop in real time, which runs until the program ends."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="outside", daemon=True).start()
     return loop
 
 
 async def outside(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in real time and return what it returns, holding virtual time meanwhile."""
+    """Run a coroutine in real time and return its result; virtual time is paused meanwhile."""
     future = asyncio.run_coroutine_threadsafe(work, real_loop())
     with episode_loop().holding():
         return await asyncio.wrap_future(future)

@@ -1,4 +1,4 @@
-"""Configuration that ends up in log files: frozen, strict, and the same bytes after new fields came."""
+"""Base of configurations that logs record: frozen, strict, and stable in bytes when fields are added."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 
 class Settings(BaseModel):
-    """A setting of the protocol. A misspelt key is an error.
+    """A setting of the protocol. Unknown keys are errors.
 
-    All fields are written, because a default may change some day. `later` names fields that came after logs were
-    written without them: at their default they are left out, and that default may not change.
+    All fields are serialised, because a later version may change a default. `later` names fields that were added after
+    logs without them were written: at their default they are left out, and that default must never change.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -19,9 +19,9 @@ class Settings(BaseModel):
     later: ClassVar[frozenset[str]] = frozenset()
 
     @model_serializer(mode="wrap")
-    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        written: dict[str, Any] = handler(self)
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
         for name in self.later:
             if getattr(self, name) == type(self).model_fields[name].get_default(call_default_factory=True):
-                written.pop(name, None)
-        return written
+                values.pop(name, None)
+        return values

@@ -1,8 +1,7 @@
-"""The topic grammar. No other file writes a topic string.
+"""The topic grammar of the bus; no other file writes topic strings.
 
 `sabir/{run}/{episode}/to/{agent}` carries what an agent hears, `sabir/{run}/{episode}/from/{agent}` what it sends.
-Where a run has a host and its agents come from elsewhere, they meet in the lobby: its topics have `lobby` in place of
-the episode.
+A host and the agents of other processes meet in the lobby, whose topics have `lobby` in place of the episode.
 Patterns are MQTT's: `+` stands for one level, `#` for all that follow.
 """
 
@@ -38,14 +37,14 @@ def sent_by(run: str, episode: str, agent: str = "+") -> str:
 
 
 def name(text: str) -> str:
-    """Return `text` if it can stand as one level of a topic; raises ProtocolError if not."""
+    """Return `text` if it is a valid level of a topic; raises ProtocolError if not."""
     if not _LEVEL.match(text):
         raise ProtocolError(f"{text!r} cannot be a name: use letters, digits and _ . : -")
     return text
 
 
 def parse(topic: str) -> Topic:
-    """Take a topic apart; raises ProtocolError when it is not one of ours."""
+    """Return the parts of a topic; raises ProtocolError if it is not of this grammar."""
     parts = topic.split("/")
     if len(parts) != 5 or parts[0] != ROOT or parts[3] not in ("to", "from"):
         raise ProtocolError(f"not a topic of this grammar: {topic!r}")
@@ -55,7 +54,7 @@ def parse(topic: str) -> Topic:
 
 
 def pattern(text: str) -> str:
-    """Return `text` if it can be subscribed to; raises ProtocolError for a wildcard that is out of place."""
+    """Return `text` if it is a valid pattern; raises ProtocolError for a misplaced wildcard."""
     levels = text.split("/")
     if "#" in levels[:-1]:
         raise ProtocolError(f"`#` may stand only at the end of a pattern: {text!r}")
@@ -65,14 +64,14 @@ def pattern(text: str) -> str:
 
 
 def concrete(text: str) -> str:
-    """Return `text` if it can be published to; raises ProtocolError for one that is empty or holds a wildcard."""
+    """Return `text` if it is a topic to publish to; raises ProtocolError if it is empty or has a wildcard."""
     if not text or "+" in text or "#" in text:
         raise ProtocolError(f"cannot publish to {text!r}: `+` and `#` are for subscriptions")
     return text
 
 
 def matches(pattern: str, topic: str) -> bool:
-    """Say whether a topic falls under a pattern (MQTT 5, section 4.7)."""
+    """Return whether a topic matches a pattern (MQTT 5, section 4.7)."""
     levels = topic.split("/")
     parts = pattern.split("/")
     for i, part in enumerate(parts):

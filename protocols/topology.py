@@ -1,4 +1,4 @@
-"""Who hears whom: a directed graph over the seats, the same in every round or changing."""
+"""Topologies: who hears whom, as a directed graph over the seats, fixed or changing by round."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Pair = tuple[int, int]
 
 
 class Named(Settings):
-    """A graph known by name, over the seats in their order; `star` has the first seat at its centre."""
+    """A named graph over the seats in order; `star` has the first seat at its centre."""
 
     type: Literal["complete", "ring", "star", "chain"] = "complete"
 
 
 class Edges(Settings):
-    """A graph given edge by edge: `[["a_0", "b_0"]]` lets b_0 hear a_0."""
+    """A graph settings edge by edge: `[["a_0", "b_0"]]` lets b_0 hear a_0."""
 
     type: Literal["edges"] = "edges"
     edges: tuple[tuple[str, str], ...]
@@ -78,7 +78,7 @@ class Random(Settings):
 
 
 class GraphML(Settings):
-    """A graph from a GraphML file whose nodes are seats. It is read once: `edges` keeps what stood there."""
+    """A graph from a GraphML file whose nodes are seats. It is read once; `edges` keeps its edges."""
 
     type: Literal["graphml"] = "graphml"
     path: str
@@ -87,11 +87,11 @@ class GraphML(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _read(cls, given: Any) -> Any:
-        if isinstance(given, dict) and isinstance(given.get("path"), str) and "edges" not in given:
-            seats, edges = read_graphml(given["path"])
-            return {**given, "seats": seats, "edges": edges}
-        return given
+    def _read(cls, settings: Any) -> Any:
+        if isinstance(settings, dict) and isinstance(settings.get("path"), str) and "edges" not in settings:
+            seats, edges = read_graphml(settings["path"])
+            return {**settings, "seats": seats, "edges": edges}
+        return settings
 
 
 Fixed = Named | Edges | Tree | Bipartite | SmallWorld | ScaleFree | Random | GraphML
@@ -117,7 +117,7 @@ class Topology:
     def __init__(self, name: str, seats: Sequence[str], draw: Callable[[int], Audiences]) -> None:
         self.name = name
         self.seats = tuple(seats)
-        self._place = {seat: place for place, seat in enumerate(seats)}
+        self._index = {seat: index for index, seat in enumerate(seats)}
         self._draw = draw
 
     def at(self, round_: int) -> Audiences:
@@ -125,9 +125,9 @@ class Topology:
         return self._draw(round_)
 
     def audience(self, agent: str, round_: int = 0) -> tuple[str, ...]:
-        """Return who hears an agent, in seat order: never itself, and nobody hears one that has no seat here."""
-        place = self._place.get(agent)
-        return () if place is None else self._draw(round_)[place]
+        """Return who hears an agent, in seat order and without itself; nobody hears an agent without a seat here."""
+        index = self._index.get(agent)
+        return () if index is None else self._draw(round_)[index]
 
     def graph(self, round_: int = 0) -> nx.DiGraph[str]:
         """Return the graph of a round; an edge from a to b lets b hear what a says."""
@@ -138,14 +138,14 @@ class Topology:
 
 
 def build(config: Fixed | Changing, seats: Sequence[str]) -> Topology:
-    """Lay a configured graph over the seats; raises ProtocolError for one that cannot be."""
+    """Return the topology of a configuration; raises ProtocolError for an impossible one."""
     if isinstance(config, Changing):
-        graphs = [build(each, seats) for each in config.graphs]
+        graphs = [build(graph, seats) for graph in config.graphs]
         every = config.every
         return Topology("changing", seats, lambda round_: graphs[round_ // every % len(graphs)].at(round_))
     if isinstance(config, Edges | GraphML):
-        known = _listeners(seats, _named(config, seats))
-        return Topology(config.type, seats, lambda round_: known)
+        listeners = _listeners(seats, _named(config, seats))
+        return Topology(config.type, seats, lambda round_: listeners)
     again: int = getattr(config, "every", 0)
 
     @lru_cache(maxsize=4)
@@ -155,32 +155,32 @@ def build(config: Fixed | Changing, seats: Sequence[str]) -> Topology:
         except nx.NetworkXException as error:
             raise ProtocolError(f"topology: no {config.type} graph over {len(seats)} seats: {error}") from None
 
-    first = drawn(0)  # what cannot be drawn is found now
+    first = drawn(0)  # raises now if no graph can be drawn
     return Topology(config.type, seats, (lambda round_: drawn(round_ // again)) if again else lambda round_: first)
 
 
 def _listeners(seats: Sequence[str], pairs: Iterable[Pair]) -> Audiences:
-    found: list[set[int]] = [set() for _ in seats]
+    listeners: list[set[int]] = [set() for _ in seats]
     for a, b in pairs:
-        found[a].add(b)
-    return tuple(tuple(seats[b] for b in sorted(each)) for each in found)
+        listeners[a].add(b)
+    return tuple(tuple(seats[b] for b in sorted(indices)) for indices in listeners)
 
 
 def _named(config: Edges | GraphML, seats: Sequence[str]) -> Iterator[Pair]:
-    """Yield the edges as places; raises ProtocolError for one that cannot be."""
+    """Yield the edges as seat indices; raises ProtocolError for an invalid one."""
     where = "topology" if isinstance(config, Edges) else f"topology: {config.path}"
-    place = {seat: i for i, seat in enumerate(seats)}
+    index = {seat: i for i, seat in enumerate(seats)}
     for seat in (*(seat for edge in config.edges for seat in edge), *getattr(config, "seats", ())):
-        if seat not in place:
+        if seat not in index:
             raise ProtocolError(f"{where}: no seat {seat!r}; the seats are {', '.join(seats)}")
     for a, b in config.edges:
         if a == b:
             raise ProtocolError(f"{where}: {a!r} cannot hear itself; leave out the edge from it to itself")
-        yield place[a], place[b]
+        yield index[a], index[b]
 
 
 def _pairs(config: Named | Tree | Bipartite | SmallWorld | ScaleFree | Random, n: int, epoch: int) -> Iterable[Pair]:
-    """Return the edges of a graph over n seats, by their places."""
+    """Return the edges of a graph over n seats, as seat indices."""
     match config:
         case Tree():
             return _both_ways(((i - 1) // config.branching, i) for i in range(1, n))

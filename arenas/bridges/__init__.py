@@ -1,7 +1,7 @@
 """Games of other libraries as arenas, by name: `LIBRARY:GAME`, such as `openspiel:kuhn_poker`.
 
-A library is imported when one of its games is named. Names come from configurations, which may be another's: only
-modules of the packages that a bridge lists are imported, and what you registered with it yourself.
+A library is imported when one of its games is named. Names may come from configurations of strangers: only modules of
+packages that a bridge lists, and what you registered with it yourself, are imported.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ LIBRARIES: Final = ("openspiel", "pettingzoo", "textarena")
 
 def find(library: str, game: str) -> Callable[..., Arena]:
     """Return what builds the arena of a game; raises ArenaError, also where the library is not installed."""
-    found: Callable[..., Arena] = _bridge(library).find(game)
-    return found
+    maker: Callable[..., Arena] = _bridge(library).find(game)
+    return maker
 
 
 def games(library: str) -> dict[str, str]:
-    """Return the games of a library by name: "", or why this one cannot be played here."""
-    found: dict[str, str] = _bridge(library).games()
-    return found
+    """Return the games of a library: name -> "", or why it cannot be played here."""
+    problems: dict[str, str] = _bridge(library).games()
+    return problems
 
 
 def _bridge(library: str) -> Any:

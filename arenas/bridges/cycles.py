@@ -24,7 +24,7 @@ def unmasked(observation: Any) -> tuple[Any, Any]:
 
 
 class Cycles(Game):
-    """What both ways have in common: observations as words, masks as specs, replies as actions."""
+    """Base of both cycles: observations as words, masks as specs, replies as actions."""
 
     def __init__(
         self, environment: Any, seed: int, specs: Mapping[str, ReplySpec], renderings: Mapping[str, Rendering]

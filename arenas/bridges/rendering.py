@@ -1,4 +1,4 @@
-"""Observations of gymnasium as words of a finite vocabulary, for language models to read and tiny ones to learn."""
+"""Render gymnasium observations as words of a finite vocabulary."""
 
 from __future__ import annotations
 

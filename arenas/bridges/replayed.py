@@ -1,7 +1,7 @@
-"""Arenas around games that change in place: where a copy of one is used, it is played again from its seed.
+"""Arenas around games that cannot be copied: a copy replays the moves from the seed.
 
-An `Arena` binds new values and can be copied at any point. A game of another library seldom can, but one that draws
-from its seed alone can be played again, and then is the same.
+An `Arena` can be copied at any point of an episode. Games of other libraries change in place, but a game that draws
+only from its seed reaches the same state when its moves are replayed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from arenas.spec import ReplySpec, Words
 
 
 class Game(ABC):
-    """One episode of a game that has begun. Every view and spec may be asked for again and again."""
+    """One running episode. Views and specs may be asked for repeatedly."""
 
     @abstractmethod
     def acting(self) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ class Game(ABC):
 
     @abstractmethod
     def play(self, replies: Mapping[str, Words]) -> Outcome:
-        """Make the moves of all who act."""
+        """Apply the replies of all acting agents."""
 
     @abstractmethod
     def hidden(self) -> str:
@@ -42,11 +42,11 @@ class Game(ABC):
 
 
 class Replayed(Arena):
-    """An arena whose rules stand in another library.
+    """An arena whose rules are implemented by another library.
 
     Args:
-        open: returns the library's own environment, which episodes of one arena use one after another.
-        others: what `Arena` takes.
+        open: returns the library's environment, which the episodes of an arena use one after another.
+        others: arguments of `Arena`.
     """
 
     def __init__(self, open: Callable[[], Any], **others: Any) -> None:  # noqa: A002
@@ -57,7 +57,7 @@ class Replayed(Arena):
 
     @abstractmethod
     def start(self, environment: Any, seed: int) -> Game:
-        """Begin an episode, which the seed decides."""
+        """Begin the episode of a seed."""
 
     @property
     def game(self) -> Game:
@@ -77,7 +77,7 @@ class Replayed(Arena):
         self._game = None
 
     def copy(self) -> Self:
-        """Return the arena at this point; the copy plays what has happened again when it is first asked for it."""
+        """Return the arena at this point; the copy replays the moves when it is first used."""
         other = copy(self)
         other._environment = other._game = None
         return other

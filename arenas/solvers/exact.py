@@ -47,9 +47,9 @@ def _follow(
     asked = ask(arena, seen)
     joint: list[tuple[dict[str, Words], float]] = [({}, chance)]
     for agent, memory in asked.items():
-        given = chances(scripts[agent], memory)
-        joint = [(replies | {agent: words}, p * q) for replies, p in joint for words, q in given.items() if q]
-    known = dict(seen) | {agent: memory.seen for agent, memory in asked.items()}
+        probabilities = chances(scripts[agent], memory)
+        joint = [(replies | {agent: words}, p * q) for replies, p in joint for words, q in probabilities.items() if q]
+    memories = dict(seen) | {agent: memory.seen for agent, memory in asked.items()}
     specs = {agent: memory.spec for agent, memory in asked.items()}
     for replies, p in joint:
         after = arena.copy()
@@ -57,4 +57,4 @@ def _follow(
         for agent, reward in outcome.rewards.items():
             total[agent] += p * reward
         if not outcome.done:
-            _follow(after, scripts, perceive(arena, known, replies, specs), p, total)
+            _follow(after, scripts, perceive(arena, memories, replies, specs), p, total)

@@ -33,13 +33,13 @@ def best(scripts: Mapping[str, Script]) -> str:
 
 
 def measure(arena: Arena, episodes: int, seed: int = 0) -> dict[str, Measured]:
-    """Play so many episodes of random replies ("random") and of each script; a seed always gives the same figures."""
-    found = {}
+    """Measure the score of random replies ("random") and of each script over `episodes` episodes; seeded."""
+    measured = {}
     for name, script in {"random": uniform, **arena.scripts()}.items():
         scores = sample(arena, script, episodes, seed)
         error = float(scores.std(ddof=1)) / episodes**0.5 if episodes > 1 else float("inf")
-        found[name] = Measured(float(scores.mean()), Z * error)
-    return found
+        measured[name] = Measured(float(scores.mean()), Z * error)
+    return measured
 
 
 def stages(arena: Arena, episodes: int = 20, seed: int = 0) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from arenas.scripted import ARENA, Memory, Script, Seen, chances, uniform
 def perceive(
     arena: Arena, seen: Mapping[str, Seen], replies: Mapping[str, Words], specs: Mapping[str, ReplySpec]
 ) -> dict[str, Seen]:
-    """Return what every seat has perceived once a stage's replies are given: its own, and what it hears."""
+    """Return what every seat has perceived after the replies of a stage: its own reply, and what it hears."""
     after = {agent: past + (((agent, replies[agent]),) if agent in replies else ()) for agent, past in seen.items()}
     for speaker, words in replies.items():
         channel, message = specs[speaker].route(words) if specs[speaker].kind == "say" else ("", ())
@@ -62,8 +62,9 @@ def play(
 def _draw(script: Script, memory: Memory, rng: np.random.Generator) -> Words:
     if script is uniform:  # large reply spaces need not be listed
         return memory.spec.words(int(rng.integers(memory.spec.size)))
-    given = chances(script, memory)
-    return next(iter(given)) if len(given) == 1 else list(given)[int(rng.choice(len(given), p=list(given.values())))]
+    probabilities = chances(script, memory)
+    replies = list(probabilities)
+    return replies[0] if len(replies) == 1 else replies[int(rng.choice(len(replies), p=list(probabilities.values())))]
 
 
 def sample(arena: Arena, script: Script, episodes: int, seed: int = 0, split: str = "train") -> NDArray[np.float64]:

@@ -67,12 +67,12 @@ def walk(arena: Arena, split: str = "train") -> Iterator[Node]:
 
 def _after(node: Node, seen: Mapping[str, Seen]) -> Iterator[tuple[Node, dict[str, Seen]]]:
     specs = {agent: memory.spec for agent, memory in node.asked.items()}
-    known = dict(seen) | {agent: memory.seen for agent, memory in node.asked.items()}
+    memories = dict(seen) | {agent: memory.seen for agent, memory in node.asked.items()}
     for numbers in product(*(range(spec.size) for spec in specs.values())):
         replies = {agent: spec.words(i) for (agent, spec), i in zip(specs.items(), numbers, strict=True)}
         arena = node.arena.copy()
         outcome = arena.advance(replies)
-        heard = perceive(arena, known, replies, specs)
+        heard = perceive(arena, memories, replies, specs)
         yield (
             Node(
                 arena,
@@ -204,8 +204,8 @@ def _ordered(
 
     def columns(pairs: Ints) -> Ints:
         """Turn (set or -1, reply) into columns."""
-        found: Ints = np.where(pairs[..., 0] < 0, -1, offset[place[pairs[..., 0]]] + pairs[..., 1])
-        return found
+        children: Ints = np.where(pairs[..., 0] < 0, -1, offset[place[pairs[..., 0]]] + pairs[..., 1])
+        return children
 
     return Tree(
         seats=seats,

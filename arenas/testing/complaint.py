@@ -1,4 +1,4 @@
-"""What is wrong with an arena, as one sentence that names it and says how to mend it."""
+"""Errors of the conformance suite: one sentence that names the arena, the problem and the remedy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def lacking(cls: type) -> str:
-    """Return which methods of an arena are not written yet; "" if none."""
+    """Return the abstract methods that an arena lacks, in words; "" if none."""
     methods = (name for name in dir(cls) if getattr(getattr(cls, name), "__isabstractmethod__", False))
     return ", ".join(f"{name}()" for name in methods)
 

@@ -1,4 +1,4 @@
-"""What an arena declares about itself, checked: description, anchors, deals and their splits, scripts."""
+"""Checks of an arena's declarations: description, anchors, deals and their splits, scripts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_LISTED: Final = 1 << 20  # splits with more deals are checked at their ends
 
 
 def build(factory: Callable[[], Arena]) -> Arena:
-    """Build the arena; what its class lacks or its __init__ raises is said in one sentence."""
+    """Build the arena; raises ArenaError if its class lacks methods or its __init__ fails."""
     try:
         arena = factory()
     except ArenaError:
@@ -41,7 +41,7 @@ def build(factory: Callable[[], Arena]) -> Arena:
 
 
 def check_description(arena: Arena) -> None:
-    """Name, rules in words, and names of the seats."""
+    """Check name, rules, seats, words and channels."""
     cls = type(arena)
     name = str(arena.metadata.get("name", ""))
     if not re.fullmatch(r"[a-z0-9_]+_v[0-9]+", name) or name == Arena.metadata["name"]:
@@ -61,13 +61,13 @@ def check_description(arena: Arena) -> None:
 
 
 def _check_channels(arena: Arena) -> None:
-    """Who is on a channel has a seat, and who speaks there by a spec is on it."""
+    """Check that members of channels are agents, and that speakers on a channel are members."""
     for name, members in arena.channels.items():
         for member in members:
             require(
                 arena,
                 member in arena.possible_agents,
-                f"the channel {name} has the member {member!r}, who is no agent; "
+                f"the channel {name} has the member {member!r}, who is not an agent; "
                 f"choose from {', '.join(arena.possible_agents)}",
             )
     for agent, specs in arena.replies.items():
@@ -75,35 +75,35 @@ def _check_channels(arena: Arena) -> None:
             require(
                 arena,
                 agent in arena.channels.get(name, ()),
-                f"{agent} speaks on the channel {name} and is no member; name it in channels={{{name!r}: (...)}}",
+                f"{agent} speaks on the channel {name} and is not a member; name it in channels={{{name!r}: (...)}}",
             )
 
 
 def check_anchors(arena: Arena) -> None:
-    """The known scores are numbers, and none is above the optimum."""
+    """Check that the anchors are finite numbers, and that none is above the optimum."""
     with blame(arena, "anchors()", "it must work right after __init__, before any episode"):
-        known = arena.anchors()
+        anchors = arena.anchors()
     for field in ("random", "silent", "full", "equilibrium"):
-        score = getattr(known, field)
+        score = getattr(anchors, field)
         if score is None:
             continue  # not known
         require(arena, math.isfinite(score), f"give a finite number for the anchor {field}, not {score}")
         require(
             arena,
-            known.full is None or score <= known.full + 1e-9,
-            f"the anchor {field} = {score:g} is above full = {known.full}, so one is wrong",
+            anchors.full is None or score <= anchors.full + 1e-9,
+            f"the anchor {field} = {score:g} is above full = {anchors.full}, so one is wrong",
         )
-    if known.values is not None:
+    if anchors.values is not None:
         seats = len(arena.possible_agents)
         require(
             arena,
-            len(known.values) == seats and all(map(math.isfinite, known.values)),
-            f"the anchors' values are one finite number for each of the {seats} seats, not {known.values}",
+            len(anchors.values) == seats and all(map(math.isfinite, anchors.values)),
+            f"the anchors' values are one finite number for each of the {seats} seats, not {anchors.values}",
         )
 
 
 def check_deals(arena: Arena, seed: int) -> None:
-    """Numbered deals can be laid, each in one way, and each is in one split."""
+    """Check that each numbered deal can be laid in one way, and is in one split."""
     splits = arena.splits()
     require(arena, "train" in splits or not arena.cases, 'splits() must have a "train", from which episodes are dealt')
     owner: dict[int, str] = {}
@@ -114,7 +114,7 @@ def check_deals(arena: Arena, seed: int) -> None:
             require(
                 arena,
                 0 <= case < arena.cases,
-                f"the split {split!r} has deal {case}, not one of 0 to {arena.cases - 1}; mend splits() or cases",
+                f"the split {split!r} has deal {case}, not one of 0 to {arena.cases - 1}; fix splits() or cases",
             )
             require(
                 arena,
@@ -136,14 +136,14 @@ def check_deals(arena: Arena, seed: int) -> None:
 
 
 def check_scripts(arena: Arena, seed: int) -> None:
-    """Scripts play whole episodes, and those named like an anchor attain it where few deals can be averaged exactly.
+    """Check that scripts play whole episodes, and that those named like an anchor attain it.
 
-    Where they would have to be sampled nothing is said of what they attain; see
+    The score is checked only where it can be averaged exactly over few deals. For the others see
     tests/arenas/testing/test_arena_scripts.py.
     """
     with blame(arena, "scripts()", "it must work right after __init__, before any episode"):
         scripts = dict(arena.scripts())
-        known = arena.anchors()
+        anchors = arena.anchors()
     for name, script in scripts.items():
         require(arena, name in SCRIPTS, f"a script is named one of {', '.join(SCRIPTS)}, not {name!r}")
         everyone = dict.fromkeys(arena.possible_agents, script)
@@ -154,11 +154,11 @@ def check_scripts(arena: Arena, seed: int) -> None:
             continue
         try:
             returns = expected_returns(arena, everyone)
-        except ArenaError:  # it draws beside its numbered deals
+        except ArenaError:  # the arena draws beside its numbered deals
             continue
-        score, anchor = sum(returns.values()) / len(returns), getattr(known, name)
+        score, anchor = sum(returns.values()) / len(returns), getattr(anchors, name)
         require(
             arena,
             anchor is not None and abs(score - anchor) <= 1e-9 + 1e-6 * abs(score),
-            f"the script {name!r} scores {score:g} on average, and the anchor {name} is {anchor}; mend one of them",
+            f"the script {name!r} scores {score:g} on average, and the anchor {name} is {anchor}; fix one of them",
         )

@@ -1,4 +1,6 @@
-"""Is it a sound arena? `check_arena(factory)` runs PettingZoo's suites and our own checks; use it in your own tests.
+"""Conformance suite of arenas: `check_arena(factory)` runs PettingZoo's suites and our own checks.
+
+Use it in your own tests:
 
 from arenas.testing import check_arena
 
@@ -27,11 +29,11 @@ from arenas.testing.complaint import blame, require
 from arenas.testing.declared import build, check_anchors, check_deals, check_description, check_scripts
 
 MAX_TURNS: Final = 10_000
-_HARMLESS: Final = (  # what PettingZoo warns about and arenas do on purpose
+_HARMLESS: Final = (  # warnings of PettingZoo that arenas cause on purpose
     "Observation is not a NumPy array",  # it is a dict: ids, text and mask
     "Observation space for each agent probably should be",  # a dict space, for the same reason
     "Agents have different observation space sizes",  # their masks differ in length
-    "Observation numpy array is all zeros",  # an agent that is not asked is shown nothing
+    "Observation numpy array is all zeros",  # an agent that is not asked sees nothing
     "State numpy array is all zeros",  # an arena need not hide anything
     "(Observation|Action mask) is a single number",  # one reply, or views of one word
 )
@@ -40,12 +42,12 @@ _HARMLESS: Final = (  # what PettingZoo warns about and arenas do on purpose
 def check_arena(
     factory: Callable[[], Arena], *, seed: int = 0, passed: Callable[[str], object] = lambda what: None
 ) -> None:
-    """Play the arena in every way it must bear; raises ArenaError, which says what is wrong and how to mend it.
+    """Run the conformance suite; raises ArenaError, which says what is wrong and how to fix it.
 
     Args:
         factory: builds the arena, each time the same one: a class, or `lambda: make("lewis", n=3)`.
-        seed: of the episodes that are played.
-        passed: is told what holds, as soon as it is known.
+        seed: of the episodes.
+        passed: called with the name of each check that has passed.
     """
     for what, check in checks(factory, seed):
         check()
@@ -53,7 +55,7 @@ def check_arena(
 
 
 def checks(factory: Callable[[], Arena], seed: int = 0) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Yield what `check_arena` looks at, in order: in words, and a function that raises ArenaError if it fails."""
+    """Yield the checks of `check_arena` in order: a name in words, and a function that raises ArenaError."""
     arena = build(factory)
     yield "it says what it is: name, rules, seats, words, channels", lambda: check_description(arena)
     yield "the anchors are numbers, none above the optimum", lambda: check_anchors(arena)
@@ -70,12 +72,12 @@ def checks(factory: Callable[[], Arena], seed: int = 0) -> Iterator[tuple[str, C
 
 
 def transcript(arena: Arena, seed: int = 0) -> str:
-    """Play one episode of uniformly random legal replies; return what was hidden, seen, replied and paid as text."""
+    """Play one episode of random legal replies; return hidden states, views, replies and rewards as text."""
     return "\n".join(_turns(arena, seed)) + "\n"
 
 
 def _turns(arena: Arena, seed: int) -> Iterator[str]:
-    draws = np.random.default_rng((seed, 1))  # not the numbers that the arena draws
+    draws = np.random.default_rng((seed, 1))  # independent of the arena's draws
     arena.reset(seed)
     yield f"hidden | {arena.hidden()}"
     while not any(arena.terminations.values()) and not any(arena.truncations.values()):
@@ -90,14 +92,14 @@ def _turns(arena: Arena, seed: int) -> Iterator[str]:
 
 
 def corners(ranges: Mapping[str, tuple[int, int]]) -> Iterator[dict[str, int]]:
-    """Yield the ends of parameters' ranges: all lowest, all highest, and each alone."""
+    """Yield the corners of parameter ranges: all lowest, all highest, and each end alone."""
     for end in (0, 1):
         yield {name: limits[end] for name, limits in ranges.items()}
         yield from ({name: limits[end]} for name, limits in ranges.items() if len(ranges) > 1)
 
 
 def _check_ranges(cls: type[Arena], seed: int) -> None:
-    """The parameters that `ranges` names exist, and the arena plays at both ends of them."""
+    """Check that the parameters in `ranges` exist, and that the arena works at both ends of each."""
     parameters = signature(cls).parameters
     for name, (low, high) in cls.ranges.items():
         if name not in parameters:
@@ -108,7 +110,7 @@ def _check_ranges(cls: type[Arena], seed: int) -> None:
         if not isinstance(default, int) or not low <= default <= high:
             raise ArenaError(
                 f"{cls.__name__}: the range of {name} is {low} to {high}, and its default {default!r} is not a whole "
-                "number within it; mend ranges or the default"
+                "number within it; fix ranges or the default"
             )
     for corner in corners(cls.ranges) if cls.ranges else ():
         chosen = ", ".join(f"{name}={value}" for name, value in corner.items())
@@ -124,7 +126,7 @@ def _check_ranges(cls: type[Arena], seed: int) -> None:
 
 
 def _check_stages(arena: Arena, seed: int) -> None:
-    """Stages, views, specs and rewards, with random replies, the shortest and the longest."""
+    """Check stages, views, specs and rewards, with random replies, the first and the last ones."""
     for name in vars(arena):
         require(arena, not callable(getattr(Arena, name, None)), f"self.{name} hides a method; name it otherwise")
     for episode in range(6):
@@ -141,7 +143,7 @@ def _check_stages(arena: Arena, seed: int) -> None:
                 arena,
                 arena.spec(agent).parse(" ".join(words)) == words,
                 f"spec({agent!r}) has the reply {' '.join(words)!r} among its words, which its pattern or schema does "
-                "not allow; mend its places",
+                "not allow; fix its places",
             )
             with blame(arena, f"the reply of {agent}", "resolve() must take every reply that spec() allows"):
                 arena.step(chosen)
@@ -199,20 +201,20 @@ def _check_stage(arena: Arena) -> None:
 
 
 def _check_words(arena: Arena, text: str) -> None:
-    """Where talk is free, `encode` forgives words that are not in the vocabulary; views may not have any."""
+    """Check that views have only declared words; with free talk, `encode` would accept others."""
     foreign = [word for word in text.split() if word not in arena.vocabulary]
     require(arena, arena.open_text or not foreign, f"add {', '.join(map(repr, foreign[:1]))} to the arena's words")
 
 
 def _check_copy(arena: Arena) -> None:
-    """Rules that change a list in place would change it in every copy of the arena, so in every other future."""
-    kept = arena.copy()
-    shown = [kept.hidden(), *map(kept.view, kept.acting())]
-    with suppress(Exception):  # other checks blame it
+    """Check that `resolve` changes nothing in place: it would change in every copy of the arena too."""
+    copied = arena.copy()
+    before = [copied.hidden(), *map(copied.view, copied.acting())]
+    with suppress(Exception):  # other checks report it
         arena.copy().advance(dict.fromkeys(arena.acting()))
     require(
         arena,
-        [kept.hidden(), *map(kept.view, kept.acting())] == shown,
+        [copied.hidden(), *map(copied.view, copied.acting())] == before,
         "resolve() changed a copy of the arena too; bind new values (self.said = (*self.said, word)), "
         "and do not change lists, dicts and arrays in place",
     )
@@ -224,7 +226,7 @@ def _check_spec(arena: Arena, agent: str) -> None:
     require(
         arena,
         not unknown and spec.size <= int(arena.action_space(agent).n),
-        f"spec({agent!r}) is larger than what __init__ was told; name every spec it may return in `replies`",
+        f"spec({agent!r}) is larger than those that __init__ declared; name every spec it may return in `replies`",
     )
     again = from_wire(json.loads(json.dumps(spec.wire)))
     require(arena, again == spec, f"spec({agent!r}) changes on the wire; build it from say, choose, fill or ReplySpec")
@@ -233,13 +235,15 @@ def _check_spec(arena: Arena, agent: str) -> None:
 def _check_rewards(arena: Arena, rewards: Mapping[str, float]) -> None:
     for agent, reward in rewards.items():
         require(
-            arena, agent in arena.possible_agents, f"resolve() paid {agent!r}, who is no agent of it; mend its rewards"
+            arena,
+            agent in arena.possible_agents,
+            f"resolve() paid {agent!r}, who is not an agent of the arena; fix its rewards",
         )
         require(arena, math.isfinite(reward), f"resolve() paid {agent} {reward}; make every reward a finite number")
 
 
 def _check_bad_replies(arena: Arena, seed: int) -> None:
-    """No reply, illegal ones and actions out of range must be borne: a model will send them."""
+    """Check that missing and illegal replies and actions are accepted: models send them."""
     for episode in range(4):
         draws = np.random.default_rng((seed, 1 + episode))
         arena.begin(seed)
@@ -269,7 +273,7 @@ def _check_bad_replies(arena: Arena, seed: int) -> None:
 
 
 def _any_reply(spec: ReplySpec, draws: np.random.Generator) -> Words:
-    """Return a legal reply; where talk is free, half of the time text that no vocabulary has."""
+    """Return a random legal reply; with free talk, half of the time text outside the vocabulary."""
     if spec.free and draws.random() < 0.5:
         channel = spec.channels[:1] if len(spec.channels) > 1 else ()
         words = (*channel, *["?!", "Lorem", "7", "%s", "{}", "ipsum"])
@@ -279,7 +283,7 @@ def _any_reply(spec: ReplySpec, draws: np.random.Generator) -> Words:
 
 
 def _check_seeds(factory: Callable[[], Arena], seed: int) -> None:
-    """The seed decides the episode: not the instance, its past, or what other instances draw meanwhile."""
+    """Check that only the seed decides the episode: not the instance, its past, or other instances."""
     used, other = factory(), factory()
     elsewhere = chain.from_iterable(_turns(other, seed + 1 + n) for n in count())
     for number in range(seed, seed + 5):
@@ -289,9 +293,9 @@ def _check_seeds(factory: Callable[[], Arena], seed: int) -> None:
             alone == transcript(factory(), number),
             f"the seed {number} gave two different episodes; draw only from the rng that deal() is given, or self._rng",
         )
-        together = []
+        interleaved = []
         for line in _turns(used, number):
-            together.append(line)
+            interleaved.append(line)
             next(elsewhere)
         require(
             used,
@@ -300,13 +304,13 @@ def _check_seeds(factory: Callable[[], Arena], seed: int) -> None:
         )
         require(
             used,
-            "\n".join(together) + "\n" == alone,
+            "\n".join(interleaved) + "\n" == alone,
             f"the seed {number} gave another episode beside a second arena; share no state and no global random",
         )
 
 
 def _check_pettingzoo(factory: Callable[[], Arena]) -> None:
-    """PettingZoo's own suites, silent, with every warning an error but those that arenas cause on purpose."""
+    """Run PettingZoo's own suites silently; every warning is an error but those of `_HARMLESS`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # importing them may pull in optional games
         from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, seed_test, state_test
@@ -329,5 +333,5 @@ def _check_pettingzoo(factory: Callable[[], Arena]) -> None:
             warnings.simplefilter("error")
             for harmless in _HARMLESS:
                 warnings.filterwarnings("ignore", message=harmless)
-            with blame(arena, f"PettingZoo's {name}", "mend what it names: it is what every PettingZoo user relies on"):
+            with blame(arena, f"PettingZoo's {name}", "fix what it names: it is what every PettingZoo user relies on"):
                 suite()

@@ -1,9 +1,9 @@
-"""Policies: who replies from a seat. None of them needs torch."""
+"""Policies that need no torch: random, scripted, recorded, human, endpoints."""
 
 from marl.policy.base import BatchedPolicy, PendingReply, Policy, Seats, TextPolicy
 from marl.policy.human import Human
 from marl.policy.recorded import NoPolicy, Recorded
-from marl.policy.scripted import ArenaScriptPolicy, Random, Scripted, asked, remember
+from marl.policy.scripted import ArenaScriptPolicy, Random, Scripted, newest_view, remember
 
 __all__ = [
     "ArenaScriptPolicy",
@@ -17,6 +17,6 @@ __all__ = [
     "Scripted",
     "Seats",
     "TextPolicy",
-    "asked",
+    "newest_view",
     "remember",
 ]

@@ -12,16 +12,16 @@ from protocols.envelope import Envelope
 
 
 class Human(TextPolicy):
-    """A person: `ask` shows the newly heard envelopes and returns the line typed."""
+    """A person: `ask` shows newly heard envelopes and returns the typed line."""
 
     name = "human"
 
     def __init__(self, ask: Callable[[Sequence[Envelope], ReplySpec], str]) -> None:
         self._ask = ask
-        self._shown: dict[int, int] = {}
+        self._shown: dict[int, int] = {}  # id of a transcript -> how many of its envelopes were shown
 
     async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
-        """Ask until the line fits the spec."""
+        """Ask until the line is a legal reply."""
         new = transcript.heard[self._shown.get(id(transcript), 0) :]
         self._shown[id(transcript)] = len(transcript.heard)
         while True:
@@ -31,5 +31,5 @@ class Human(TextPolicy):
             new = []
 
     def close(self, transcript: Transcript) -> None:
-        """Forget what was shown."""
+        """Forget which envelopes were shown."""
         self._shown.pop(id(transcript), None)

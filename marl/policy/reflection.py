@@ -18,7 +18,7 @@ from marl.context.transcript import Transcript
 from marl.episode import Episode, Sample
 from marl.errors import UserError
 from marl.policy.base import Policy, TextPolicy
-from marl.policy.scripted import asked
+from marl.policy.scripted import newest_view
 from protocols.draws import key
 from protocols.envelope import REFEREE, Envelope, Kind
 
@@ -48,7 +48,7 @@ async def question(
     inner: Policy, transcript: Transcript, text: str, spec: ReplySpec, seed: int, greedy: bool
 ) -> Sample:
     """Ask the inner policy a question of the wrapper; question and answer stay in its transcript."""
-    last = asked(transcript)
+    last = newest_view(transcript)
     view = Envelope(last.episode, REFEREE, 0, Kind.VIEW, last.to, body=text, data={"reply": spec.wire})
     transcript.hear(view)
     transcript.ask()
@@ -132,7 +132,7 @@ class Reflexion(TextPolicy):
     @override
     async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
         await self.reflect()
-        seat = asked(transcript).to
+        seat = newest_view(transcript).to
         shift = self._shift(seat)
         answers = [(index + shift, text) for index, text in transcript.answers]
         own = conversation(self.inner, self._with_lessons(seat, transcript.heard), answers)

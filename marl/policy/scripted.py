@@ -15,7 +15,7 @@ from protocols.envelope import Envelope, Kind
 
 
 class Random(TextPolicy):
-    """Every legal reply is equally likely."""
+    """Replies uniformly at random among the legal replies."""
 
     name = "random"
 
@@ -25,7 +25,7 @@ class Random(TextPolicy):
 
 
 class Scripted(TextPolicy):
-    """A function from what was heard, and the spec, to a reply."""
+    """Replies by a function of the envelopes heard and the reply spec."""
 
     def __init__(self, script: Callable[[Sequence[Envelope], ReplySpec], str], name: str = "scripted") -> None:
         self.script = script
@@ -44,47 +44,50 @@ class ArenaScriptPolicy(TextPolicy):
         self.name = name
 
     async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
-        """Draw from the script's chances; greedy takes the likeliest. Raises UserError for a script that gives up."""
-        if asked(transcript).data.get("aside"):  # arenas, and so their scripts, know nothing of tools
+        """Draw a reply of the script, or take the likeliest if greedy; raises UserError if the script fails."""
+        if newest_view(transcript).data.get("aside"):  # scripts of arenas know no tools
             return Sample(" ".join(spec.default))
         memory = remember(transcript, spec)
         try:
-            given = scripted.chances(self.script, memory)
-        except Exception as error:  # noise may have changed words that it counts on
+            probabilities = scripted.chances(self.script, memory)
+        except Exception as error:  # the script may expect words that noise has changed
             raise UserError(f"{self.name} of {memory.agent} does not know what to reply: {error!r}") from error
-        words = max(given, key=lambda reply: given[reply]) if greedy else _drawn(given, uniform(seed))
+        if greedy:
+            words = max(probabilities, key=lambda reply: probabilities[reply])
+        else:
+            words = _draw(probabilities, uniform(seed))
         text = " ".join(words)
         transcript.answered(text)
         return Sample(text)
 
 
-def asked(transcript: Transcript) -> Envelope:
-    """Return the newest view."""
+def newest_view(transcript: Transcript) -> Envelope:
+    """Return the newest view, which asks for the reply."""
     views: list[Envelope] = [envelope for envelope in transcript.heard if envelope.kind is Kind.VIEW]
     return views[-1]
 
 
 def remember(transcript: Transcript, spec: ReplySpec) -> scripted.Memory:
-    """Return what a seat knows that is being asked, from what it heard and noted of its own replies to the arena."""
-    seat = asked(transcript).to
+    """Return the memory of the agent that is asked, from what it heard and its own replies to the arena."""
+    agent = newest_view(transcript).to
     answers = iter(transcript.answers)
     seen: list[tuple[str, Words]] = []
-    place, answer = next(answers, (-1, ""))
+    position, answer = next(answers, (-1, ""))
     for number, envelope in enumerate(transcript.heard, 1):
         if envelope.kind in (Kind.VIEW, Kind.SAY, Kind.RESULT) and "again" not in envelope.data:
             who = scripted.ARENA if envelope.kind is Kind.VIEW else envelope.sender
             seen.append((who, tuple(envelope.body.split())))
-        if number == place:
+        if number == position:
             if "aside" not in envelope.data:
-                seen.append((seat, tuple(answer.split())))
-            place, answer = next(answers, (-1, ""))
-    return scripted.Memory(seat, spec, tuple(seen))
+                seen.append((agent, tuple(answer.split())))
+            position, answer = next(answers, (-1, ""))
+    return scripted.Memory(agent, spec, tuple(seen))
 
 
-def _drawn(given: Mapping[Words, float], draw: float) -> Words:
-    """Return the reply in whose part of [0, 1) a uniform draw falls."""
-    for words, chance in given.items():
-        draw -= chance
+def _draw(probabilities: Mapping[Words, float], draw: float) -> Words:
+    """Return the reply whose interval of [0, 1) contains a uniform draw."""
+    for words, probability in probabilities.items():
+        draw -= probability
         if draw < 0:
             return words
-    return next(reversed([words for words, chance in given.items() if chance]))  # chances that sum to a hair below 1
+    return [words for words, probability in probabilities.items() if probability][-1]  # they sum to just below 1

@@ -1,6 +1,6 @@
-"""How much a channel lets through: closed forms where there are any, Blahut-Arimoto everywhere else. In bits a symbol.
+"""Channel capacity in bits per symbol: closed forms for symmetric channels, Blahut-Arimoto for all others.
 
-A channel is given by its law p(y | x): what comes out for each symbol that goes in.
+A channel is its law p(y | x): the probability of output y for input symbol x.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def symmetric(q: int, p: float) -> float:
 
 
 def erasure(q: int, p: float) -> float:
-    """C = (1-p) log2 q: each of q symbols is erased with probability p, and the listener sees that it was."""
+    """C = (1-p) log2 q: each of q symbols is erased with probability p, and the listener sees the erasure."""
     return (1 - p) * log2(q) if q > 1 else 0.0
 
 
@@ -41,12 +41,12 @@ def blahut_arimoto(
 ) -> tuple[float, list[float]]:
     """Return C = max_r I(X; Y) in bits and the input distribution r that comes within `tolerance` of it.
 
-    law[x][y] = p(y | x), with sums of 1. Each step moves r towards the inputs that tell most,
+    law[x][y] = p(y | x), with sums of 1. Each step moves r towards the most informative inputs,
 
         D(x) = sum_y p(y|x) log2 (p(y|x) / q(y)),    q(y) = sum_x r(x) p(y|x),    r(x) <- r(x) 2^D(x) / 2^L,
 
-    and L = log2 sum_x r(x) 2^D(x) <= C <= max_x D(x) says how near it is (Blahut 1972; Arimoto 1972). Raises
-    ProtocolError if `most` steps do not get there.
+    and L = log2 sum_x r(x) 2^D(x) <= C <= max_x D(x) bounds the error (Blahut 1972; Arimoto 1972). Raises
+    ProtocolError if `most` steps do not reach it.
     """
     if not law:
         return 0.0, []
@@ -56,23 +56,23 @@ def blahut_arimoto(
         for weight, row in zip(r, law, strict=True):
             for y, p in row.items():
                 q[y] = q.get(y, 0.0) + weight * p
-        told = [sum(p * log2(p / q[y]) for y, p in row.items() if p > 0 and q[y] > 0) for row in law]
-        gained = [weight * 2.0**d for weight, d in zip(r, told, strict=True)]
+        divergences = [sum(p * log2(p / q[y]) for y, p in row.items() if p > 0 and q[y] > 0) for row in law]
+        gained = [weight * 2.0**d for weight, d in zip(r, divergences, strict=True)]
         lower = log2(sum(gained))
-        if max(told) - lower <= tolerance:
+        if max(divergences) - lower <= tolerance:
             return max(lower, 0.0), r
         r = [gain / 2.0**lower for gain in gained]
     raise ProtocolError(f"Blahut-Arimoto is not within {tolerance:g} bits after {most} steps: allow a larger tolerance")
 
 
 def of_messages(symbols: Sequence[float], lengths: Sequence[int], arrives: float = 1.0) -> float:
-    """Return the capacity in bits of a message with C_j = symbols[j] bits at place j, and any of some lengths.
+    """Return the capacity in bits of a message with C_j = symbols[j] bits at position j, and one of `lengths`.
 
-    The listener sees how long a message is, if one arrives at all (a = arrives), so the length tells something too:
+    The listener sees the length of a message if it arrives (probability a = arrives), so the length informs it too:
     max over p(n) of a H(n) + sum_n p(n) (C_1 + ... + C_n), which is a log2 sum_n 2^((C_1 + ... + C_n) / a).
     """
     if arrives <= 0:
         return 0.0
-    known = [sum(symbols[:n]) / arrives for n in sorted(set(lengths))]
-    top = max(known, default=0.0)
-    return arrives * (top + log2(sum(2 ** (bits - top) for bits in known))) if known else 0.0
+    exponents = [sum(symbols[:n]) / arrives for n in sorted(set(lengths))]
+    top = max(exponents, default=0.0)
+    return arrives * (top + log2(sum(2 ** (bits - top) for bits in exponents))) if exponents else 0.0

@@ -1,7 +1,7 @@
-"""What can happen to a message on its way: small effects, each seeded by coordinates, that a channel puts in a row.
+"""Effects of a channel on messages: budgets, prices, loss, noise, delays and more, each with keyed randomness.
 
 An effect acts once when a message is *sent* (cut, priced, rewritten), or once for each listener as it is *carried*
-(changed, delayed, doubled, lost). It also knows its law: what becomes of one symbol, with which probability.
+(changed, delayed, doubled, lost). It also knows its law: the probabilities of what becomes of one symbol.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from dataclasses import replace
 from typing import Annotated, ClassVar, Final, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
+from typing_extensions import override
 
 from protocols.draws import below, key, uniform
 from protocols.effects.message import Delivery, Message, Sent, Symbols, Usage
 from protocols.settings import Settings
 
 ERASED: Final = "_"
-"""What stands where a symbol was erased."""
+"""The symbol that listeners hear for an erased one."""
 Rewriter = Callable[[Symbols, Symbols, int], Symbols]
-"""(symbols, alphabet, seed) -> symbols. The alphabet is empty for free text; the seed is the message's own."""
+"""(symbols, alphabet, seed) -> symbols. The alphabet is empty for free text; the seed is the message's key."""
 
 
 def shuffled(symbols: Symbols, alphabet: Symbols, seed: int) -> Symbols:
-    """Put the symbols in another order (Fisher-Yates)."""
+    """Return the symbols in a random order (Fisher-Yates)."""
     words = list(symbols)
     for i in range(len(words) - 1, 0, -1):
         j = below(i + 1, seed, i)
@@ -39,7 +40,7 @@ REWRITERS: Final[dict[str, Rewriter]] = {
 
 
 class Odds(NamedTuple):
-    """What a symmetric effect does to a symbol: changed into another one, erased, or lost with its whole message."""
+    """Probabilities that a symmetric effect changes a symbol to another, erases it, or loses the whole message."""
 
     changed: float = 0.0
     erased: float = 0.0
@@ -47,32 +48,32 @@ class Odds(NamedTuple):
 
 
 Law = dict[Symbols, float]
-"""What one copy of a symbol becomes (no copies, one, or several) -> with which probability."""
+"""What one copy of a symbol becomes (no, one or several copies) -> its probability."""
 
 
 class Effect(Settings):
-    """An identity to build on: override `send` (once per message) or `carry` (once per listener), and the law."""
+    """Base of effects, which changes nothing: override `send` (per message) or `carry` (per listener), and the law."""
 
-    words: ClassVar[Symbols] = ()  # words that listeners may hear though nobody can say them
+    words: ClassVar[Symbols] = ()  # words that listeners may hear but nobody can say
 
     def send(self, message: Message, seed: int) -> Message:
-        """Change or price a message as it leaves its sender."""
+        """Return the message as it is sent: changed or priced."""
         return message
 
     def copies(self, seed: int) -> int:
-        """Return how many copies of a message go on from here."""
+        """Return how many copies of a message the next effects get."""
         return 1
 
     def carry(self, delivery: Delivery, message: Message, seed: int) -> Delivery:
-        """Change what one listener receives; `delivery.symbols` is not None here."""
+        """Return what one listener receives; `delivery.symbols` is never None here."""
         return delivery
 
     def odds(self, sent: Sent) -> Odds | None:
-        """Return what happens to a symbol that leaves at a moment; None if that depends on the symbol."""
+        """Return the odds of a symbol sent at a moment; None if they depend on the symbol."""
         return Odds()
 
     def law(self, symbol: str, alphabet: Symbols, sent: Sent) -> Law | None:
-        """Return p(what one symbol becomes); None if that depends on the rest of the message."""
+        """Return the law of one symbol; None if it depends on the rest of the message."""
         odds = self.odds(sent)
         if odds is None:
             return None
@@ -88,7 +89,7 @@ class Effect(Settings):
 class Budget(Effect):
     """At most `symbols` symbols and `messages` messages per message, turn or episode of a sender; the rest is cut off.
 
-    A turn is one stage of the arena. A message that nothing is left of is silence.
+    A turn is one stage of the arena. A message of which no symbol is left is silence.
     """
 
     type: Literal["budget"] = "budget"
@@ -105,8 +106,8 @@ class Budget(Effect):
             raise ValueError('a budget of messages is per turn or per episode: give per = "turn" or per = "episode"')
         return self
 
+    @override
     def send(self, message: Message, seed: int) -> Message:
-        """Cut the message to what is left of the budget."""
         left = len(message.symbols)
         used = {"message": Usage(), "turn": message.sent.turn, "episode": message.sent.episode}[self.per]
         if self.symbols is not None:
@@ -123,8 +124,8 @@ class Price(Effect):
     per_symbol: float = Field(default=0.0, ge=0)
     per_message: float = Field(default=0.0, ge=0)
 
+    @override
     def send(self, message: Message, seed: int) -> Message:
-        """Add the price of this message."""
         cost = self.per_symbol * len(message.symbols) + self.per_message * bool(message.symbols)
         return replace(message, price=message.price + cost)
 
@@ -146,18 +147,18 @@ class Rewrite(Effect):
             raise ValueError(f"a rewrite gives one word for a word, not {spaced[0]!r}")
         return self
 
+    @override
     def send(self, message: Message, seed: int) -> Message:
-        """Rewrite the message, the same way for all its listeners."""
         if self.by:
             return replace(message, symbols=tuple(REWRITERS[self.by](message.symbols, message.alphabet, seed)))
         return replace(message, symbols=tuple(self.table.get(symbol, symbol) for symbol in message.symbols))
 
+    @override
     def odds(self, sent: Sent) -> Odds | None:
-        """It depends on the symbol."""
         return None
 
+    @override
     def law(self, symbol: str, alphabet: Symbols, sent: Sent) -> Law | None:
-        """Follow the table; what a function does to a symbol is not known."""
         return None if self.by else {(self.table.get(symbol, symbol),): 1.0}
 
 
@@ -167,19 +168,19 @@ class Loss(Effect):
     type: Literal["loss"] = "loss"
     p: float = Field(ge=0, le=1)
 
+    @override
     def carry(self, delivery: Delivery, message: Message, seed: int) -> Delivery:
-        """Lose it or not."""
         return Delivery(None, delivery.delay) if uniform(seed) < self.p else delivery
 
+    @override
     def odds(self, sent: Sent) -> Odds:
-        """Lost with probability p."""
         return Odds(lost=self.p)
 
 
 class Jam(Effect):
     """While a window [start, stop) is open, messages are lost with probability `p`.
 
-    Windows are in seconds of the episode's clock at which a message passes here, or in rounds: stages of the arena.
+    Windows are in seconds of the episode's clock, when a message passes this effect, or in rounds: stages of the arena.
     """
 
     type: Literal["jam"] = "jam"
@@ -197,14 +198,14 @@ class Jam(Effect):
     def _open(self, moment: float) -> bool:
         return any(start <= moment < stop for start, stop in self.windows)
 
+    @override
     def carry(self, delivery: Delivery, message: Message, seed: int) -> Delivery:
-        """Lose what comes while a window is open."""
         sent = message.sent
         moment = sent.round if self.unit == "rounds" else sent.time + delivery.delay
         return Delivery(None, delivery.delay) if self._open(moment) and uniform(seed) < self.p else delivery
 
-    def odds(self, sent: Sent) -> Odds:
-        """Lost with probability p while a window is open; delays on the way are left out of account."""
+    @override
+    def odds(self, sent: Sent) -> Odds:  # without the delays on the way
         return Odds(lost=self.p if self._open(sent.round if self.unit == "rounds" else sent.time) else 0.0)
 
 
@@ -214,9 +215,9 @@ class Noise(Effect):
     type: Literal["noise"] = "noise"
     p: float = Field(ge=0, le=1)
 
+    @override
     def carry(self, delivery: Delivery, message: Message, seed: int) -> Delivery:
-        """Replace symbols; a message of free text has no alphabet and passes unchanged."""
-        alphabet = message.alphabet
+        alphabet = message.alphabet  # free text has none, and passes unchanged
         if len(set(alphabet)) < 2 or delivery.symbols is None:
             return delivery
         heard = list(delivery.symbols)
@@ -226,8 +227,8 @@ class Noise(Effect):
                 heard[i] = others[below(len(others), seed, 2 * i + 1)]
         return Delivery(tuple(heard), delivery.delay)
 
+    @override
     def odds(self, sent: Sent) -> Odds:
-        """Changed with probability p."""
         return Odds(changed=self.p)
 
 
@@ -238,13 +239,13 @@ class Erasure(Effect):
     p: float = Field(ge=0, le=1)
     words: ClassVar[Symbols] = (ERASED,)
 
+    @override
     def carry(self, delivery: Delivery, message: Message, seed: int) -> Delivery:
-        """Erase symbols."""
         heard = tuple(ERASED if uniform(seed, i) < self.p else s for i, s in enumerate(delivery.symbols or ()))
         return Delivery(heard, delivery.delay)
 
+    @override
     def odds(self, sent: Sent) -> Odds:
-        """Erased with probability p."""
         return Odds(erased=self.p)
 
 
@@ -255,47 +256,47 @@ class Delay(Effect):
     seconds: float = Field(ge=0)
     jitter: float = Field(default=0.0, ge=0)
 
+    @override
     def carry(self, delivery: Delivery, message: Message, seed: int) -> Delivery:
-        """Add the delay."""
         return Delivery(delivery.symbols, delivery.delay + self.seconds + self.jitter * uniform(seed))
 
 
 class Reorder(Effect):
-    """With probability `p` a message is held back for `seconds`, so that those sent meanwhile overtake it."""
+    """With probability `p` a message is delayed by `seconds`, so that later messages overtake it."""
 
     type: Literal["reorder"] = "reorder"
     p: float = Field(ge=0, le=1)
     seconds: float = Field(gt=0)
 
+    @override
     def carry(self, delivery: Delivery, message: Message, seed: int) -> Delivery:
-        """Hold it back or not."""
         held = self.seconds if uniform(seed) < self.p else 0.0
         return Delivery(delivery.symbols, delivery.delay + held)
 
 
 class Duplicate(Effect):
-    """With probability `p` a listener gets the message twice; what follows in the channel happens to each copy."""
+    """With probability `p` a listener gets the message twice; later effects act on each copy separately."""
 
     type: Literal["duplicate"] = "duplicate"
     p: float = Field(ge=0, le=1)
 
+    @override
     def copies(self, seed: int) -> int:
-        """Double it or not."""
         return 2 if uniform(seed) < self.p else 1
 
+    @override
     def odds(self, sent: Sent) -> Odds | None:
-        """A second copy is another look, which no symmetric channel gives."""
         return None
 
+    @override
     def law(self, symbol: str, alphabet: Symbols, sent: Sent) -> Law:
-        """One copy or two."""
         return {(symbol,): 1 - self.p, (symbol, symbol): self.p}
 
 
 class Eavesdrop(Effect):
-    """`seat` overhears messages that are not for it, each with probability `p`, as they are at this place.
+    """`seat` overhears messages that are not for it, each with probability `p`.
 
-    What stands before this effect in the channel happens to what it overhears, what stands after it does not.
+    Of the channel's effects, only those before this one act on what it overhears.
     """
 
     type: Literal["eavesdrop"] = "eavesdrop"
@@ -303,7 +304,7 @@ class Eavesdrop(Effect):
     p: float = Field(default=1.0, ge=0, le=1)
 
     def overhears(self, seed: int) -> bool:
-        """Say whether this message is overheard."""
+        """Return whether the message with this seed is overheard."""
         return uniform(key(seed, "eavesdrop")) < self.p
 
 

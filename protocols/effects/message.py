@@ -9,14 +9,14 @@ Symbols = tuple[str, ...]
 
 
 class Usage(NamedTuple):
-    """How much a sender put on a channel."""
+    """How much a sender has sent on a channel."""
 
     messages: int = 0
     symbols: int = 0
 
 
 class Sent(NamedTuple):
-    """When a message leaves, and what its sender had put on the channel before it in this turn and this episode."""
+    """When a message is sent, and how much its sender sent before it in this stage (`turn`) and in this episode."""
 
     time: float = 0.0
     round: int = 0
@@ -25,21 +25,21 @@ class Sent(NamedTuple):
 
 
 START: Final = Sent()
-"""The beginning of an episode, before anything was sent."""
+"""The beginning of an episode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a sender puts on the channel."""
+    """A message as it is sent."""
 
     symbols: Symbols
-    alphabet: Symbols = ()  # the symbols the sender could have used; empty for free text
+    alphabet: Symbols = ()  # the symbols that the sender may use; empty for free text
     price: float = 0.0  # charged to the sender's reward
     sent: Sent = START
 
 
 class Delivery(NamedTuple):
-    """What arrives at one listener: None for a message that was lost; `delay` in seconds."""
+    """A message as it arrives at one listener: None if it was lost; `delay` in seconds."""
 
     symbols: Symbols | None
     delay: float = 0.0

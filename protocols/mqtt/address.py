@@ -68,10 +68,10 @@ def sentence(address: Address, error: Exception, code: int) -> str:
         why = reason.partition("certificate verify failed: ")[2].partition(" (_ssl")[0] or reason
         if "mismatch" in why:
             return f"the certificate of {address.shown} is not for {address.host}: connect to the name it is for"
-        mend = "name its authority with ?cafile=PATH"
+        fix = "name its authority with ?cafile=PATH"
         if address.cafile:
-            mend = f"its authority is not in {address.cafile}"
-        return f"the certificate of {address.shown} is not trusted ({why}): {mend}"
+            fix = f"its authority is not in {address.cafile}"
+        return f"the certificate of {address.shown} is not trusted ({why}): {fix}"
     reason = reason.partition("] ")[2] or reason
     how = "answers over TLS" if address.tls else "answers"
     hint = "start one with `marl broker`, or check host and port"

@@ -1,6 +1,6 @@
-"""A private broker on this machine: mosquitto where it is installed, else amqtt.
+"""Start a private MQTT broker on this machine: mosquitto if it is installed, else amqtt.
 
-Each is a child process with a configuration and a port of its own, and touches no broker that is already there.
+A broker is a child process with its own configuration and port; brokers that already run are not touched.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Final, Self
 from protocols.errors import ProtocolError
 
 WAIT: Final = 10.0  # seconds a broker may take to open its port
-_PLACES: Final = ("/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/opt/homebrew/sbin/mosquitto")
+_PATHS: Final = ("/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/opt/homebrew/sbin/mosquitto")
 
 _SERVE: Final = """
 import asyncio, logging, sys
@@ -54,7 +54,7 @@ class Access:
 class Broker(ABC):
     """A broker as a child process between `start` and `stop`; as a context manager it does both.
 
-    `port` and `url` stay the same over restarts. A broker keeps nothing: what it held is gone when it ends.
+    `port` and `url` stay the same over restarts. A broker persists nothing: it loses all messages when it stops.
     """
 
     name: str
@@ -183,8 +183,7 @@ class Amqtt(Broker):
 
 def mosquitto() -> str | None:
     """Return the path of the mosquitto program, None if it is not installed."""
-    found = shutil.which("mosquitto")
-    return found or next((place for place in _PLACES if Path(place).is_file()), None)
+    return shutil.which("mosquitto") or next((path for path in _PATHS if Path(path).is_file()), None)
 
 
 def local(port: int = 0, address: str = "127.0.0.1", access: Access | None = None) -> Broker:

@@ -1,9 +1,9 @@
-"""MqttBus: the bus over an MQTT broker, at QoS 1, with MQTT 5 where the broker has it and 3.1.1 where not.
+"""MqttBus: the bus over an MQTT broker, at QoS 1, with MQTT 5 if the broker has it, else 3.1.1.
 
-aiomqtt speaks to the broker; what it lacks is here. It does not reconnect, and its bounded queue loses messages that
-the broker was told had arrived: so every message goes straight into the bounded inboxes of `protocols.bus`, which count
-what they refuse. What was published and not yet acknowledged is published again after a reconnect, and an inbox takes
-every identity once. All subscriptions of a process share one connection; an inbox more costs the broker nothing.
+aiomqtt speaks to the broker; this module adds reconnecting and bounded inboxes. A bounded queue of aiomqtt would lose
+messages that it has acknowledged, so every message goes straight into the inboxes of `protocols.bus`, which count what
+they drop. Publishes that the broker has not acknowledged are sent again after a reconnect; inboxes drop the duplicates.
+All subscriptions of a process share one connection, so further inboxes cost the broker nothing.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from protocols.clock import EpisodeLoop
 from protocols.envelope import MAX_BYTES, Envelope
 from protocols.errors import ProtocolError
 from protocols.mqtt.address import parse, sentence
-from protocols.mqtt.client import TIMEOUT, Caller, code, number
+from protocols.mqtt.client import TIMEOUT, code, make_client, newest_version, number
 
 WINDOW: Final = 64
-"""Publishes that may wait for their acknowledgement; the next one waits for room."""
+"""Unacknowledged publishes at most; the next publish waits."""
 BACKOFF: Final = (0.05, 2.0)
-"""Seconds before the first attempt to reconnect, and at most; doubled in between."""
+"""Seconds before the first attempt to reconnect, doubled after each failure, and the longest wait."""
 _COPIES: Final = 512  # messages whose further copies are still expected
 Watcher = Callable[[str, bytes], None]
 
 
 class MqttBus(Bus):
-    """The bus over a broker. Needs a loop in real time; entering it connects, and raises ProtocolError if it cannot.
+    """The bus over a broker, for event loops in real time. Entering it connects, or raises ProtocolError.
 
     Args:
         url: mqtt://user:password@host:port, or mqtts:// with `?cafile=` for a certificate authority of one's own.
@@ -46,9 +46,9 @@ class MqttBus(Bus):
     def __init__(self, url: str, will: tuple[str, Envelope] | None = None) -> None:
         self.address = parse(url)
         self.refused: Counter[str] = Counter()
-        """Payloads that were no envelopes, by reason; a watcher sees them too."""
+        """Number of rejected payloads (not envelopes), by reason; watchers see them too."""
         self.connections = 0
-        """How often the broker was reached: one more than the reconnects."""
+        """Connections made so far: one more than the reconnects."""
         self.version = 0
         """Of the protocol: 5, or 4 for MQTT 3.1.1."""
         self._local = MemoryBus()
@@ -60,27 +60,27 @@ class MqttBus(Bus):
         self._room: asyncio.Future[None] | None = None
         self._sending: set[asyncio.Task[None]] = set()
         self._copies: OrderedDict[tuple[str, bytes], int] = OrderedDict()
-        self._caller = Caller(self.address, f"sabir-{secrets.token_hex(8)}", will, self._take)
+        self._identifier, self._will = f"sabir-{secrets.token_hex(8)}", will
         self._client: aiomqtt.Client | None = None
         self._broken, self._up = asyncio.Event(), asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self.reconnected: list[Callable[[], None]] = []
         """Called after each reconnect."""
 
-    # --- what every bus does
+    # --- Bus
 
     async def publish(self, topic: str, envelope: Envelope) -> None:
         """Hand an envelope to the connection; waits while `WINDOW` publishes are unacknowledged."""
         await self._put(topics.concrete(topic), envelope.to_json(), retain=False)
 
     async def subscribe(self, pattern: str, capacity: int = CAPACITY) -> Subscription:
-        """Open an inbox; returns when the broker knows."""
+        """Open an inbox; returns when the broker has acknowledged the subscription."""
         inbox = await self._local.subscribe(topics.pattern(pattern), capacity)
         await self._join(pattern)
         return inbox
 
     async def unsubscribe(self, pattern: str, subscription: Subscription) -> None:
-        """Close an inbox; the broker is told when nobody else listens under the pattern."""
+        """Close an inbox; unsubscribe at the broker when it was the last one under the pattern."""
         closed = subscription.closed
         await self._local.unsubscribe(pattern, subscription)
         if not closed:
@@ -114,24 +114,24 @@ class MqttBus(Bus):
         await asyncio.gather(*self._sending, return_exceptions=True)
         await self._local.__aexit__(kind, error, trace)
 
-    # --- what only a broker can do
+    # --- only with a broker
 
     async def announce(self, topic: str, envelope: Envelope) -> None:
-        """Publish retained, and again after every reconnect: a broker that was killed has forgotten it."""
+        """Publish retained, and again after every reconnect, because a restarted broker has lost it."""
         self._announced[topic] = raw = envelope.to_json()
         await self._put(topics.concrete(topic), raw, retain=True)
 
     async def watch(self, pattern: str, watcher: Watcher) -> None:
-        """Call `watcher(topic, payload)` for all that comes under a pattern, unparsed and repetitions included."""
+        """Call `watcher(topic, payload)` for every message under a pattern: unparsed, duplicates included."""
         self._watchers.append((topics.pattern(pattern), watcher))
         await self._join(pattern)
 
     async def flush(self) -> None:
-        """Wait until the broker has acknowledged all that was published."""
+        """Wait until the broker has acknowledged all publishes."""
         while self._unacknowledged:
             await self._acknowledgement()
 
-    # --- the connection
+    # --- connection
 
     async def _keep(self, connected: asyncio.Future[None]) -> None:
         """Stay connected until cancelled. Only the first failure is raised, through `connected`."""
@@ -141,9 +141,9 @@ class MqttBus(Bus):
         while True:
             before = self.connections
             try:
-                version = version or await self._caller.newest()
+                version = version or await newest_version(self.address)
                 await self._session(version, connected)
-            except Exception as error:  # whatever broke the connection, the way on is the next one
+            except Exception as error:  # whatever broke the connection, connect again
                 if not connected.done():
                     connected.set_exception(ProtocolError(sentence(self.address, error, code(error))))
                     return
@@ -151,8 +151,15 @@ class MqttBus(Bus):
             await asyncio.sleep(wait)
 
     async def _session(self, version: aiomqtt.ProtocolVersion, connected: asyncio.Future[None]) -> None:
-        """One connection, from its beginning until it breaks."""
-        client = self._caller.client(version, again=self.connections > 0)
+        """Run one connection until it breaks."""
+        client = make_client(
+            self.address,
+            version,
+            self._take,
+            identifier=self._identifier,
+            will=self._will,
+            resume=self.connections > 0,
+        )
         async with client:
             self._broken.clear()
             for pattern in self._patterns:
@@ -174,13 +181,13 @@ class MqttBus(Bus):
             try:
                 await self._until_broken(client)
             finally:
-                client.timeout = 1.0  # for a goodbye to a broker that does not answer
+                client.timeout = 1.0  # seconds to disconnect from a broker that does not answer
                 self._client = None
                 self._up.clear()
 
     async def _until_broken(self, client: aiomqtt.Client) -> None:
         broken = asyncio.create_task(self._broken.wait())
-        ended = asyncio.create_task(anext(client.messages))  # never a message, see _Door
+        ended = asyncio.create_task(anext(client.messages))  # never a message: they go to _take
         try:
             await asyncio.wait((broken, ended), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -189,7 +196,7 @@ class MqttBus(Bus):
                 task.cancel()
             await asyncio.gather(broken, ended, return_exceptions=True)
 
-    # --- outwards
+    # --- sending
 
     async def _put(self, topic: str, raw: bytes, *, retain: bool) -> None:
         while len(self._unacknowledged) >= WINDOW:
@@ -227,7 +234,7 @@ class MqttBus(Bus):
             self._room = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._room)
 
-    # --- inwards
+    # --- receiving
 
     async def _join(self, pattern: str) -> None:
         self._patterns[pattern] += 1
@@ -241,7 +248,7 @@ class MqttBus(Bus):
             await self._asking(self._ask_no_more, pattern)
 
     async def _asking(self, ask: Callable[[aiomqtt.Client, str], Coroutine[Any, Any, None]], pattern: str) -> None:
-        """Call the broker. If the connection breaks meanwhile, the next one does what was asked: it subscribes anew."""
+        """Call the broker. If the connection breaks meanwhile, wait for the next one, which subscribes again anyway."""
         client = self._client
         if client is not None:
             asked, broken = asyncio.create_task(ask(client, pattern)), asyncio.create_task(self._broken.wait())
@@ -268,7 +275,7 @@ class MqttBus(Bus):
         await client.unsubscribe(pattern)
 
     def _take(self, message: aiomqtt.Message) -> None:
-        """Take in one message: watchers see it as it is, inboxes get the envelope."""
+        """Deliver one message: the payload to watchers, the envelope to inboxes."""
         topic = str(message.topic)
         raw = message.payload
         if len(self._patterns) > 1 and self._is_copy(topic, raw):
@@ -288,7 +295,7 @@ class MqttBus(Bus):
         self._local.deliver(topic, envelope)
 
     def _is_copy(self, topic: str, raw: bytes) -> bool:
-        """Whether this is a copy of a message that has come: a broker may send one for every matching subscription."""
+        """Return whether a message is a further copy: a broker may send one per matching subscription."""
         matching = sum(topics.matches(pattern, topic) for pattern in self._patterns)
         if matching < 2:
             return False

@@ -1,4 +1,4 @@
-"""A client of aiomqtt as the bus needs it: which protocol, which options, and no queue of its own."""
+"""aiomqtt clients for the bus: protocol version, options, and messages by callback."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, Literal
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from typing_extensions import override
 
 from protocols.envelope import Envelope
 from protocols.mqtt.address import Address, trust
@@ -23,81 +23,85 @@ KEEPALIVE: Final = 15
 SESSION: Final = 300
 """Seconds for which an MQTT 5 broker keeps messages for a client that is away."""
 PENDING: Final = 256
-"""Calls that may be under way at once."""
+"""Calls to the broker that may be pending at once."""
 _UNSUPPORTED_VERSION: Final = 132  # MQTT 5, table 2-6
-_QUIET: Final = logging.getLogger("sabir.mqtt")
-_QUIET.addHandler(logging.NullHandler())
-_QUIET.propagate = False  # what matters reaches the user as a sentence
+_SILENT: Final = logging.getLogger("sabir.mqtt")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False  # errors that matter become a ProtocolError
+Receiver = Callable[[aiomqtt.Message], None]
 
 
-class _Door(asyncio.Queue[aiomqtt.Message]):
-    """Stands where aiomqtt would queue messages and hands each to the bus at once."""
+def _callback_queue(receive: Receiver) -> type[asyncio.Queue[aiomqtt.Message]]:
+    """Return a queue class that passes each message to `receive` at once and holds none.
 
-    def __init__(self, take: Callable[[aiomqtt.Message], None]) -> None:
-        super().__init__()
-        self._take = take
+    aiomqtt takes the class of its queue, but has no callback for messages.
+    """
 
-    def put_nowait(self, item: aiomqtt.Message) -> None:
-        self._take(item)
+    class CallbackQueue(asyncio.Queue[aiomqtt.Message]):
+        @override
+        def put_nowait(self, item: aiomqtt.Message) -> None:
+            receive(item)
+
+    return CallbackQueue
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who connects, where, and what to do with what comes."""
+def make_client(
+    address: Address,
+    version: aiomqtt.ProtocolVersion,
+    receive: Receiver,
+    *,
+    identifier: str = "",
+    will: tuple[str, Envelope] | None = None,
+    resume: bool = False,
+) -> aiomqtt.Client:
+    """Return a client that is not connected yet.
 
-    address: Address
-    identifier: str
-    will: tuple[str, Envelope] | None
-    take: Callable[[aiomqtt.Message], None]
+    Args:
+        address: of the broker.
+        version: of the protocol.
+        receive: called with each message.
+        identifier: of a session that outlives the connection; without one the session ends with it.
+        will: topic and envelope that the broker publishes, retained, when the connection dies.
+        resume: continue the session instead of starting a new one.
+    """
+    mqtt5 = version is aiomqtt.ProtocolVersion.V5
+    clean_start: bool | Literal[3] = not resume if mqtt5 else 3  # 3: MQTT 3.1.1 has no such flag
+    properties: Properties | None = None
+    if mqtt5 and identifier:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = SESSION
+    client = aiomqtt.Client(
+        address.host,
+        address.port,
+        username=address.user,
+        password=address.password,
+        logger=_SILENT,
+        identifier=identifier,
+        queue_type=_callback_queue(receive),
+        protocol=version,
+        will=None if will is None else aiomqtt.Will(will[0], will[1].to_json(), qos=1, retain=True),
+        clean_session=None if mqtt5 else True,
+        clean_start=clean_start,
+        timeout=TIMEOUT,
+        keepalive=KEEPALIVE,
+        max_inflight_messages=PENDING,
+        properties=properties,
+        tls_context=trust(address),
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+    )
+    client.pending_calls_threshold = PENDING
+    return client
 
-    def client(self, version: aiomqtt.ProtocolVersion, *, lasting: bool = True, again: bool = False) -> aiomqtt.Client:
-        """Make a client, not yet connected.
 
-        Args:
-            version: of the protocol.
-            lasting: with the will, and a session that outlives the connection.
-            again: take up the session that is there.
-        """
-        address, five = self.address, version is aiomqtt.ProtocolVersion.V5
-        properties: Properties | None = None
-        if five and lasting:
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = SESSION
-        will = None
-        if self.will is not None and lasting:
-            topic, envelope = self.will
-            will = aiomqtt.Will(topic, envelope.to_json(), qos=1, retain=True)
-        made = aiomqtt.Client(
-            address.host,
-            address.port,
-            username=address.user,
-            password=address.password,
-            logger=_QUIET,
-            identifier=self.identifier if lasting else "",
-            queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", lambda maxsize: _Door(self.take)),
-            protocol=version,
-            will=will,
-            clean_session=None if five else True,
-            clean_start=cast("Any", not again) if five else 3,  # 3: 3.1.1 has no such flag
-            timeout=TIMEOUT,
-            keepalive=KEEPALIVE,
-            max_inflight_messages=PENDING,
-            properties=properties,
-            tls_context=trust(address),
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-        )
-        made.pending_calls_threshold = PENDING
-        return made
-
-    async def newest(self) -> aiomqtt.ProtocolVersion:
-        """Find out whether the broker has MQTT 5. Asked without properties: amqtt stumbles over them in silence."""
-        try:
-            async with self.client(aiomqtt.ProtocolVersion.V5, lasting=False):
-                return aiomqtt.ProtocolVersion.V5
-        except aiomqtt.MqttError as error:
-            if code(error) != _UNSUPPORTED_VERSION:
-                raise
-            return aiomqtt.ProtocolVersion.V311
+async def newest_version(address: Address) -> aiomqtt.ProtocolVersion:
+    """Return MQTT 5 if the broker has it, else 3.1.1."""
+    try:  # without properties: amqtt never answers a connection that has some
+        async with make_client(address, aiomqtt.ProtocolVersion.V5, lambda message: None):
+            return aiomqtt.ProtocolVersion.V5
+    except aiomqtt.MqttError as error:
+        if code(error) != _UNSUPPORTED_VERSION:
+            raise
+        return aiomqtt.ProtocolVersion.V311
 
 
 def code(error: Exception) -> int:
@@ -106,5 +110,5 @@ def code(error: Exception) -> int:
 
 
 def number(reason: Any) -> int:
-    """Return a reason code as a number, whichever way the library holds it."""
+    """Return a reason code as a number; paho has it as an int or as an object."""
     return int(getattr(reason, "value", reason))

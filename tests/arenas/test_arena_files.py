@@ -69,7 +69,7 @@ def test_making_runs_no_file(tmp_path: Path) -> None:
         ("def broken(:\n", r"mine.py, line 1: invalid syntax"),
         (
             "\nimport nowhere_at_all\n",
-            r"mine.py, line 2 raised ModuleNotFoundError\(.*nowhere_at_all.*\); mend it",
+            r"mine.py, line 2 raised ModuleNotFoundError\(.*nowhere_at_all.*\); fix it",
         ),
         ("raise SystemExit(3)\n", r"mine.py, line 1 raised SystemExit\(3\)"),
         ("x = 1\n", r"mine.py defines no arena: write a class in it that inherits from arenas.Arena"),

@@ -143,7 +143,9 @@ def heads(memory: Memory) -> Words:
 flips = itertools.count()
 NAME = 'Broken: give it metadata = Arena.metadata .* {"name": "..._v0"}, not '
 ACTING = r"acting\(\) must name at least one agent, in seat order \(player_0, player_1\), each once, not \["
-UNANNOUNCED = r"spec\('player_0'\) is larger than what __init__ was told; name every spec it may return in `replies`"
+UNANNOUNCED = (
+    r"spec\('player_0'\) is larger than those that __init__ declared; name every spec it may return in `replies`"
+)
 
 BROKEN: list[tuple[dict[str, Any], str]] = [
     # description
@@ -165,15 +167,18 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"__init__": with_words("a word")}, "'a word' among its words is not one word; list each by itself"),
     (
         {"__init__": member("player_2")},
-        "the channel den has the member 'player_2', who is no agent; choose from",
+        "the channel den has the member 'player_2', who is not an agent; choose from",
     ),
-    ({"__init__": member("player_1")}, r"player_0 speaks on the channel den and is no member; name it in channels={'d"),
+    (
+        {"__init__": member("player_1")},
+        r"player_0 speaks on the channel den and is not a member; name it in channels=",
+    ),
     # scripts
     ({"scripts": lambda self: self.past}, r"scripts\(\) raised AttributeError.*; it must work right after __init__"),
     (scripted(clever=heads), "a script is named one of silent, best, full, equilibrium, not 'clever'"),
     (scripted(full=lambda memory: ("z",)), "the script 'full' raised ArenaError.*replied 'z'; it .*; it must reply to"),
-    (scripted(full=heads), "the script 'full' scores 0.5 on average, and the anchor full is 1.0; mend one of them"),
-    (scripted(equilibrium=heads), "the anchor equilibrium is None; mend one of them"),
+    (scripted(full=heads), "the script 'full' scores 0.5 on average, and the anchor full is 1.0; fix one of them"),
+    (scripted(equilibrium=heads), "the anchor equilibrium is None; fix one of them"),
     # ranges
     ({"ranges": {"n": (1, 2)}}, "Broken: ranges names 'n', which __init__ does not take; it takes view_words"),
     ({"ranges": {"view_words": (9, 20)}}, "range of view_words is 9 to 20, and its default 8 is not a whole number"),
@@ -184,7 +189,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     # deals
     ({"splits": lambda self: {"test": [0]}}, r'splits\(\) must have a "train"'),
     ({"splits": lambda self: {"train": [0], "test": []}}, "the split 'test' is empty; leave it out"),
-    ({"splits": lambda self: {"train": [0, 2]}}, "the split 'train' has deal 2, not one of 0 to 1; mend splits"),
+    ({"splits": lambda self: {"train": [0, 2]}}, "the split 'train' has deal 2, not one of 0 to 1; fix splits"),
     ({"splits": lambda self: {"train": range(-1, 2)}}, "the split 'train' has deal -1"),
     ({"splits": lambda self: {"train": range(1 << 40)}}, "the split 'train' has deal 1099511627775"),
     ({"splits": lambda self: {"train": [0], "test": [1, 0]}}, "deal 0 is in the splits 'train' and 'test'"),
@@ -226,7 +231,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
         {"resolve": lambda self, replies: replace(Coin.resolve(self, replies), truncated=True)},
         r"resolve\(\) returned truncated without done; an episode that is cut off is Outcome\(..., done=True",
     ),
-    (pay({"alice": 1.0}), r"resolve\(\) paid 'alice', who is no agent of it; mend its rewards"),
+    (pay({"alice": 1.0}), r"resolve\(\) paid 'alice', who is not an agent of the arena; fix its rewards"),
     ({"resolve": go_on}, r"no end after 50 turns; let resolve\(\) return Outcome\(done=True, truncated=True\) at a"),
     ({"advance": trust}, r"advance\({'player_0': None}\) raised TypeError.*; resolve\(\) must take a default reply"),
     ({"step": trust_action}, r"step\(\d\) raised ArenaError.*; an illegal action must count as no reply"),
@@ -243,7 +248,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     # what PettingZoo finds
     (
         {"action_space": lambda self, agent: type(self.action_spaces[agent])(self.action_spaces[agent].n)},
-        "PettingZoo's api_test raised AssertionError.*exact same space object.*; mend what it names",
+        "PettingZoo's api_test raised AssertionError.*exact same space object.*; fix what it names",
     ),
 ]
 
