@@ -14,8 +14,9 @@ installed. Three do not leave the episode; the run goes on:
 
 - `ContextFullError` (here): a transcript does not fit into its policy's context. The inference servers raise it; the
   agent (`marl/rollout/agent.py`) reports it, and the episode ends with `stop = overflow`.
-- `ParticipantError` (`marl/rollout/referee.py`): an agent failed, for instance by an exception of its policy. The
-  referee raises and catches it; the episode ends with `stop = error` and the reason in `Episode.error`.
+- `ParticipantError` (`marl/rollout/exchange.py`): an agent failed, for instance by an exception of its policy. The
+  exchange raises it and the referee catches it; the episode ends with `stop = error` and the reason in
+  `Episode.error`.
 - `ToolError` (`marl/tools/tool.py`): a tool cannot answer. Tools raise it; `Tool.answer` catches it, and every other
   exception of a tool, and returns the text `error: ...` to the agent that called.
 

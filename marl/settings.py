@@ -1,4 +1,4 @@
-"""Configuration: TOML files, dotted overrides, and errors that say which key is wrong and what would be right."""
+"""TOML settings: read, override by dotted keys, and validate with errors that suggest the right key."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def write_toml(path: Path, config: BaseModel) -> None:
-    """Write every setting of a configuration, defaults included, so that later defaults do not change the run."""
+    """Write every setting of a configuration, defaults included: new defaults must not change an old run."""
     path.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
 
 
 def override(settings: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Apply `a.b=value` overrides, values in TOML (bare words are strings); raises UserError."""
+    """Apply overrides such as `a.b=value`, with TOML values (bare words are strings); raises UserError."""
     result = dict(settings)
     for text in overrides:
         dotted, equals, raw = text.partition("=")
@@ -45,7 +45,7 @@ def override(settings: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
 
 
 def parse(raw: str) -> Any:
-    """Read a value in TOML; what is none is a string."""
+    """Parse a TOML value; anything else is a plain string."""
     try:
         return tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
@@ -53,7 +53,7 @@ def parse(raw: str) -> Any:
 
 
 def put(settings: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
-    """Return settings with the one at `a.b` set, and the given ones as they were; raises UserError."""
+    """Return a copy of the settings with the value at `a.b` replaced; raises UserError."""
     result = table = dict(settings)
     *parents, last = dotted.split(".")
     for part in parents:
@@ -66,21 +66,21 @@ def put(settings: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
 
 
 def check(model: type[M], settings: dict[str, Any], source: str) -> M:
-    """Validate settings; raises UserError with a sentence that names the key and a likely right one."""
+    """Validate settings; raises UserError with a sentence that names the wrong key and a likely right one."""
     try:
         return model.model_validate(settings)
     except ValidationError as error:
         errors = error.errors()
-        # A setting that is missing may be there under a wrong name, so wrong names come first.
+        # A missing setting may be present under a wrong name, so wrong names come first.
         first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
         keys = [str(part) for part in first["loc"]]
-        if keys[:1] == ["policy"] and keys[1:2] in (["tiny"], ["hf"]):  # which of the two it was taken for
+        if keys[:1] == ["policy"] and keys[1:2] in (["tiny"], ["hf"]):  # the tag of the union that pydantic tried
             del keys[1]
         where = ".".join(keys)
         if first["type"] == "extra_forbidden":
-            known = _fields(model, keys[:-1])
-            close = get_close_matches(keys[-1], known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+            names = _fields(model, keys[:-1])
+            close = get_close_matches(keys[-1], names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(names)}"
             raise UserError(f"{source}: there is no setting {where}; {hint}") from None
         raise UserError(
             f"{source}: {where or 'the configuration'}: {first['msg'].removeprefix('Value error, ')}"
@@ -90,7 +90,7 @@ def check(model: type[M], settings: dict[str, Any], source: str) -> M:
 
 
 def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Return the settings known at a dotted path; numbers in lists and tags of unions are steps of the path too."""
+    """Return the settings at a dotted path; list indices and union tags are parts of the path too."""
     models = [model]
     for part in path:
         typed = [m for m in models if "type" in m.model_fields] if len(models) > 1 else []
@@ -104,7 +104,7 @@ def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models that a type is made of."""
+    """Yield the pydantic models inside a type annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):

@@ -13,7 +13,7 @@ from marl.rollout.gc_threshold import raised_gc_threshold
 from marl.rollout.plan import Plan, header
 from marl.rollout.referee import Referee
 from marl.scenario.world import World
-from marl.tools.toolbox import Member
+from marl.tools.toolbox import ToolMember
 from protocols import topics
 from protocols.bus import CAPACITY, MemoryBus
 from protocols.clock import ClockName, run
@@ -49,7 +49,8 @@ async def play(world: World, bus: MemoryBus, plan: Plan, run: str = RUN, log: Lo
         agent.attend(inboxes[agent_topics[seat]])
     tools = []
     for tool, topic in tool_topics.items():
-        serving = Member(world.box, tool, bus, run, plan.episode, plan.answers).serve(inboxes[topic])
+        member = ToolMember(world.box, tool, bus, run, plan.episode, plan.answers)
+        serving = member.serve(inboxes[topic])
         tools.append(asyncio.get_running_loop().create_task(serving, name=f"{plan.episode}/{tool}"))
     lost = 0
     try:

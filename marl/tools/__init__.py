@@ -1,4 +1,4 @@
-"""Tools: members of the bus that agents may call before they reply.
+"""Tools that agents may call before they reply; each is a member of the bus.
 
 A scenario names its tools and who may call them:
 
@@ -7,8 +7,8 @@ A scenario names its tools and who may call them:
     price = 0.01     # reward that a call costs
     timeout = 5.0    # real seconds
 
-`type` (default: the tool's name) says which tool it is: one of `TOOLS`. A function of one's own is a tool once it is
-there: `TOOLS["mine"] = lambda: Tool.of(function)`.
+`type` (default: the tool's name) is a key of `TOOLS`. Register a tool of your own there:
+`TOOLS["mine"] = lambda: Tool.of(function)`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from protocols.settings import Settings
 
 
 class ToolConfig(Settings):
-    """A tool of a scenario. Every other key is an option of its type."""
+    """Settings of a tool in a scenario. Every other key is an option of its type."""
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
-    type: str = Field(default="", description="which tool; that of its name unless given")
-    seats: tuple[str, ...] = Field(default=(), description="who may call it; all unless given")
+    type: str = Field(default="", description="which tool; default: the tool's name")
+    seats: tuple[str, ...] = Field(default=(), description="seats that may call it; default: all")
     calls: int = Field(default=1, ge=1, description="the most calls of an agent before one reply")
     price: float = Field(default=0.0, ge=0, description="what a call costs, in reward")
-    timeout: float = Field(default=10.0, gt=0, description="real seconds until a call is given up")
+    timeout: float = Field(default=10.0, gt=0, description="real seconds until a call fails")
     words: tuple[str, ...] = Field(default=(), description="what models from scratch may say to it; the arena's words")
     length: int = Field(default=4, ge=1, description="the most words they say")
     free: int = Field(default=400, ge=0, description="the most characters that others say")
@@ -66,21 +66,21 @@ TOOLS: dict[str, Callable[..., Tool]] = {
     "python": _python,
     "search": search,
 }
-"""Type -> what makes the tool from the options of its configuration."""
+"""Type -> function that makes the tool from the options of its configuration."""
 
 
 def make(name: str, config: ToolConfig) -> Tool:
-    """Make a tool under its name in a scenario; raises ProtocolError for an unknown type or unfit options."""
+    """Make a tool under its name in a scenario; raises ProtocolError for an unknown type or invalid options."""
     kind = config.type or name
-    maker = TOOLS.get(kind)
-    if maker is None:
+    factory = TOOLS.get(kind)
+    if factory is None:
         close = get_close_matches(kind, TOOLS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(TOOLS)}"
         raise ProtocolError(f"tool {name}: there is no type {kind!r}; {hint}")
     options: Mapping[str, Any] = config.model_extra or {}
     try:
-        signature(maker).bind(**options)
-        return maker(**options).named(name)
+        signature(factory).bind(**options)
+        return factory(**options).named(name)
     except (TypeError, ValueError) as error:
         raise ProtocolError(f"tool {name}: {error}") from None
 

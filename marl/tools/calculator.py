@@ -1,4 +1,4 @@
-"""Arithmetic, read as a syntax tree: nothing is evaluated but numbers and seven operators."""
+"""Calculator tool: parses arithmetic as a syntax tree; evaluates only numbers and seven operators."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def calculator(expression: str) -> str:
         raise ToolError(f"an expression has at most {LONGEST} characters")
     try:
         plain = expression.replace("^", "**").replace("×", "*").replace("÷", "/").strip(" =?.`")
-        with warnings.catch_warnings(action="ignore"):  # of what reads almost like Python
+        with warnings.catch_warnings(action="ignore"):  # warnings about text that is almost Python
             tree = ast.parse(plain, mode="eval")
         value = _value(tree.body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

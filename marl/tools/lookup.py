@@ -1,4 +1,4 @@
-"""A table of texts by key."""
+"""Lookup tool: a table of texts by key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from marl.tools.tool import Tool, ToolError
 
 
 def lookup(entries: Mapping[str, str]) -> Tool:
-    """Return a tool that finds what stands under a key. Keys are compared without regard to case and outer spaces."""
+    """Return a tool that looks up the text of a key. Keys match without regard to case and outer spaces."""
     table = {str(key).strip().casefold(): str(text) for key, text in dict(entries).items()}
 
     def lookup(key: str) -> str:

@@ -1,7 +1,7 @@
-"""A tool of an MCP server (Model Context Protocol) that runs as a child process and speaks over stdin and stdout.
+"""Tool of an MCP server (Model Context Protocol) that runs as a child process and talks over stdin and stdout.
 
-Schema and description are the server's. It lives on the loop of real time; one that dies is started anew with the next
-call, and whatever it does wrong is an error as text.
+The server provides schema and description. Its client runs on the real-time loop, restarts a dead server at the next
+call, and returns every failure as an error text.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from marl.tools.tool import Tool, ToolError
 from protocols.realtime import real_loop
 
 START: Final = 20.0
-"""Real seconds in which a server must be up."""
+"""Real seconds until a server must be ready."""
 
 
-class Server:
-    """A connection to an MCP server. Its coroutines belong to the loop of real time."""
+class McpServer:
+    """Connection to an MCP server. Call its coroutines on the real-time loop."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self.command = list(command)
@@ -27,7 +27,7 @@ class Server:
         self._client: asyncio.Future[Any] | None = None
 
     async def client(self) -> Any:
-        """Return the connected client; raises ToolError where the server does not come up."""
+        """Return the connected client; raises ToolError where the server does not start."""
         if self._task is None or self._task.done():
             self._client = asyncio.get_running_loop().create_future()
             self._task = asyncio.create_task(self._keep(self._client))
@@ -39,7 +39,7 @@ class Server:
             raise ToolError(f"the MCP server {self.command[0]!r} was not up within {START:g} s") from None
 
     async def _keep(self, connected: asyncio.Future[Any]) -> None:
-        """Hold the connection open, in one task from beginning to end, until it is lost."""
+        """Open the connection and hold it in the same task until it is lost."""
         from mcp import StdioServerParameters
         from mcp.client import Client
 
@@ -53,13 +53,13 @@ class Server:
                 connected.set_exception(ToolError(f"the MCP server {self.command[0]!r} does not start: {reason}"))
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> str:
-        """Call one of the server's tools; raises ToolError for what it reports as an error."""
+        """Call one of the server's tools; raises ToolError for what the server reports as an error."""
         client = await self.client()
         try:
             result = await client.call_tool(tool, arguments)
         except Exception:
             assert self._task is not None
-            self._task.cancel()  # who failed once is started anew
+            self._task.cancel()  # restart the server at the next call
             raise
         text = "\n".join(getattr(part, "text", f"({part.type})") for part in result.content)
         if result.is_error:
@@ -68,7 +68,7 @@ class Server:
 
 
 def mcp(command: Sequence[str], tool: str = "") -> Tool:
-    """Return a tool of the MCP server that a command starts: the one named, or its only one.
+    """Return a tool of the MCP server that a command starts: `tool`, or the only one.
 
     Raises ValueError where the server does not start, or has no such tool.
     """
@@ -78,32 +78,32 @@ def mcp(command: Sequence[str], tool: str = "") -> Tool:
         import mcp as _  # noqa: F401
     except ModuleNotFoundError:
         raise ValueError("MCP needs the package mcp: pip install 'sabir[tools]'") from None
-    server = Server(command)
+    server = McpServer(command)
 
-    async def listed() -> list[Any]:
+    async def list_tools() -> list[Any]:
         return list((await (await server.client()).list_tools()).tools)
 
     try:
-        found = asyncio.run_coroutine_threadsafe(listed(), real_loop()).result(2 * START)
+        tools = asyncio.run_coroutine_threadsafe(list_tools(), real_loop()).result(2 * START)
     except Exception as error:
         raise ValueError(str(error) or f"the MCP server {command[0]!r} does not answer") from None
-    names = [each.name for each in found]
+    names = [offered.name for offered in tools]
     if (tool or len(names) != 1) and tool not in names:
         raise ValueError(f"the MCP server has no tool {tool!r}: tool is one of {', '.join(names)}")
-    chosen = next(each for each in found if each.name == (tool or names[0]))
+    chosen = next(offered for offered in tools if offered.name == (tool or names[0]))
     schema = dict(chosen.input_schema)
 
     async def call(**arguments: Any) -> str:
         return await server.call(chosen.name, arguments)
 
-    def check(given: dict[str, Any]) -> dict[str, Any]:
-        return {name: _typed(value, schema.get("properties", {}).get(name, {})) for name, value in given.items()}
+    def check(arguments: dict[str, Any]) -> dict[str, Any]:
+        return {name: _typed(value, schema.get("properties", {}).get(name, {})) for name, value in arguments.items()}
 
     return Tool(chosen.name, (chosen.description or "").strip().partition("\n\n")[0], schema, call, check)
 
 
 def _typed(value: Any, schema: Any) -> Any:
-    """Read a word where the schema wants no string; what it is not stays as it is, and the server judges."""
+    """Parse a word as JSON where the schema wants no string; the server rejects what is not JSON."""
     wanted = schema.get("type") if isinstance(schema, dict) else None
     if not isinstance(value, str) or wanted in (None, "string"):
         return value

@@ -1,4 +1,4 @@
-"""Python code in a sandbox, as a tool."""
+"""Python tool: runs code in a sandbox."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ def python(seconds: float = 5.0, memory: int = 256, processes: int = 0) -> Tool:
     """Return a tool that runs Python code. Raises ValueError where this machine does not allow a sandbox.
 
     Args:
-        seconds: real time that code has.
+        seconds: real time of a program.
         memory: MiB of each process.
-        processes: how many more processes or threads code may start.
+        processes: how many more processes or threads a program may start.
     """
     limits = Limits(seconds, memory, processes)
     check(limits)

@@ -1,4 +1,4 @@
-"""Search in documents by BM25 (Robertson et al. 1994), with the package bm25s."""
+"""Search tool: documents ranked by BM25 (Robertson et al. 1994), with the package bm25s."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from marl.tools.tool import Tool, ToolError
 
 
 def search(documents: Sequence[str] = (), folder: str = "", most: int = 3) -> Tool:
-    """Return a tool that finds the documents nearest to a query: texts given, or the .txt and .md files of a folder."""
+    """Return a tool that ranks documents by a query: these texts, and the .txt and .md files of a folder."""
     texts = [*map(str, documents), *(_files(Path(folder)) if folder else ())]
     if not texts or most < 1:
         raise ValueError("search needs documents, or a folder with .txt or .md files, and most >= 1")
@@ -22,10 +22,10 @@ def search(documents: Sequence[str] = (), folder: str = "", most: int = 3) -> To
         Args:
             query: words that the documents hold
         """
-        found = index.nearest(query, most)
-        if not found:
+        hits = index.nearest(query, most)
+        if not hits:
             raise ToolError(f"no document has a word of {query!r}")
-        return " / ".join(texts[place] for place in found)
+        return " / ".join(texts[hit] for hit in hits)
 
     return Tool.of(search, inline=True)
 

@@ -1,4 +1,4 @@
-"""A tool: a function that agents call with text. Its schema comes from the function's signature and docstring."""
+"""Tool: a function that agents call with text, with a schema from its signature and docstring."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from protocols.realtime import outside
 
 LONGEST: Final = 2000
-"""Characters of an answer; what is longer is cut."""
+"""Characters of an answer; longer ones are cut."""
 
 
 class ToolError(Exception):
-    """What a tool answers instead of a result; the text is for whoever called."""
+    """A tool cannot answer; `Tool.answer` returns the message to the agent that called."""
 
 
 class _Arguments(BaseModel):
@@ -30,9 +30,9 @@ class _Arguments(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """What a tool is called, what it does, what it takes, and how it is called with what it takes.
+    """Name, description, JSON schema and function of a tool.
 
-    `inline` is for functions that cannot hang: they run where the episode does, others on a thread of their own.
+    `inline` is for functions that cannot hang: they run on the loop of the episode, others on their own thread.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Tool:
     parameters: Mapping[str, Any]
     """JSON schema of the arguments."""
     call: Callable[..., Any]
-    """Takes the arguments by name; may be a coroutine function."""
+    """The function; takes the arguments by name, and may be a coroutine function."""
     check: Callable[[dict[str, Any]], dict[str, Any]] = dict
     """Checks and converts arguments; raises ToolError."""
     inline: bool = False
@@ -49,19 +49,19 @@ class Tool:
     def of(cls, function: Callable[..., Any], *, inline: bool = False) -> Self:
         """Make a tool of a function: schema from its annotations, descriptions from its docstring (Google style)."""
         text = getdoc(function) or ""
-        told = dict(re.findall(r"^ {4}(\w+): (.+)$", text.partition("Args:")[2], re.MULTILINE))
+        descriptions = dict(re.findall(r"^ {4}(\w+): (.+)$", text.partition("Args:")[2], re.MULTILINE))
         hints = get_type_hints(function)
         fields: dict[str, Any] = {}
         for name, parameter in signature(function).parameters.items():
             if parameter.kind not in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY):
-                raise ValueError(f"a tool's parameters have names of their own, unlike {parameter}")
+                raise ValueError(f"a tool's parameters must be named, unlike {parameter}")
             default = ... if parameter.default is Parameter.empty else parameter.default
-            fields[name] = (hints.get(name, str), Field(default, description=told.get(name)))
+            fields[name] = (hints.get(name, str), Field(default, description=descriptions.get(name)))
         model = create_model(function.__name__, __base__=_Arguments, **fields)
 
-        def check(given: dict[str, Any]) -> dict[str, Any]:
+        def check(arguments: dict[str, Any]) -> dict[str, Any]:
             try:
-                checked = model.model_validate(given)
+                checked = model.model_validate(arguments)
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(map(str, first["loc"]))
@@ -76,25 +76,25 @@ class Tool:
         return replace(self, name=name)
 
     def arguments(self, text: str) -> dict[str, Any]:
-        """Read a call: a JSON object, else the only argument as it stands, else one word for each; raises ToolError."""
+        """Parse a call: a JSON object, or the only argument as it stands, or a word per argument; raises ToolError."""
         if text.lstrip().startswith("{"):
             try:
-                given = json.loads(text)
+                arguments = json.loads(text)
             except ValueError as error:
                 raise ToolError(f"not JSON: {error}") from None
-            return self.check(given)
-        known = list(self.parameters.get("properties", {}))
+            return self.check(arguments)
+        names = list(self.parameters.get("properties", {}))
         if not text.strip() and not self.parameters.get("required"):
             return self.check({})
-        if len(known) == 1:
-            return self.check({known[0]: text.strip()})
+        if len(names) == 1:
+            return self.check({names[0]: text.strip()})
         words = text.split()
-        if len(words) > len(known):
-            raise ToolError(f"{len(words)} words for {', '.join(known) or 'no argument'}: send a JSON object")
-        return self.check(dict(zip(known, words, strict=False)))
+        if len(words) > len(names):
+            raise ToolError(f"{len(words)} words for {', '.join(names) or 'no argument'}: send a JSON object")
+        return self.check(dict(zip(names, words, strict=False)))
 
     async def answer(self, text: str, seconds: float) -> str:
-        """Return what the tool answers to a call, an error as text; `seconds` are real ones. Never raises."""
+        """Return the tool's answer to a call, or an error as text after at most so many real seconds. Never raises."""
         try:
             arguments = self.arguments(text)
             if self.inline:
@@ -104,7 +104,7 @@ class Tool:
             return f"error: no answer within {seconds:g} s"
         except ToolError as error:
             return f"error: {error}"[:LONGEST]
-        except Exception as error:  # a tool may fail in any way; that is the caller's news, not the episode's end
+        except Exception as error:  # a tool may fail in any way: the agent hears of it, and the episode goes on
             return f"error: {type(error).__name__}: {error}"[:LONGEST]
 
     async def _run(self, arguments: dict[str, Any], seconds: float) -> Any:
@@ -113,19 +113,19 @@ class Tool:
                 if iscoroutinefunction(self.call):
                     return await self.call(**arguments)
                 return await asyncio.wrap_future(_thread(self.call, arguments))
-        except (SystemExit, KeyboardInterrupt) as error:  # they would end the loop of all other tools
+        except (SystemExit, KeyboardInterrupt) as error:  # they would stop the loop of all other tools
             raise ToolError(f"{type(error).__name__}: {error}") from None
 
 
 def _thread(call: Callable[..., Any], arguments: dict[str, Any]) -> Future[Any]:
-    """Call on a thread of its own, which nobody waits for at the end of the program: it may hang."""
+    """Call on a new daemon thread: the call may hang, and the program must still be able to end."""
     future: Future[Any] = Future()
 
     def work() -> None:
         result, failure = None, None
         try:
             result = call(**arguments)
-        except BaseException as error:  # the caller's to judge, whatever it is
+        except BaseException as error:  # the caller decides about it
             failure = error
         if not future.set_running_or_notify_cancel():
             return
@@ -139,7 +139,7 @@ def _thread(call: Callable[..., Any], arguments: dict[str, Any]) -> Future[Any]:
 
 
 def _text(result: Any) -> str:
-    """Return a result as text of bounded length that JSON and UTF-8 can hold."""
+    """Return a result as text of at most LONGEST characters that JSON and UTF-8 can hold."""
     text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str)
     text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... ({len(text)} characters)"

@@ -1,4 +1,4 @@
-"""The tools of a world: who may call which, what a call may look like, and the members of the bus that answer."""
+"""Tools of a world: permissions, reply specs of calls, and the bus members that answer them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from protocols.envelope import Envelope, Kind
 from protocols.errors import ProtocolError
 
 NONE: Final = "none"
-"""What may be said instead of silence by an agent that calls nothing."""
+"""What an agent may say, instead of silence, to call nothing."""
 ERROR: Final = "error:"
-"""How the answer to a call that failed begins."""
+"""Prefix of the answer to a failed call."""
 
 
 class Toolbox:
-    """The tools of a world. Raises ProtocolError for one that cannot be.
+    """Tools of a world. Raises ProtocolError for an invalid one.
 
-    A `sealed` box makes no tool, and answers no call but those recorded.
+    A `sealed` box makes no tool, and answers recorded calls only.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class Toolbox:
         self.configs = dict(configs)
         for name, config in self.configs.items():
             if topics.name(name) in agents:
-                raise ProtocolError(f"tool {name}: a seat has this name, so choose another")
+                raise ProtocolError(f"tool {name}: a seat has this name: choose another")
             if absent := [seat for seat in config.seats if seat not in agents]:
                 raise ProtocolError(f"tool {name}: no seat {absent[0]!r}; the seats are {', '.join(agents)}")
             if not (config.words or vocabulary):
-                raise ProtocolError(f"tool {name}: the arena has no words, so say in `words` what a call may hold")
+                raise ProtocolError(f"tool {name}: the arena has no words: list in `words` what a call may hold")
         self.tools = {} if sealed else {name: make(name, config) for name, config in self.configs.items()}
         self._words = {name: config.words or tuple(vocabulary) for name, config in self.configs.items()}
         self._specs: dict[tuple[str, ...], ReplySpec] = {}
@@ -52,51 +52,51 @@ class Toolbox:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Every word that calls and answers add to a vocabulary."""
+        """Words that calls and answers add to a vocabulary."""
         called = (word for words in self._words.values() for word in words)
         return tuple(dict.fromkeys([*self.configs, NONE, ERROR, *called])) if self.configs else ()
 
     def calls(self, agent: str) -> dict[str, int]:
-        """Return how often an agent may call which tool before one reply."""
+        """Return the most calls of an agent before one reply, by tool."""
         return dict(self._calls[agent])
 
     def spec(self, names: Iterable[str]) -> ReplySpec:
-        """Return what may be said where these tools can be called: one's name and then a call; `none`, or nothing.
+        """Return the reply spec of a call to one of these tools: its name and then the call; `none`, or nothing.
 
         The names are channels that the speaker chooses from.
         """
         chosen = tuple(names)
-        known = self._specs.get(chosen)
-        if known is None:
+        spec = self._specs.get(chosen)
+        if spec is None:
             words = tuple(dict.fromkeys(word for name in chosen for word in self._words[name]))
             length = max(self.configs[name].length for name in chosen)
             free = max(self.configs[name].free for name in chosen)
             named = (*chosen, NONE)
             steps = (named, *(words,) * length)
-            known = self._specs[chosen] = ReplySpec(steps, "say", 0, channels=named, free=free)
-        return known
+            spec = self._specs[chosen] = ReplySpec(steps, "say", 0, channels=named, free=free)
+        return spec
 
     def about(self, agent: str) -> str:
-        """Tell an agent in words which tools it has and how they are called; nothing if it has none."""
+        """Return the prompt that describes an agent's tools and how to call them; empty if it has none."""
         lines = []
         for name, calls in self._calls[agent].items():
             tool, config = self.tools[name], self.configs[name]
-            known = tool.parameters.get("properties", {})
-            needs = "; ".join(f"{each} is {_described(schema)}" for each, schema in known.items())
+            properties = tool.parameters.get("properties", {})
+            needs = "; ".join(f"{argument} is {_describe(schema)}" for argument, schema in properties.items())
             cost = f" Each call costs {config.price:g}." if config.price else ""
-            call = " ".join([name, *(each.upper() for each in known)])
+            call = " ".join([name, *(argument.upper() for argument in properties)])
             lines.append(f"- {call}: {tool.description} {needs}. At most {calls} a turn.{cost}")
         return "\n".join(["You have tools:", *lines]) if lines else ""
 
 
-def _described(schema: Mapping[str, Any]) -> str:
-    """Return what is told of an argument: its description, and its type if it is no text."""
+def _describe(schema: Mapping[str, Any]) -> str:
+    """Return the description of an argument, after its type if that is not a string."""
     kind = "" if schema.get("type") == "string" else str(schema.get("type", json.dumps(dict(schema))))
     return ", ".join(filter(None, [kind, str(schema.get("description", "")).strip()])) or "a text"
 
 
-class Member:
-    """One tool as a member of the bus in one episode: it answers each call, the recorded ones as they were answered."""
+class ToolMember:
+    """A tool as a member of the bus in one episode. It answers calls; a recorded call gets its recorded answer."""
 
     def __init__(
         self, box: Toolbox, name: str, bus: MemoryBus, run: str, episode: str, recorded: Mapping[int, str]
@@ -107,7 +107,7 @@ class Member:
         self._answered = 0
 
     async def serve(self, inbox: Subscription) -> None:
-        """Answer calls as they come, several at once, until cancelled."""
+        """Answer calls concurrently as they arrive, until cancelled."""
         async with asyncio.TaskGroup() as group:
             async for call in inbox:
                 group.create_task(self._answer(call))

@@ -246,7 +246,7 @@ def test_the_schema_is_the_functions() -> None:
     assert made.arguments('{"day": "3", "names": ["a"]}') == {"day": 3, "names": ["a"], "note": ""}
     with pytest.raises(ToolError, match="names: Field required"):
         made.arguments("3")
-    with pytest.raises(ValueError, match="names of their own"):
+    with pytest.raises(ValueError, match="must be named"):
         Tool.of(lambda *words: "")
 
 
