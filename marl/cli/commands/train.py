@@ -78,7 +78,7 @@ def train(
     note(
         f"{summary['arena']}: {summary['updates']} updates, {summary['episodes']} episodes, {seconds:.0f} s of training"
     )
-    if summary["critic_dead"]:
+    if summary.get("critic_dead"):
         note("the critic explained nothing in its last updates: try value_norm, another critic_lr, or no critic")
     OUT.print(scores(summary["evaluation"], ", ".join(["this run", *(f"{name} closed" for name in summary["closed"])])))
     if "exploitability" in summary:
