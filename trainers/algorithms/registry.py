@@ -32,12 +32,12 @@ def trainer_class(name: str) -> type[Trainer]:
         return TRAINERS[name]
     if ":" in name:
         raise UserError(
-            f"algorithm.type: {name!r} is not loaded; name it in a configuration on the command line, or in Python "
+            f"{name!r} is not loaded; name it in a configuration on the command line, or in Python "
             f"call trainers.algorithms.registry.load_trainer({name!r}) first"
         )
     close = get_close_matches(name, TRAINERS, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(TRAINERS)}, and your own as module:Class"
-    raise UserError(f"algorithm.type: there is no algorithm {name!r}; {hint}")
+    raise UserError(f"there is no algorithm {name!r}; {hint}")
 
 
 def load_trainer(name: str, folders: Sequence[Path] = ()) -> type[Trainer]:
@@ -77,7 +77,7 @@ def algorithm_config(settings: Any) -> Any:
     config = trainer_class(name).Config
     if name in ASSEMBLIES:
         return config.model_validate(settings)
-    return check(config, {"type": name, **settings}, f"[algorithm] of type {name}")
+    return check(config, {"type": name, **settings}, f"type {name}")
 
 
 def _imported(name: str, folders: Sequence[Path]) -> Any:
