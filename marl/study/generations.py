@@ -13,7 +13,7 @@ from protocols.log import Log
 
 
 def language_measures(logs: Sequence[Log], parents: Sequence[Log]) -> list[Measure]:
-    """Measure score, topographic similarity, synchronisation, and stability: does it speak as its parents did?"""
+    """Measure score, topographic similarity, synchronisation, and stability (does it speak as its parents did)."""
     samples = corpus.from_logs(logs)
     languages, before = usual(samples), usual(corpus.from_logs(parents))
     scores = [sample.score for sample in samples if sample.score is not None]

@@ -141,7 +141,7 @@ def _save(results: Iterated, path: Path) -> None:
 
 
 def _noted(path: Path, bottleneck: int, steps: int) -> dict[int, Measure]:
-    """Return the pupils' scores of each generation noted so far; raises UserError for other lessons."""
+    """Return the noted scores of each generation's pupils; raises UserError for other lessons."""
     if not path.is_file():
         return {}
     try:
