@@ -150,7 +150,7 @@ def _noted(path: Path, bottleneck: int, steps: int) -> dict[int, Measure]:
         raise UserError(f"{path} holds no generations: remove it, or choose another folder with out=") from None
     if (results.bottleneck, results.steps) != (bottleneck, steps):
         raise UserError(
-            f"{path.parent} holds generations with a bottleneck of {results.bottleneck} and {results.steps} steps: go on "
-            "with these, or choose another folder with out="
+            f"{path.parent} holds generations with a bottleneck of {results.bottleneck} and {results.steps} steps: go "
+            "on with these, or choose another folder with out="
         )
     return {generation.number: generation.pupils for generation in results.generations}
