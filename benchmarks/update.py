@@ -1,4 +1,4 @@
-"""Update tokens per second of Mappo over a bare forward and backward pass on the same tokens.
+"""Update tokens per second of PolicyGradientTrainer over a bare forward and backward pass on the same tokens.
 
 The bare side runs each policy and the critic once, forward and backward, over tensors made beforehand: cross-entropy of
 the trained tokens for the policies, mean squared error at the same points for the critic, one Adam step each, one model
@@ -23,7 +23,7 @@ from marl.policy.config import TinyPolicy
 from marl.rollout import Plan, collect
 from marl.scenario import ArenaConfig, Scenario
 from trainers.algorithm import AlgorithmConfig
-from trainers.algorithms.mappo import Mappo
+from trainers.algorithms.mappo import PolicyGradientTrainer
 from trainers.batch import collate
 from trainers.run import Run, RunConfig
 
@@ -50,7 +50,7 @@ def main() -> None:
     )
     run = Run(config)
     trainer = run.trainer
-    assert isinstance(trainer, Mappo)
+    assert isinstance(trainer, PolicyGradientTrainer)
     assert trainer.critic is not None
     plans = [Plan(f"{i}", run.seats, 1) for i in range(options.episodes)]
     episodes = collect(run.world, plans, concurrency=options.episodes)

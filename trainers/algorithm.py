@@ -1,7 +1,7 @@
-"""What an algorithm is made of, as configuration: what the critic reads, how credit is given, what is optimised.
+"""Configuration of the policy gradient trainer: critic, credit, objective, optimizers.
 
-The settings are independent of each other. A `type` is a name for an assembly of them that the literature knows; every
-other key that is given replaces the assembly's. What makes no sense together is refused before the first step.
+The settings are independent of each other. A `type` names a combination known from the literature; every other key
+replaces the combination's. Settings that contradict each other are rejected before the first step.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import override
 
 from marl.credit.arrays import Unit
+from marl.credit.methods import CREDIT_METHODS, CreditMethod
 from trainers.entropy import EntropyConfig
+from trainers.trainer import Feature, TrainerConfig
 
 
 class ShapingConfig(BaseModel):
-    """Weights of the terms; zeros leave them out."""
+    """Weights of the communication shaping terms; 0 leaves a term out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,13 +53,8 @@ CreditName = Literal[
     "difference",
     "counterfactual",
 ]
-BY_CRITIC: Final = ("sequential", "team", "individual", "monte_carlo", "counterfactual")
-"""Credit whose baseline is a critic's (V = 0 without one); all other credit has a baseline of its own."""
-BY_FORK: Final = ("leave_one_out", "vine", "difference")
-"""Credit that plays other futures of each decision."""
-
-PARTS: Final = 8
-"""Rows of a backward pass of a pretrained model."""
+PRETRAINED_ROWS: Final = 8
+"""Rows of a backward pass of a pretrained model, unless configured."""
 
 ASSEMBLIES: Final[dict[str, dict[str, Any]]] = {
     # MAPPO with credit per message, telescoped over the log: the default.
@@ -107,10 +105,8 @@ TypeName = Literal[
 ]
 
 
-class AlgorithmConfig(BaseModel):
-    """The defaults are the vetted algorithm; any key you set is your own assembly."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class AlgorithmConfig(TrainerConfig):
+    """Settings of the policy gradient trainer; the defaults are the vetted algorithm."""
 
     type: TypeName = "mappo"
     critic: CriticScope = "central"
@@ -164,39 +160,71 @@ class AlgorithmConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _assemble(cls, given: Any) -> Any:
-        """Fill in what the type stands for where a key is not given."""
+        """Fill in the settings of the type where a key is missing."""
         return ASSEMBLIES.get(given.get("type", "mappo"), {}) | given if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _make_sense(self) -> AlgorithmConfig:
-        if self.credit not in BY_CRITIC and self.critic != "none":
+        method = self.credit_method
+        if not method.needs_critic and self.critic != "none":
             raise ValueError(f'credit = "{self.credit}" has a baseline of its own: set critic = "none" with it')
-        if self.credit == "counterfactual" and self.critic not in ("central", "joint"):
+        if method.needs_joint_values and self.critic not in ("central", "joint"):
             raise ValueError(
-                'credit = "counterfactual" asks the critic about joint moves: critic = "central" or "joint"'
+                f'credit = "{self.credit}" asks the critic about joint moves: critic = "central" or "joint"'
             )
-        if self.credit_per == "token" and (self.critic in ("none", "graph") or self.credit not in BY_CRITIC[:-1]):
+        if self.credit_per == "token" and (self.critic in ("none", "graph") or not method.per_token):
+            possible = ", ".join(name for name, other in CREDIT_METHODS.items() if other.per_token)
             raise ValueError(
                 'credit_per = "token" asks a critic for values within replies: set critic to "central", "joint" or '
-                f'"own" with it, and credit to one of {", ".join(BY_CRITIC[:-1])}'
+                f'"own" with it, and credit to one of {possible}'
             )
         if self.critic_trunk == "policy" and (self.critic in ("none", "graph") or self.credit_per == "token"):
             raise ValueError(
                 'critic_trunk = "policy" values whole replies: set critic to "central", "joint" or "own" with it, and '
                 'credit_per = "reply"'
             )
-        if self.credit == "group" and self.group < 2:
-            raise ValueError('credit = "group" compares episodes of one deal: set group to 2 or more')
-        if self.kl and self.kl_in == "reward" and self.credit in BY_FORK:
+        if method.needs_groups and self.group < 2:
+            raise ValueError(f'credit = "{self.credit}" compares episodes of one deal: set group to 2 or more')
+        if self.kl and self.kl_in == "reward" and method.needs_forks:
             raise ValueError('futures do not pay for divergence: with this credit set kl_in = "loss"')
         if self.order == "one_by_one" and self.minibatches > 1:
             raise ValueError('order = "one_by_one" weighs whole updates: set minibatches = 1')
         return self
 
+    @property
+    def credit_method(self) -> CreditMethod:
+        """The method named by `credit`."""
+        return CREDIT_METHODS[self.credit]
 
-def small_parts(run: dict[str, Any]) -> dict[str, Any]:
-    """Have a pretrained model learn from a few rows at a time unless its run tells otherwise."""
+    @property
+    @override
+    def deal_group(self) -> int:
+        return self.group
+
+    @property
+    @override
+    def policies_named(self) -> tuple[str, ...]:
+        return (*self.frozen, *self.lrs, *self.entropies)
+
+    @override
+    def conflict(self, feature: Feature) -> str | None:
+        method, shaping = self.credit_method, self.shaping
+        if feature == "league" and method.needs_forks:
+            return f'futures know no frozen opponents: leave out league, or credit = "{self.credit}"'
+        if feature == "memory" and (method.needs_joint_values or shaping.terms):
+            return (
+                'credit = "counterfactual" and shaping read one context for a whole episode: leave out scenario.memory'
+            )
+        if feature == "pretrained" and (shaping.terms or self.credit_per == "token"):
+            return 'policy.hf: shaping and credit_per = "token" are for models with one token a word: leave them out'
+        return None
+
+
+def with_pretrained_defaults(run: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's settings with a small `micro_batch` for pretrained models, unless they set one."""
     policy, algorithm = run.get("policy"), run.get("algorithm", {})
     if not isinstance(policy, dict) or "hf" not in policy or not isinstance(algorithm, dict):
         return run
-    return run | {"algorithm": {"micro_batch": PARTS, **algorithm}}
+    if algorithm.get("type", "mappo") not in ASSEMBLIES:
+        return run
+    return run | {"algorithm": {"micro_batch": PRETRAINED_ROWS, **algorithm}}

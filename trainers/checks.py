@@ -11,19 +11,18 @@ from marl.episode import Episode, Stop
 from marl.errors import UserError
 
 
-def finite(array: NDArray[np.float64], what: str, episodes: Sequence[Episode]) -> NDArray[np.float64]:
-    """Return the array [E, ...]; raises FloatingPointError, which names the first episode with a number that is none.
+def check_finite(array: NDArray[np.float64], what: str, episodes: Sequence[Episode]) -> None:
+    """Raise FloatingPointError naming the first episode with NaN or inf in an array [E, ...].
 
-    nan must not pass for "not scored".
+    NaN must not pass for "not scored".
     """
-    fine = np.isfinite(array).reshape(len(array), -1).all(1)
-    if not fine.all():
-        raise FloatingPointError(f"{what} are not finite in episode {episodes[int(fine.argmin())].log.episode}")
-    return array
+    finite = np.isfinite(array).reshape(len(array), -1).all(1)
+    if not finite.all():
+        raise FloatingPointError(f"{what} are not finite in episode {episodes[int(finite.argmin())].log.episode}")
 
 
-def all_played(episodes: Sequence[Episode]) -> None:
-    """Raise UserError where an episode failed, or ended before anyone had replied: nothing can be learned from it."""
+def check_played(episodes: Sequence[Episode]) -> None:
+    """Raise UserError if an episode failed, or ended before anyone replied: nothing can be learned from it."""
     failed = [episode.error for episode in episodes if episode.stop is Stop.ERROR]
     if failed:
         raise UserError(f"{len(failed)} of {len(episodes)} episodes failed; the first: {failed[0]}")

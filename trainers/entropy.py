@@ -1,4 +1,4 @@
-"""The weight of the entropy bonus, token by token: the more settled a choice is, the more a further loss costs.
+"""Entropy bonus: its weight for each token, larger the more settled a choice is.
 
     c_t = random + (settled - random) (1 - H_t / H_max)
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class EntropyConfig(BaseModel):
-    """Two equal numbers are a fixed weight; zeros are no bonus at all."""
+    """Weights of the entropy bonus: equal ones are a fixed weight, zeros no bonus."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Configuration -> models: the policies from scratch, the critic, and the algorithm over them."""
+"""Build a run's models from its configuration: policies, critic, and the trainer over them."""
 
 from __future__ import annotations
 
@@ -16,42 +16,45 @@ from marl.models.tiny import tiny
 from marl.policy.config import HfPolicy, TinyPolicy, policy_names
 from marl.scenario.world import World
 from protocols.draws import key
-from trainers.algorithms.mappo import Mappo
+from trainers.algorithm import AlgorithmConfig
+from trainers.algorithms.registry import trainer_class
+from trainers.trainer import Trainer
 
 if TYPE_CHECKING:
     from trainers.run_config import RunConfig
 
 CONTEXT: Final = 2048
-"""Tokens of a log that the critic of chat models reads; its own, of which a word is one."""
+"""Tokens of a log that the critic of chat models reads; a word is one token of the critic."""
 BUCKETS: Final = 4096
-"""Into so many the words are hashed that a chat model may use and the arena does not list."""
+"""Hash buckets for words that the arena does not list and a chat model may use."""
 
 
-def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = None) -> Mappo:
-    """Build what a run trains; `words` if the models must know more than the world's. Raises UserError."""
+def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = None) -> Trainer:
+    """Build the trainer of a run; `words` replaces the world's vocabulary. Raises UserError."""
     keep_freed_memory()
     words = words or world.vocabulary
     seats = policy_names(config.sharing, world.agents)
     names = list(dict.fromkeys(seats.values()))
     algorithm = config.algorithm
-    if strange := [name for name in (*algorithm.frozen, *algorithm.lrs, *algorithm.entropies) if name not in names]:
-        raise UserError(f"algorithm: there is no policy {strange[0]!r} to freeze or pace; there are {', '.join(names)}")
+    if unknown := [name for name in algorithm.policies_named if name not in names]:
+        raise UserError(f"algorithm: there is no policy {unknown[0]!r} to freeze or pace; there are {', '.join(names)}")
     policies = make_policies(config, world, words, names)
-    critic = make_critic(config, world, words, policies)
-    return Mappo(algorithm, policies, seats, None if critic is None else critic.to(config.device), config.seed)
+    critic = None
+    if isinstance(algorithm, AlgorithmConfig):
+        critic = make_critic(algorithm, config, world, words, policies)
+    if critic is not None:
+        critic = critic.to(config.device)
+    return trainer_class(algorithm.type)(algorithm, policies, seats, critic, config.seed)
 
 
 def make_policies(
     config: RunConfig, world: World, words: Sequence[str], names: Sequence[str]
 ) -> Mapping[str, LanguageModel]:
-    """Build the policies of these names: from scratch, or on pretrained models. Raises UserError."""
+    """Build policies by name, from scratch or on pretrained models. Raises UserError."""
     size = config.policy
     if isinstance(size, HfPolicy):
-        shaping = config.algorithm.shaping
-        if shaping.influence or shaping.listening or shaping.speaking or config.algorithm.credit_per == "token":
-            raise UserError(
-                'policy.hf: shaping and credit_per = "token" are for models with one token a word: leave them out'
-            )
+        if reason := config.algorithm.conflict("pretrained"):
+            raise UserError(reason)
         from marl.models.pretrained import policies
 
         return policies(size, names, world.about, seed=config.seed, device=config.device)
@@ -64,7 +67,7 @@ def make_policies(
 
 
 def make_policy(size: TinyPolicy, words: Sequence[str], seed: int) -> LanguageModel:
-    """Build a policy from scratch; its weights depend on the seed alone."""
+    """Build a policy from scratch; its weights depend only on the seed."""
     return tiny(
         words,
         width=size.width,
@@ -77,7 +80,7 @@ def make_policy(size: TinyPolicy, words: Sequence[str], seed: int) -> LanguageMo
 
 
 def make_server(config: RunConfig, lm: LanguageModel, name: str) -> PolicyServer:
-    """Return what samples a policy's replies: here, or a vLLM server elsewhere. Raises UserError."""
+    """Return the sampler of a policy's replies: in this process, or a vLLM server. Raises UserError."""
     if not isinstance(config.policy, HfPolicy) or not config.policy.vllm:
         return serve(lm, name)
     from marl.inference.vllm import VllmServer
@@ -86,12 +89,15 @@ def make_server(config: RunConfig, lm: LanguageModel, name: str) -> PolicyServer
 
 
 def make_critic(
-    config: RunConfig, world: World, words: Sequence[str], policies: Mapping[str, LanguageModel]
+    algorithm: AlgorithmConfig,
+    config: RunConfig,
+    world: World,
+    words: Sequence[str],
+    policies: Mapping[str, LanguageModel],
 ) -> Critic | None:
-    """Build the critic that an algorithm asks for, if it does. Raises UserError."""
-    algorithm = config.algorithm
+    """Build the critic of an algorithm; None if it has none. Raises UserError."""
     if algorithm.critic_trunk == "policy":
-        return language_critic(config, world, policies)
+        return language_critic(algorithm, config, world, policies)
     chat = isinstance(config.policy, HfPolicy)
     size: dict[str, int] = {
         "width": algorithm.critic_width,
@@ -109,9 +115,11 @@ def make_critic(
     return Critic(world.agents, words, scope=algorithm.critic, inside=inside, **size)
 
 
-def language_critic(config: RunConfig, world: World, policies: Mapping[str, LanguageModel]) -> LanguageCritic:
-    """Build a critic on the base model that the policies share; raises UserError where there is none."""
-    algorithm, base = config.algorithm, getattr(next(iter(policies.values())), "base", None)
+def language_critic(
+    algorithm: AlgorithmConfig, config: RunConfig, world: World, policies: Mapping[str, LanguageModel]
+) -> LanguageCritic:
+    """Build a critic on the base model that the policies share; raises UserError if there is none."""
+    base = getattr(next(iter(policies.values())), "base", None)
     if not isinstance(config.policy, HfPolicy) or config.policy.lora is None or base is None:
         raise UserError(
             'algorithm.critic_trunk = "policy" reads with the frozen base model of the policies: set policy.hf and '

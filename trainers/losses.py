@@ -1,4 +1,4 @@
-"""Losses over the N trained tokens of a batch: pure functions, the equation above each.
+"""Losses over the N trained tokens of a batch, as pure functions, the equation above each.
 
 Each returns a *sum* of terms that carry their own weight in the mean, so that splitting a batch changes nothing (DAPO,
 Yu et al. 2025; never a mean of means).
@@ -13,15 +13,15 @@ from torch import Tensor
 
 
 class PolicyLoss(NamedTuple):
-    """The loss, and what to watch."""
+    """The loss, and what its metrics need."""
 
     loss: Tensor  # scalar, weighted sum over tokens
     ratio: Tensor  # [N] pi / pi_old, detached
-    clipped: Tensor  # scalar, number of tokens at which the clip took hold
+    clipped: Tensor  # scalar, number of clipped tokens
 
 
 class Clip(NamedTuple):
-    """Bounds of the surrogate: 1 - low, 1 + high, and the bound on the loss of bad replies, if there is one."""
+    """Bounds of the surrogate: 1 - low, 1 + high, and the dual clip of bad replies, if any."""
 
     low: float
     high: float
@@ -42,27 +42,27 @@ def surrogate(ratio: Tensor, advantage: Tensor, weight: Tensor, clip: Clip) -> P
     return PolicyLoss(-(weight * least).sum(), ratio.detach(), (bounded < plain).sum().detach())
 
 
-def ppo_clip(logp: Tensor, logp_old: Tensor, advantage: Tensor, weight: Tensor, clip: Clip) -> PolicyLoss:
+def ppo_clip(logprobs: Tensor, behavior_logprobs: Tensor, advantage: Tensor, weight: Tensor, clip: Clip) -> PolicyLoss:
     """The surrogate token by token: rho_t = exp(log pi(a_t) - log pi_old(a_t))."""
-    return surrogate((logp - logp_old).exp(), advantage, weight, clip)
+    return surrogate((logprobs - behavior_logprobs).exp(), advantage, weight, clip)
 
 
 def sequence_clip(
-    logp: Tensor, logp_old: Tensor, advantage: Tensor, weight: Tensor, clip: Clip, reply: Tensor
+    logprobs: Tensor, behavior_logprobs: Tensor, advantage: Tensor, weight: Tensor, clip: Clip, reply: Tensor
 ) -> PolicyLoss:
     """One ratio for each reply of n tokens (GSPO, Zheng et al. 2025, eq. 7): s = exp(1/n sum_t log rho_t)."""
-    return surrogate(reply_mean(logp - logp_old, reply).exp(), advantage, weight, clip)
+    return surrogate(reply_mean(logprobs - behavior_logprobs, reply).exp(), advantage, weight, clip)
 
 
 def geometric_clip(
-    logp: Tensor, logp_old: Tensor, advantage: Tensor, weight: Tensor, clip: Clip, reply: Tensor
+    logprobs: Tensor, behavior_logprobs: Tensor, advantage: Tensor, weight: Tensor, clip: Clip, reply: Tensor
 ) -> PolicyLoss:
     """The geometric mean of a reply's clipped ratios (GMPO, Zhao et al. 2025, eq. 4).
 
     L = - sum_t w_t A exp(1/n sum_t' m_t')
     m_t = min(log rho_t, log(1 + high)) where A > 0, max(log rho_t, log(1 - low)) where A < 0
     """
-    log_ratio = logp - logp_old
+    log_ratio = logprobs - behavior_logprobs
     upper = log_ratio.clamp(max=torch.tensor(1 + clip.high).log().item())
     lower = log_ratio.clamp(min=torch.tensor(1 - clip.low).log().item())
     kept = torch.where(advantage > 0, upper, lower)
@@ -71,20 +71,20 @@ def geometric_clip(
 
 
 def reply_mean(values: Tensor, reply: Tensor) -> Tensor:
-    """Return for each token [N] the mean over the tokens of its reply, which `reply` [N] numbers."""
-    place = torch.unique(reply, return_inverse=True)[1]
-    count = torch.bincount(place).to(values.dtype)
-    return (torch.zeros_like(count).index_add(0, place, values) / count)[place]
+    """Return for each token [N] the mean over the tokens of its reply; `reply` [N] numbers replies."""
+    index = torch.unique(reply, return_inverse=True)[1]
+    count = torch.bincount(index).to(values.dtype)
+    return (torch.zeros_like(count).index_add(0, index, values) / count)[index]
 
 
-def divergence(logp: Tensor, reference: Tensor, logp_old: Tensor) -> Tensor:
+def divergence(logprobs: Tensor, reference: Tensor, behavior_logprobs: Tensor) -> Tensor:
     """KL(pi, reference) at each token [N], with the gradient of the divergence also for tokens of an older policy.
 
     k3 = rho_t (exp(d_t) - d_t - 1),    d_t = log ref(a_t) - log pi(a_t)
     (Schulman 2020; with the importance weight: DeepSeek-V3.2)
     """
-    d = (reference - logp).clamp(-20, 20)
-    return (logp - logp_old).exp() * (d.exp() - d - 1)
+    d = (reference - logprobs).clamp(-20, 20)
+    return (logprobs - behavior_logprobs).exp() * (d.exp() - d - 1)
 
 
 def value_loss(values: Tensor, targets: Tensor) -> Tensor:

@@ -18,10 +18,10 @@ def cores() -> int:
 
 
 def side_by_side(steps: Sequence[Callable[[], T]]) -> list[T]:
-    """Take steps of models that share no weights at the same time, one thread each, and return what they measured.
+    """Take steps of models that share no weights at the same time, one thread each; return their results.
 
-    torch lets go of the interpreter while it computes, and models too small to gain from several threads each gain from
-    this. With more than one torch thread, or on a single core, the steps follow one another instead of fighting for it.
+    torch releases the interpreter's lock while it computes, and models too small for several threads each gain from
+    this. With more than one torch thread, or on a single core, the steps follow one another.
     """
     if len(steps) == 1 or torch.get_num_threads() > 1 or cores() == 1:
         return [step() for step in steps]

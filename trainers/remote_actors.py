@@ -1,7 +1,7 @@
-"""Training with the actors in other processes: their seats are played over a broker, with the weights of every update.
+"""Remote actors: seats played by other processes over a broker, with the weights of every update.
 
-A host (`marl.host`) is there as long as the run. After each update it names the folder of the new weights to the seats
-that follow, and waits until all of them sample with them, so that episodes stay on-policy.
+A host (`marl.remote.host`) runs as long as the run. After each update it sends the folder of the new weights to the
+seats that follow, and waits until all of them sample with these, so that episodes stay on-policy.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from marl.policy.base import Policy
 from marl.remote.weights import FOLLOW
 
 KEEP: Final = 2
-"""Folders of weights kept: the newest, and the one before, which a slow actor may still be reading."""
+"""Folders of weights kept: the newest, and the one before, which a slow actor may still read."""
 
 
 class HostConfig(BaseModel):
-    """Where the actors are."""
+    """Broker, seats and patience of remote actors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,13 +37,13 @@ class HostConfig(BaseModel):
 
 
 class Actors:
-    """The seats of a run that are elsewhere.
+    """The remote seats of a run.
 
     Args:
-        config: where.
-        policies: the models that are trained, by name.
-        names: seat -> name of the policy that sits there.
-        folder: where weights are handed over; actors must be able to read it.
+        config: broker and seats.
+        policies: the models in training, by name.
+        names: seat -> name of the policy that plays it.
+        folder: weights are written there; actors must be able to read it.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Actors:
         self.host.__exit__(kind, error, trace)
 
     def seats(self) -> dict[str, Policy]:
-        """Wait until every actor is there, and return a policy for each of their seats."""
+        """Wait for every actor, and return a policy for each of their seats."""
         self.host.ready(self.config.wait)
         seats = self.host.seats()
         for seat, policy in seats.items():
@@ -84,18 +84,18 @@ class Actors:
                     f"the actor on {seat} is {policy.name} and cannot be trained: start it with "
                     f"marl agent {self.host.address.shown} --run {self.config.run} --seat {seat} --policy {FOLLOW}"
                 )
-            policy.name = self.names[seat]  # in a log stands which weights played
+            policy.name = self.names[seat]  # logs name the weights that played
         return seats
 
     def publish(self, version: int) -> None:
-        """Hand over the weights of a version; returns when every actor has them. Raises UserError if one does not."""
-        there = self.folder / f"{version:06d}"
+        """Send the weights of a version, and wait until every actor has them; raises UserError if one does not."""
+        target = self.folder / f"{version:06d}"
         part = self.folder / "part"
         shutil.rmtree(part, ignore_errors=True)
         for name in dict.fromkeys(self.names.values()):
             self.policies[name].save(part / name)
-        shutil.rmtree(there, ignore_errors=True)
-        part.rename(there)
-        self.host.publish({seat: (str(there / name), version) for seat, name in self.names.items()}, self.config.wait)
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+        self.host.publish({seat: (str(target / name), version) for seat, name in self.names.items()}, self.config.wait)
         for old in sorted(self.folder.glob("[0-9]*"))[:-KEEP]:
             shutil.rmtree(old, ignore_errors=True)

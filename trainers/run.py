@@ -1,17 +1,15 @@
-"""A run: the composition of everything. collect -> credit -> update -> publish -> evaluate -> checkpoint."""
+"""Training run: collect -> update -> publish -> evaluate -> checkpoint, in a folder, resumable."""
 
 from __future__ import annotations
 
 import gc
 import json
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -30,19 +28,21 @@ from marl.rollout.plan import Plan
 from marl.rundir.folder import RunDir
 from marl.scenario.world import World
 from marl.settings import write_toml
-from trainers.checks import all_played
+from trainers.checks import check_played
 from trainers.factory import make_policy, make_server, make_trainer
 from trainers.population.curriculum import Curriculum
 from trainers.population.newcomers import Newcomers
 from trainers.population.selfplay import SelfPlay, distance
 from trainers.remote_actors import Actors
 from trainers.run_config import RunConfig
+from trainers.trainer import Trainer
 
-EXAMINED: Final = 128  # episodes of an update in which the critic is examined
+EXAMINED: Final = 128
+"""Episodes of an update that the trainer examines at a checkpoint."""
 
 
 class Progress(NamedTuple):
-    """What a progress bar wants to know after each update."""
+    """Progress after an update, for a progress bar."""
 
     update: int
     updates: int
@@ -52,7 +52,7 @@ class Progress(NamedTuple):
 
 
 class Run:
-    """A run in a folder. `train()` begins it or goes on where its newest checkpoint stands."""
+    """A run in a folder. `train()` starts it, or resumes it from its newest checkpoint."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -64,11 +64,11 @@ class Run:
             raise UserError(f"stop_at: the optimum of {self.world.arena.name} is not known, so leave stop_at out")
         self._played = self.world
         self.curriculum = Curriculum(config.curriculum, self.world) if config.curriculum else None
-        self.trainer = make_trainer(config, self.world, self.curriculum.words if self.curriculum else None)
-        self.trainer.assignment.play = lambda plans: collect(self._played, plans, concurrency=config.episodes)
+        words = self.curriculum.words if self.curriculum else self.world.vocabulary
+        self.trainer: Trainer = make_trainer(config, self.world, words)
         self.servers = {name: make_server(config, lm, name) for name, lm in self.trainer.policies.items()}
         self.seats: dict[str, Policy] = {seat: self.servers[name] for seat, name in self.trainer.seats.items()}
-        self.trainer.assignment.live = self.seats
+        self.trainer.bind(lambda plans: collect(self._played, plans, concurrency=config.episodes), self.seats)
         self.selfplay: SelfPlay | None = None
         if config.league:
             self.selfplay = SelfPlay(config.league, config.seed, self.trainer, self.dir, alone=config.host is None)
@@ -76,21 +76,20 @@ class Run:
         if config.newcomers:
             if not isinstance(config.policy, TinyPolicy):
                 raise UserError("newcomers are made from scratch: leave out newcomers, or policy.hf")
-            words = self.curriculum.words if self.curriculum else self.world.vocabulary
-            made = partial(make_policy, config.policy, words)
-            self.newcomers = Newcomers(config.newcomers, config.seed, self.trainer, made)
+            fresh = partial(make_policy, config.policy, words)
+            self.newcomers = Newcomers(config.newcomers, config.seed, self.trainer, fresh)
         self.seconds = 0.0
         self.result: dict[str, Any] = {}
         self.tree = exploit.solvable(self.world) if isinstance(config.policy, TinyPolicy) else None
         self.distance: dict[str, float] = {}
-        """How far from an equilibrium the policies are, where that can be computed."""
+        """Distance of the policies from an equilibrium, where it can be computed."""
         self._stop = threading.Event()
         self.actors: Actors | None = None
 
     def train(self, report: Callable[[Progress], None] = lambda _: None) -> dict[str, Any]:
-        """Train to the end and return the summary; after an interrupt the run can be taken up again."""
+        """Train to the end and return the summary; an interrupted run can be resumed."""
         gc.collect()
-        gc.freeze()  # what is loaded by now stays; looking through it again and again would cost a tenth of the rollout
+        gc.freeze()  # modules and models stay: collecting them again and again costs a tenth of a rollout
         with raised_gc_threshold():
             return self._train(report)
 
@@ -127,7 +126,7 @@ class Run:
         return self._summarise()
 
     def _update(self) -> dict[str, Any]:
-        """Play, learn, publish: one update, and what it measured."""
+        """Play, learn and publish once; return the row of metrics."""
         config, trainer = self.config, self.trainer
         self._played = world = self.curriculum.world if self.curriculum else self.world
         level = (
@@ -139,7 +138,7 @@ class Run:
             plans = self.selfplay.seated(plans, trainer.version)
         episodes = collect(world, plans, concurrency=config.episodes)
         played = time.perf_counter()
-        all_played(episodes)
+        check_played(episodes)
         metrics = trainer.update(episodes)
         if self.selfplay:
             metrics |= self.selfplay.learned(episodes, trainer.version)
@@ -176,12 +175,13 @@ class Run:
         }
 
     def _plans(self) -> list[Plan]:
-        """Plan the episodes of the next update, several of each deal where credit compares them."""
+        """Plan the episodes of the next update, several per deal if the algorithm compares them."""
         config, version = self.config, self.trainer.version
+        group = config.algorithm.deal_group
         names = [f"train-{version}-{i}" for i in range(config.episodes)]
-        alike = [names[i - i % config.algorithm.group] for i in range(config.episodes)]
+        first = [names[i - i % group] for i in range(config.episodes)]  # of each episode's group: it sets the deal
         deals: list[dict[str, Any]] = [
-            {} if one == name else {"like": one} for one, name in zip(alike, names, strict=True)
+            {} if name == leader else {"like": leader} for leader, name in zip(first, names, strict=True)
         ]
         return [Plan(name, self.seats, config.seed, deal) for name, deal in zip(names, deals, strict=True)]
 
@@ -201,10 +201,10 @@ class Run:
         return flat
 
     def _reached(self, row: dict[str, Any]) -> bool:
-        """Whether an evaluation found what the run was to stop at."""
-        at, score = self.config.stop_at, self.config.stop_score
-        enough = at is not None and row.get("eval/success", -1.0) >= at
-        return enough or (score is not None and row.get("eval/score", -np.inf) >= score - 1e-9)
+        """Whether an evaluation reached the score at which the run stops."""
+        success, score = self.config.stop_at, self.config.stop_score
+        succeeded = success is not None and row.get("eval/success", -1.0) >= success
+        return succeeded or (score is not None and row.get("eval/score", -np.inf) >= score - 1e-9)
 
     def _gain(self, row: dict[str, Any]) -> float | None:
         return self._played.anchors.communication_gain(row["train/score"])
@@ -233,33 +233,33 @@ class Run:
             "updates": self.trainer.version,
             "episodes": self.trainer.version * self.config.episodes,
             "training_seconds": round(self.seconds, 3),
-            "critic_dead": self.trainer.assignment.alarm.dead,
+            **self.trainer.summary(),
             "evaluation": self.result,
             **self.distance,
             **({"league": self.selfplay.league.summary()} if self.selfplay else {}),
         }
-        part = self.dir.summary.with_suffix(".part")  # whole or not at all: it says that the run is finished
+        part = self.dir.summary.with_suffix(".part")  # atomic: its presence says that the run is finished
         part.write_text(json.dumps(summary, indent=2) + "\n")
         part.replace(self.dir.summary)
         return summary
 
     @contextmanager
     def _actors(self) -> Iterator[None]:
-        """Have the actors of the configuration on their seats, with the weights of now."""
+        """Connect the remote actors and send them the current weights."""
         if self.config.host is None:
             yield
             return
         weights = self.dir.path / "weights"
         with Actors(self.config.host, self.trainer.policies, self.trainer.seats, weights) as self.actors:
-            here = self.seats
-            self.seats = {**here, **self.actors.seats()}
+            local = self.seats
+            self.seats = {**local, **self.actors.seats()}
             self.actors.publish(self.trainer.version)
             yield
-        self.seats, self.actors = here, None
+        self.seats, self.actors = local, None
 
     @contextmanager
     def _finishing_updates(self) -> Iterator[None]:
-        """Turn the first Ctrl-C into a stop after the present update, so that the run can be resumed from there."""
+        """Stop after the current update on the first Ctrl-C, so that the run can be resumed from there."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -276,21 +276,11 @@ class Run:
 
 
 def run(config: RunConfig, report: Callable[[Progress], None] = lambda _: None) -> dict[str, Any]:
-    """Train as configured and return the summary; raises UserError when the folder holds another or a finished run."""
-    made = Run(config)
-    if made.dir.finished:
+    """Train as configured and return the summary; raises UserError if the folder holds a finished run."""
+    training = Run(config)
+    if training.dir.finished:
         raise UserError(f"{config.out} holds a finished run: choose another folder with out=..., or add --overwrite")
-    return made.train(report)
-
-
-class _CallableModule(ModuleType):
-    """Lets `trainers.run(config)` mean `trainers.run.run(config)`: package and function share the name."""
-
-    def __call__(self, config: RunConfig, report: Callable[[Progress], None] = lambda _: None) -> dict[str, Any]:
-        return run(config, report)
-
-
-sys.modules[__name__].__class__ = _CallableModule
+    return training.train(report)
 
 
 __all__ = ["Progress", "Run", "RunConfig", "run"]

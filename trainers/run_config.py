@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
 from marl.policy.config import HfPolicy, PolicyConfig, Sharing, TinyPolicy
 from marl.scenario.config import Scenario
-from trainers.algorithm import BY_FORK, AlgorithmConfig, small_parts
+from trainers.algorithm import AlgorithmConfig, with_pretrained_defaults
+from trainers.algorithms.registry import algorithm_config
 from trainers.population.curriculum import CurriculumConfig
 from trainers.population.league import LeagueConfig
 from trainers.population.newcomers import NewcomersConfig
 from trainers.remote_actors import HostConfig
+from trainers.trainer import TrainerConfig
+
+Algorithm = Annotated[SerializeAsAny[AlgorithmConfig | TrainerConfig], BeforeValidator(algorithm_config)]
+"""The settings of a registered algorithm: its class's own `Config`, chosen by `type`."""
 
 
 class RunConfig(BaseModel):
@@ -33,39 +38,36 @@ class RunConfig(BaseModel):
     log_episodes: int = Field(default=32, ge=0, description="training episodes of each update that are logged")
     policy: PolicyConfig = TinyPolicy()
     sharing: Sharing = Field(default="separate", description="which seats share a policy")
-    algorithm: AlgorithmConfig = AlgorithmConfig()
+    algorithm: Algorithm = AlgorithmConfig()
     threads: int = Field(
         default=1, ge=0, description="torch threads; 1 is best for tiny models, 0 leaves torch's own choice"
     )
     device: str = "cpu"
     curriculum: CurriculumConfig | None = Field(default=None, description="a parameter that grows with success")
     league: LeagueConfig | None = Field(default=None, description="frozen versions of the policies as opponents")
-    newcomers: NewcomersConfig | None = Field(default=None, description="policies that forget all, in turn")
+    newcomers: NewcomersConfig | None = Field(default=None, description="policies reset to fresh weights, in turn")
     host: HostConfig | None = Field(default=None, description="actors in other processes")
 
     @model_validator(mode="before")
     @classmethod
-    def _parts(cls, given: Any) -> Any:
-        return small_parts(given) if isinstance(given, dict) else given
+    def _pretrained_defaults(cls, settings: Any) -> Any:
+        return with_pretrained_defaults(settings) if isinstance(settings, dict) else settings
 
     @model_validator(mode="after")
     def _whole_groups(self) -> RunConfig:
-        if self.episodes % self.algorithm.group:
-            raise ValueError(f"episodes = {self.episodes} is no multiple of algorithm.group = {self.algorithm.group}")
+        group = self.algorithm.deal_group
+        if self.episodes % group:
+            raise ValueError(f"episodes ({self.episodes}) must be a multiple of algorithm.group ({group})")
         if self.host and isinstance(self.policy, HfPolicy):
             raise ValueError("policies on pretrained models are trained at home: leave out host, or policy.hf")
-        if self.league and self.algorithm.credit in BY_FORK:
-            raise ValueError(
-                f'futures know no frozen opponents: leave out league, or credit = "{self.algorithm.credit}"'
-            )
+        if self.league and (reason := self.algorithm.conflict("league")):
+            raise ValueError(reason)
         return self
 
     @model_validator(mode="after")
     def _memory_is_here(self) -> RunConfig:
         if self.scenario.memory and self.host:
             raise ValueError("seats in other processes see everything: leave out scenario.memory, or host")
-        if self.scenario.memory and (self.algorithm.credit == "counterfactual" or self.algorithm.shaping.terms):
-            raise ValueError(
-                'credit = "counterfactual" and shaping read one context for a whole episode: leave out scenario.memory'
-            )
+        if self.scenario.memory and (reason := self.algorithm.conflict("memory")):
+            raise ValueError(reason)
         return self

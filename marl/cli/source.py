@@ -44,6 +44,24 @@ def admit_arena(settings: dict[str, Any]) -> dict[str, Any]:
     return settings | {"scenario": arena_file.admit(scenario)} if isinstance(scenario, dict) else settings
 
 
+def admit(source: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Run the files that the user's settings name: of an arena, and of an algorithm by `module:Class`."""
+    return admit_algorithm(source, admit_arena(settings))
+
+
+def admit_algorithm(source: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Import an algorithm named `module:Class`, beside its TOML file or in the current folder; raises UserError."""
+    algorithm = settings.get("algorithm")
+    name = algorithm.get("type") if isinstance(algorithm, dict) else None
+    if isinstance(name, str) and ":" in name:
+        from trainers.algorithms.registry import load_trainer
+
+        path = Path(source)
+        beside = [path.parent] if path.suffix == ".toml" else []
+        load_trainer(name, [*beside, Path.cwd()])
+    return settings
+
+
 def build(make: Any, config: Any) -> Any:
     """Call `make(config)`; errors of the model libraries become a UserError that points at the configuration."""
     try:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from marl.credit.arrays import Array, Ledger
+from marl.credit.arrays import Array, EpisodeArrays
 from marl.credit.baselines import to_go
 from marl.episode import Episode
 from protocols.draws import key
@@ -36,16 +36,18 @@ class Test(NamedTuple):
     """Chance of as much under permutation: (1 + as good) / (1 + permutations)."""
 
 
-def permutation_test(episodes: Sequence[Episode], predict: Predict, book: Ledger, seed: int, times: int = 9) -> Test:
+def permutation_test(
+    episodes: Sequence[Episode], predict: Predict, arrays: EpisodeArrays, seed: int, times: int = 9
+) -> Test:
     """Compare the critic on the logs with the critic on logs in which what each agent did not perceive is shuffled."""
-    returns = to_go(book)
-    plain = _explained(predict(episodes), returns, book.valid, range(returns.shape[-1]))
+    returns = to_go(arrays)
+    plain = _explained(predict(episodes), returns, arrays.valid, range(returns.shape[-1]))
     shuffled = []
     for turn in range(times):
         each = []
         for i, agent in enumerate(episodes[0].agents):
             other = shuffle(episodes, agent, np.random.default_rng(key(seed, "permutation", turn, agent)))
-            each.append(_explained(predict(other), returns, book.valid, [i]))
+            each.append(_explained(predict(other), returns, arrays.valid, [i]))
         shuffled.append(fmean(each))
     as_good = sum(value >= plain for value in shuffled)
     return Test(plain, fmean(shuffled), (1 + as_good) / (1 + times))

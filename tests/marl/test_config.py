@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from marl.errors import UserError
 from marl.scenario.config import Scenario
 from marl.settings import check, override, read_toml, write_toml
+from trainers.algorithm import AlgorithmConfig
 from trainers.run_config import RunConfig
 
 LEWIS: dict[str, Any] = {"scenario": {"arena": {"name": "lewis"}}}
@@ -155,6 +156,7 @@ def test_what_is_no_override_is_refused(settings: dict[str, Any], text: str, sai
 @given(st.integers(0, 9999), st.floats(1e-6, 1, exclude_max=True))
 def test_overrides_reach_the_configuration(seed: int, lr: float) -> None:
     config = check(RunConfig, override(LEWIS, [f"seed={seed}", f"algorithm.lr={lr!r}", "scenario.arena.n=5"]), "it")
+    assert isinstance(config.algorithm, AlgorithmConfig)
     assert (config.seed, config.algorithm.lr) == (seed, lr)
     assert config.scenario.arena.make().cases == 5
 

@@ -12,7 +12,7 @@ from marl.models.language_model import LanguageModel
 from marl.scenario.world import World
 from tests.marl.worlds import lm_for
 from trainers.algorithm import AlgorithmConfig
-from trainers.algorithms.mappo import Mappo
+from trainers.algorithms.mappo import PolicyGradientTrainer
 
 
 def config(**settings: Any) -> AlgorithmConfig:
@@ -24,7 +24,12 @@ def policies(world: World, count: int = 1, init: float = 0.3, seed: int = 1) -> 
     return {f"p{i}": lm_for(world, seed=seed + i, init=init) for i in range(count)}
 
 
-def trainer(world: World, models: dict[str, LanguageModel], kind: type[Mappo] = Mappo, **settings: Any) -> Mappo:
+def trainer(
+    world: World,
+    models: dict[str, LanguageModel],
+    kind: type[PolicyGradientTrainer] = PolicyGradientTrainer,
+    **settings: Any,
+) -> PolicyGradientTrainer:
     """One model is shared by all seats; several take turns. The critic's first values are not 0."""
     made = config(**settings)
     critic = None
@@ -50,8 +55,8 @@ def weights(module: nn.Module) -> Tensor:
     return torch.cat([p.detach().clone().ravel() for p in module.parameters()])
 
 
-class Noting(Mappo):
-    """Mappo that notes the gradient of every step; it takes the step only if told so."""
+class Noting(PolicyGradientTrainer):
+    """PolicyGradientTrainer that notes the gradient of every step; it takes the step only if told so."""
 
     moving = False
 

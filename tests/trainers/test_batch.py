@@ -52,7 +52,7 @@ def test_trained_is_what_the_agent_drew_among_several_and_nothing_else(name: str
             columns = batch.trained[row].nonzero()[:, 0].tolist()
             assert columns == sorted(expected)
             for column, (logp, advantage, token) in expected.items():
-                assert batch.logp_old[row, column] == pytest.approx(logp)
+                assert batch.behavior_logprobs[row, column] == pytest.approx(logp)
                 assert batch.advantage[row, column] == advantage
                 assert batch.ids[row, column] == token
                 assert lm.masks[batch.mask_rows[row, column], token]

@@ -1,4 +1,4 @@
-"""One optimizer step of the critic towards its targets, and what tells whether it is alive.
+"""Critic step: regression towards the value targets, one optimizer step, and health metrics.
 
 L_V = 1/(2P) sum_p (V_p - target_p)^2        over the P values of a joint minibatch, in the critic's own scale
 """
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from marl.credit.arrays import ledger
+from marl.credit.arrays import episode_arrays
 from marl.critic.critic import Critic, Reading
 from marl.critic.permutation import permutation_test
 from marl.episode import Episode
@@ -34,38 +34,37 @@ class CriticStep:
     ) -> None:
         self.config, self.critic, self._step, self.assignment = config, critic, step, assignment
 
-    def each(self, episodes: Sequence[Episode], parts: Sequence[Tensor], assigned: Assigned) -> Metrics:
-        """Take steps on each of these sets of episodes; return what the last one measured."""
+    def run(self, episodes: Sequence[Episode], parts: Sequence[Tensor], assigned: Assigned) -> Metrics:
+        """Take steps on each of these sets of episodes; return the metrics of the last one."""
         reading, output = assigned.forward or (self.critic.read(episodes), None)
         metrics: Metrics = {}
         for part in parts:
-            chosen, target = [episodes[i] for i in part.tolist()], assigned.credit.target[part.numpy()]
+            some, target = [episodes[i] for i in part.tolist()], assigned.credit.target[part.numpy()]
             if self.config.minibatches == 1:
-                metrics = self(chosen, target, reading, output)
+                metrics = self(some, target, reading, output)
             else:
-                metrics = self(chosen, target, reading.of(part.to(reading.ids.device)))
+                metrics = self(some, target, reading.of(part.to(reading.ids.device)))
             output = None  # it belonged to the weights before this step
         return metrics
 
     def __call__(
         self, episodes: Sequence[Episode], target: NDArray[np.float64], reading: Reading, output: Tensor | None = None
     ) -> Metrics:
-        """Take `critic_steps` steps towards targets [E, K, N]; what is measured is from before the first.
+        """Take `critic_steps` steps towards targets [E, K, N]; the metrics are from before the first.
 
-        `output` has the critic's values where they are known already, with gradients.
+        `output` holds the critic's values if they were computed already, with gradients.
         """
         scale = self.assignment.scale
-        # Of COMA it must know what joint moves are worth too.
-        joint = self._joint(episodes, target) if self.config.credit == "counterfactual" else None
+        joint = self._joint(episodes, target) if self.assignment.method.needs_joint_values else None
         metrics: Metrics = {}
         for i in range(self.config.critic_steps):
-            found = self.critic(reading) if i or output is None else output
-            there, goal = values.points((reading, found), target)
-            health = values.health(there, goal, scale)
+            predicted = self.critic(reading) if i or output is None else output
+            outputs, goal = values.points((reading, predicted), target)
+            health = values.health(outputs, goal, scale)
             if i == 0:
                 scale.observe(goal)
-                health["dead"] = float(self.assignment.alarm.hear(health["explained_variance"]))
-            loss = values.loss(there, goal, scale)
+                health["dead"] = float(self.assignment.alarm.observe(health["explained_variance"]))
+            loss = values.loss(outputs, goal, scale)
             health["loss"] = float(loss.detach())
             if joint is not None:
                 loss = loss + values.loss(*values.points((joint[0], self.critic(joint[0])), joint[1]), scale)
@@ -75,7 +74,7 @@ class CriticStep:
         return metrics
 
     def _joint(self, episodes: Sequence[Episode], target: NDArray[np.float64]) -> tuple[Reading, NDArray[np.float64]]:
-        """Return where the values after each stage are, and their targets: those of the stage's last decision."""
+        """Return the points after each stage, and their targets: those of the stage's last decision."""
         last = [
             (e, k)
             for e, episode in enumerate(episodes)
@@ -87,13 +86,13 @@ class CriticStep:
         return reading._replace(slot=torch.zeros_like(reading.slot)), goal
 
     def examine(self, episodes: Sequence[Episode], seed: int) -> Metrics:
-        """Measure whether the critic uses what agents themselves cannot see: `marl/critic/permutation.py`."""
+        """Test whether the critic uses what agents themselves cannot see: `marl/critic/permutation.py`."""
         critic, scale = self.critic, self.assignment.scale
         if self.config.critic == "own":
             return {}
         agents = len(episodes[0].agents)
         shape = (len(episodes), max(len(episode.turns) for episode in episodes) + 1, agents)
-        book = ledger(episodes, self.config.gamma, self.config.reward_sharing, self.config.gamma_per)
+        arrays = episode_arrays(episodes, self.config.gamma, self.config.reward_sharing, self.config.gamma_per)
         with torch.no_grad():
-            found = permutation_test(episodes, lambda given: values.read(critic, given, shape, scale)[0], book, seed)
-        return {"critic/joint_gain": found.explained - found.permuted, "critic/joint_p": found.p}
+            test = permutation_test(episodes, lambda some: values.read(critic, some, shape, scale)[0], arrays, seed)
+        return {"critic/joint_gain": test.explained - test.permuted, "critic/joint_p": test.p}

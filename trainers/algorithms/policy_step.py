@@ -1,4 +1,4 @@
-"""One optimizer step of one policy: the objective of a batch, token by token.
+"""Policy step: the objective of a batch, token by token, and one optimizer step.
 
 L = - sum_t w_t [min(rho_t A_t, clip(rho_t) A_t) + c_t H_t - beta KL_t]       losses.py, entropy.py
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from marl.credit.arrays import Ledger
+from marl.credit.arrays import Array, EpisodeArrays
 from marl.episode import Episode
 from marl.models.language_model import LanguageModel, Scores
 from trainers.algorithm import AlgorithmConfig
@@ -30,7 +30,7 @@ WATCHED = ("loss", "entropy", "entropy_weight", "kl", "clipped", "divergence")
 
 
 class PolicyStep:
-    """Steps policies as an algorithm's configuration says; `step` clips the gradient and moves the weights."""
+    """Optimizer steps of policies; `step` clips the gradient and moves the weights."""
 
     def __init__(
         self, config: AlgorithmConfig, policies: Mapping[str, LanguageModel], step: Step, shaping: Shaping
@@ -38,19 +38,23 @@ class PolicyStep:
         self.config, self.policies, self._step, self.shaping = config, policies, step, shaping
         self.clip = Clip(config.clip_low, config.clip_high, config.dual_clip)
         self.references = {name: lm.frozen() for name, lm in policies.items()} if config.kl else {}
-        self.episodes: Sequence[Episode] = ()  # of the update
-        self.update = 0  # its number, from 0
         self.steered = dict.fromkeys(policies, 0.0)  # log of the factor that holds the entropy at its target
 
-    def each(self, name: str, batch: Batch, parts: Sequence[Tensor]) -> Metrics:
-        """Take a step on each of these sets of episodes; return what the last one measured."""
+    def run(
+        self, name: str, batch: Batch, parts: Sequence[Tensor], episodes: Sequence[Episode], update: int
+    ) -> Metrics:
+        """Take a step on each of these sets of episodes; return the metrics of the last step."""
         metrics: Metrics = {}
         for part in parts:
-            metrics = self(name, batch.rows(torch.isin(batch.episode, part.to(batch.episode.device))))
+            rows = batch.rows(torch.isin(batch.episode, part.to(batch.episode.device)))
+            metrics = self(name, rows, episodes, update)
         return metrics
 
-    def __call__(self, name: str, batch: Batch) -> Metrics:
-        """Take one step; the rows go through in micro-batches with one common denominator."""
+    def __call__(self, name: str, batch: Batch, episodes: Sequence[Episode], update: int) -> Metrics:
+        """Take one step; the rows go through in micro-batches with one common denominator.
+
+        `episodes` are those of the whole update, `update` its number, from 0.
+        """
         cfg, lm = self.config, self.policies[name]
         lm.train()
         n, weights = max(batch.tokens, 1), self.weights(batch)
@@ -59,17 +63,19 @@ class PolicyStep:
             micro = batch.rows(rows)
             at = micro.trained
             w = weights[rows, : at.shape[1]][at]
-            logp, entropy = self.score(lm, micro)
-            policy = self.surrogate(logp, micro, w)
-            bonus = self.bonus(name, entropy.detach(), lm.choices[micro.mask_rows[at]].log(), micro.said[at])
+            logprobs, entropy = self.score(lm, micro)
+            policy = self.surrogate(logprobs, micro, w)
+            most = lm.choices[micro.mask_rows[at]].log()
+            bonus = self.bonus(name, entropy.detach(), most, micro.said[at], update)
             loss = policy.loss - (w * bonus * entropy).sum()
             if self.references and cfg.kl_in == "loss":
-                apart = divergence(logp, self.reference(name, micro), micro.logp_old[at]) * self.concerned(micro)
-                loss = loss + cfg.kl * (w * apart).sum()
-                total["divergence"] += float((w * apart.detach()).sum())
+                kl = divergence(logprobs, self.reference(name, micro), micro.behavior_logprobs[at])
+                kl = kl * self.penalised(micro)
+                loss = loss + cfg.kl * (w * kl).sum()
+                total["divergence"] += float((w * kl.detach()).sum())
             if not loss.isfinite():
-                wrong = micro.episode[:, None].expand_as(at)[at][~(logp + entropy).isfinite()].tolist()
-                where = f" in episode {self.episodes[wrong[0]].log.episode}" if wrong and self.episodes else ""
+                wrong = micro.episode[:, None].expand_as(at)[at][~(logprobs + entropy).isfinite()].tolist()
+                where = f" in episode {episodes[wrong[0]].log.episode}" if wrong else ""
                 raise FloatingPointError(f"the loss of {name} is {float(loss.detach())}{where}")
             loss.backward()  # type: ignore[no-untyped-call]
             total["loss"] += float(loss.detach())
@@ -80,9 +86,9 @@ class PolicyStep:
         if not self.references:
             del total["divergence"]
         if cfg.shaping.listening:
-            heard = self.shaping.listening(name, [self.episodes[e] for e in sorted(set(batch.episode.tolist()))])
-            heard.backward()  # type: ignore[no-untyped-call]
-            total["listening"] = float(heard.detach())
+            listening = self.shaping.listening(name, [episodes[e] for e in sorted(set(batch.episode.tolist()))])
+            listening.backward()  # type: ignore[no-untyped-call]
+            total["listening"] = float(listening.detach())
             self._step(f"belief {name}", self.shaping.heads[name], cfg.max_grad_norm)
         total["grad"] = self._step(name, lm.learner, cfg.max_grad_norm)
         self.steer(name, batch, total["entropy"])
@@ -93,91 +99,102 @@ class PolicyStep:
         with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.config.autocast):
             return lm.score(batch.ids, batch.trained, batch.mask_rows[batch.trained])
 
-    def surrogate(self, logp: Tensor, micro: Batch, weight: Tensor) -> PolicyLoss:
+    def surrogate(self, logprobs: Tensor, micro: Batch, weight: Tensor) -> PolicyLoss:
         """Return the clipped surrogate with the configured kind of ratio."""
         at = micro.trained
-        given = (logp, micro.logp_old[at], micro.advantage[at], weight, self.clip)
+        terms = (logprobs, micro.behavior_logprobs[at], micro.advantage[at], weight, self.clip)
         if self.config.ratio == "token":
-            return ppo_clip(*given)
-        return (sequence_clip if self.config.ratio == "sequence" else geometric_clip)(*given, micro.reply[at])
+            return ppo_clip(*terms)
+        return (sequence_clip if self.config.ratio == "sequence" else geometric_clip)(*terms, micro.reply[at])
 
     def weights(self, batch: Batch) -> Tensor:
         """Return w [B, T], 0 where nothing is trained."""
         trained = batch.trained
         if self.config.per == "token":
             return trained / max(batch.tokens, 1)
-        _, place, count = torch.unique(batch.reply[trained], return_inverse=True, return_counts=True)
-        each = 1 / count[place] if self.config.per == "reply" else torch.full_like(place, 1) / self.config.longest
-        weights = torch.zeros_like(batch.logp_old)
-        weights[trained] = (each / max(len(count), 1)).to(weights.dtype)
+        _, reply, count = torch.unique(batch.reply[trained], return_inverse=True, return_counts=True)
+        share = 1 / count[reply] if self.config.per == "reply" else torch.full_like(reply, 1) / self.config.longest
+        weights = torch.zeros_like(batch.behavior_logprobs)
+        weights[trained] = (share / max(len(count), 1)).to(weights.dtype)
         return weights
 
-    def bonus(self, name: str, entropy: Tensor, most: Tensor, said: Tensor) -> Tensor:
+    def bonus(self, name: str, entropy: Tensor, most: Tensor, said: Tensor, update: int) -> Tensor:
         """Return the weight c [N] of each token's entropy."""
         cfg = self.config
-        weight = cfg.entropies.get(name, cfg.entropy).weight(entropy, most, self.update)
+        weight = cfg.entropies.get(name, cfg.entropy).weight(entropy, most, update)
         if cfg.message_entropy is not None:
-            weight = torch.where(said, cfg.message_entropy.weight(entropy, most, self.update), weight)
+            weight = torch.where(said, cfg.message_entropy.weight(entropy, most, update), weight)
         return weight * float(np.exp(self.steered[name]))
 
     def steer(self, name: str, batch: Batch, entropy: float) -> None:
-        """Move the factor on the entropy's weight, if its mean over tokens is to be held at a target."""
+        """Move the factor on the entropy's weight towards the target of its mean over tokens, if there is one."""
         target = self.config.entropies.get(name, self.config.entropy).target
         most = self.policies[name].choices[batch.mask_rows[batch.trained]]
         if target is not None and len(most):
             share = entropy / float(most.log().mean())
             self.steered[name] = float(np.clip(self.steered[name] + 0.3 * (target - share), -5.0, 5.0))
 
-    def concerned(self, batch: Batch) -> Tensor:
-        """Return 1 for trained tokens [N] that pay for divergence, 0 for others."""
+    def penalised(self, batch: Batch) -> Tensor:
+        """Mask [N] of trained tokens included in the KL penalty."""
         at = batch.trained
         return (batch.said[at] if self.config.kl_on == "said" else at[at]).float()
 
     @torch.no_grad()
     def reference(self, name: str, batch: Batch) -> Tensor:
-        """Return the log-probabilities [N] of the trained tokens under the policy of the start."""
+        """Return the log-probabilities [N] of the trained tokens under the initial policy."""
         lm = self.references[name]
         lm.masks = self.policies[name].masks
         return self.score(lm, batch).logp
 
     @torch.no_grad()
     def corrected(self, name: str, batch: Batch) -> tuple[Batch, Metrics]:
-        """Measure ratios from the weights of now, and weigh replies by min(pi_now / pi_behaviour, cap) (TIS).
+        """Measure ratios from the current weights, and weigh replies by min(pi_now / pi_behaviour, cap) (TIS).
 
-        The raw weights are reported before they are cut off (Espeholt et al. 2018; AReaL, Fu et al. 2025).
+        The metrics are of the weights before they are capped (Espeholt et al. 2018; AReaL, Fu et al. 2025).
         """
         at, cap = batch.trained, self.config.behaviour_cap
         now = self.score(self.policies[name], batch).logp
-        raw = (now - batch.logp_old[at]).exp()
-        old, advantage = batch.logp_old.clone(), batch.advantage.clone()
-        old[at], advantage[at] = now, advantage[at] * raw.clamp(max=cap)
-        found = {"behaviour_ratio": float(raw.mean()), "behaviour_ratio_max": float(raw.max())} if len(raw) else {}
-        metrics = {f"policy/{name}/{what}": value for what, value in found.items()}
-        return replace(batch, logp_old=old, advantage=advantage), metrics
+        raw = (now - batch.behavior_logprobs[at]).exp()
+        behavior_logprobs, advantage = batch.behavior_logprobs.clone(), batch.advantage.clone()
+        behavior_logprobs[at], advantage[at] = now, advantage[at] * raw.clamp(max=cap)
+        metrics: Metrics = {}
+        if len(raw):
+            metrics[f"policy/{name}/behaviour_ratio"] = float(raw.mean())
+            metrics[f"policy/{name}/behaviour_ratio_max"] = float(raw.max())
+        return replace(batch, behavior_logprobs=behavior_logprobs, advantage=advantage), metrics
 
-    def charge(self, episodes: Sequence[Episode], book: Ledger, seats: Mapping[str, str]) -> None:
-        """Take each reply's divergence out of its agent's reward: r_k -= beta sum_t (log pi_old - log ref) (k1)."""
+    def kl_penalised(self, arrays: EpisodeArrays, episodes: Sequence[Episode], seats: Mapping[str, str]) -> Array:
+        """Return rewards less each reply's divergence: r_k - beta sum_t (log pi_old - log ref) (k1)."""
         if not self.references or self.config.kl_in != "reward":
-            return
-        nothing = np.zeros(book.actor.shape)
+            return arrays.rewards
+        rewards = arrays.rewards.copy()
+        everything = np.zeros(arrays.actor.shape)  # any advantage that is not NaN: all replies are laid out
         for name, lm in self.policies.items():
-            batch = collate(lm, episodes, [seat for seat, policy in seats.items() if policy == name], nothing)
+            batch = collate(lm, episodes, [seat for seat, policy in seats.items() if policy == name], everything)
             at = batch.trained
-            apart = (batch.logp_old[at] - self.reference(name, batch)) * self.concerned(batch)
+            kl = (batch.behavior_logprobs[at] - self.reference(name, batch)) * self.penalised(batch)
             e = batch.episode[:, None].expand_as(batch.turn)[at].cpu().numpy()
             k = batch.turn[at].cpu().numpy()
-            np.subtract.at(book.rewards, (e, k, book.actor[e, k]), self.config.kl * apart.double().cpu().numpy())
+            np.subtract.at(rewards, (e, k, arrays.actor[e, k]), self.config.kl * kl.double().cpu().numpy())
+        return rewards
 
-    def one_by_one(self, batches: Mapping[str, Batch], book: Ledger, seed: int) -> Metrics:
-        """Step agent after agent in a drawn order, each weighed by what the steps before did to the joint move.
+    def one_by_one(
+        self,
+        batches: Mapping[str, Batch],
+        arrays: EpisodeArrays,
+        episodes: Sequence[Episode],
+        update: int,
+        seed: int,
+    ) -> Metrics:
+        """Step agent after agent in a drawn order, each weighed by the change of the joint move before it.
 
         A_k of agent m is multiplied by the product, over agents that stepped before it and moved in the same stage, of
         pi_new / pi_old of their replies (HAPPO, Kuba et al. 2022, eq. 11).
         """
         metrics: Metrics = {}
-        size = len(book.actor)
-        factor = torch.ones(size, int(book.stage.max()) + 1, dtype=torch.float64)
-        stage = torch.from_numpy(book.stage)
+        size = len(arrays.actor)
+        factor = torch.ones(size, int(arrays.stage.max()) + 1, dtype=torch.float64)
+        stage = torch.tensor(arrays.stage)
         for i in np.random.default_rng(seed).permutation(len(batches)):
             name = sorted(batches)[i]
             batch = batches[name]
@@ -187,17 +204,17 @@ class PolicyStep:
             advantage = batch.advantage.clone()
             advantage[at] *= factor[e, s].to(advantage)
             for _ in range(self.config.epochs):
-                metrics |= self(name, replace(batch, advantage=advantage))
+                metrics |= self(name, replace(batch, advantage=advantage), episodes, update)
             with torch.no_grad():
-                change = self.score(self.policies[name], batch).logp - batch.logp_old[at]
+                change = self.score(self.policies[name], batch).logp - batch.behavior_logprobs[at]
             log = torch.zeros_like(factor).index_put_((e, s), change.double().cpu(), accumulate=True)
             factor = factor * log.exp()
         return metrics
 
     def state(self) -> dict[str, Any]:
-        """Return what lasts between updates, as JSON values."""
+        """Return what is kept between updates, as JSON values."""
         return {"steered": self.steered}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state` returned."""
+        """Load what `state` returned."""
         self.steered = {str(name): float(value) for name, value in state["steered"].items()}

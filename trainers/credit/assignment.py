@@ -1,29 +1,30 @@
-"""Who earned what: from the episodes of an update to an advantage for each decision, and what the critic has to learn.
+"""Credit assignment: advantages for each decision and value targets.
 
-The equations are pure functions in marl/credit/estimators.py and marl/credit/baselines.py; here is what
-they need: the critic's values, other futures, running baselines. `state` is what lasts from one update to the next.
+The equations are pure functions and methods in marl/credit; here is the evidence they ask for: the critic's values,
+other futures, running means. `state` is what is kept from one update to the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from marl import credit
 from marl.credit import baselines
-from marl.credit.arrays import Array, Credit, Ledger
+from marl.credit.arrays import Array, Credit, EpisodeArrays
 from marl.critic.critic import Critic
 from marl.episode import Episode
 from marl.models.language_model import LanguageModel
 from marl.policy.base import Seats
 from protocols.draws import key
-from trainers.algorithm import BY_CRITIC, BY_FORK, AlgorithmConfig
-from trainers.checks import finite
+from trainers.algorithm import AlgorithmConfig
+from trainers.checks import check_finite
 from trainers.credit import counterfactual, forks, values
+from trainers.trainer import Play
 
 
 class Assigned(NamedTuple):
@@ -35,10 +36,7 @@ class Assigned(NamedTuple):
 
 
 class Assignment:
-    """Assigns credit as an algorithm's configuration says.
-
-    `live` and `play` are the run's policies and its way to play plans; only credit by fork needs them.
-    """
+    """Assigns credit as an algorithm's configuration says, and keeps what its method needs between updates."""
 
     def __init__(
         self,
@@ -50,82 +48,109 @@ class Assignment:
     ) -> None:
         self.config, self.critic, self.seed = config, critic, seed
         self.policies, self.seats = policies, seats
+        self.method = config.credit_method
         self.scale = values.Scale(config.value_norm)
         self.alarm = values.Alarm()
         self.roles: dict[int, float] = {}
         self.live: Seats = {}
-        self.play: forks.Play | None = None
+        self.play: Play | None = None
 
-    def assign(self, episodes: Sequence[Episode], book: Ledger, update: int) -> Assigned:
-        """Give credit for the episodes of an update, the run's `update`-th."""
-        cfg = self.config
-        if cfg.credit in BY_FORK:
-            return self._by_fork(episodes, book)
-        if cfg.credit not in BY_CRITIC:
-            baseline = self._baseline(episodes, book)
-            return Assigned(credit.monte_carlo(book, baseline, 1.0))
-        table, forward = self.values(episodes, book, update)
-        if cfg.credit != "counterfactual":
-            given = credit.CREDITS[cfg.credit](book, table, cfg.lam)
-            if cfg.credit_per == "token" and forward is not None:
-                given = replace(given, advantage=values.by_token(forward, given, book, episodes, self.scale))
-            return Assigned(given, forward)
-        scored = credit.sequential(book, table, cfg.lam)
-        advantage = self._counterfactual(episodes, book, update)
-        return Assigned(Credit(np.where(np.isnan(scored.advantage), np.nan, advantage), scored.target), forward)
+    def bind(self, play: Play, live: Seats) -> None:
+        """Set how plans are played, and by whom; only methods that fork need it."""
+        self.play, self.live = play, live
 
-    def values(self, episodes: Sequence[Episode], book: Ledger, update: int) -> tuple[Array, values.Forward | None]:
+    def assign(self, episodes: Sequence[Episode], arrays: EpisodeArrays, update: int) -> Assigned:
+        """Assign credit to the episodes of the run's `update`-th update."""
+        gathered = Gathered(self, episodes, arrays, update)
+        credit = self.method.assign(arrays, gathered, self.config.lam)
+        if self.config.credit_per == "token" and gathered.forward is not None:
+            by_token = values.by_token(gathered.forward, credit, arrays, episodes, self.scale)
+            credit = replace(credit, advantage=by_token)
+        if self.method.needs_role_returns:
+            self._observe_roles(arrays)
+        return Assigned(credit, gathered.forward, gathered.futures)
+
+    def values(
+        self, episodes: Sequence[Episode], arrays: EpisodeArrays, update: int
+    ) -> tuple[Array, values.Forward | None]:
         """Return V [E, K + 1, N], zeros without a critic; and the forward pass it came from."""
-        size, count, agents = book.rewards.shape
+        size, count, agents = arrays.rewards.shape
         if self.critic is None:
             return np.zeros((size, count + 1, agents)), None
         with torch.set_grad_enabled(self.config.minibatches == 1):
             table, forward = values.read(self.critic, episodes, (size, count + 1, agents), self.scale)
-        return finite(table, f"the critic's values in update {update}", episodes), forward
+        check_finite(table, f"the critic's values in update {update}", episodes)
+        return table, forward
 
-    def _baseline(self, episodes: Sequence[Episode], book: Ledger) -> Array:
-        if self.config.credit == "group":
-            dealt = [str(episode.log.deal.get("like", episode.log.episode)) for episode in episodes]
-            return baselines.group(book, np.unique(dealt, return_inverse=True)[1].astype(np.int64))
-        if self.config.credit == "agent_turn":
-            return baselines.agent_turn(book, baselines.prompts(episodes, book.actor.shape[1]))
-        before = baselines.role(book, self.roles)  # read before it is moved: no return is its own baseline
-        keep = self.config.role_decay
-        for i, mean in enumerate(baselines.to_go(book)[:, 0].mean(0).tolist()):
-            self.roles[i] = keep * self.roles[i] + (1 - keep) * mean if i in self.roles else mean
-        return before
-
-    def _by_fork(self, episodes: Sequence[Episode], book: Ledger) -> Assigned:
-        cfg = self.config
-        if self.play is None:
-            raise ValueError(f"credit {cfg.credit!r} plays other futures: give the assignment `live` and `play`")
-        if cfg.credit == "difference":
-            table = forks.defaults(episodes, book, self.live, self.play, (cfg.gamma, cfg.gamma_per))
-        else:
-            table = forks.futures(episodes, book, self.live, self.play, cfg.forks, (cfg.gamma, cfg.gamma_per))
-        estimate: Callable[[Ledger, Array, float], Credit]
-        estimate = credit.sequential if cfg.credit == "vine" else credit.monte_carlo
-        count = sum(len(episode.turns) for episode in episodes) * (1 if cfg.credit == "difference" else cfg.forks)
-        return Assigned(estimate(book, table, cfg.lam), None, count)
-
-    def _counterfactual(self, episodes: Sequence[Episode], book: Ledger, update: int) -> Array:
-        assert self.critic is not None  # the configuration was checked
-        others = counterfactual.alternatives(
-            episodes, self.policies, self.seats, self.config.forks, key(self.seed, update)
-        )
-        found = counterfactual.advantages(self.critic, episodes, others, book.actor.shape[1])
-        return found * (self.scale.deviation if self.scale.on else 1.0)
+    def _observe_roles(self, arrays: EpisodeArrays) -> None:
+        """Move the running mean return of each agent, after it was read: no return is its own baseline."""
+        decay = self.config.role_decay
+        for i, mean in enumerate(baselines.to_go(arrays)[:, 0].mean(0).tolist()):
+            self.roles[i] = decay * self.roles[i] + (1 - decay) * mean if i in self.roles else mean
 
     def state(self) -> dict[str, Any]:
-        """Return what lasts between updates, as JSON values."""
+        """Return what is kept between updates, as JSON values."""
         return {
             "scale": self.scale.sums,
-            "roles": {str(i): v for i, v in self.roles.items()},
+            "roles": {str(i): mean for i, mean in self.roles.items()},
             "silent": self.alarm.silent,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state` returned."""
+        """Load what `state` returned."""
         self.scale.sums = [float(value) for value in state["scale"]]
-        self.roles = {int(i): float(v) for i, v in state["roles"].items()}
+        self.roles = {int(i): float(mean) for i, mean in state["roles"].items()}
         self.alarm.silent = int(state["silent"])
+
+
+class Gathered:
+    """The evidence of one update for a credit method: `marl.credit.methods.Evidence`, gathered on demand."""
+
+    def __init__(self, assignment: Assignment, episodes: Sequence[Episode], arrays: EpisodeArrays, update: int) -> None:
+        self._assignment, self._episodes, self._arrays, self._update = assignment, episodes, arrays, update
+        self.forward: values.Forward | None = None
+        self.futures = 0
+
+    def critic_values(self) -> Array:
+        """V [E, K + 1, N] of the critic; zeros without one."""
+        table, self.forward = self._assignment.values(self._episodes, self._arrays, self._update)
+        return table
+
+    def joint_advantages(self) -> Array:
+        """Q(joint move) less its mean over the agent's other replies, by the critic: [E, K]."""
+        own = self._assignment
+        assert own.critic is not None  # the configuration was checked
+        others = counterfactual.alternatives(
+            self._episodes, own.policies, own.seats, own.config.forks, key(own.seed, self._update)
+        )
+        gaps = counterfactual.advantages(own.critic, self._episodes, others, self._arrays.actor.shape[1])
+        return gaps * (own.scale.deviation if own.scale.on else 1.0)
+
+    def future_returns(self) -> Array:
+        """Mean return [E, K + 1, N] over futures drawn anew at each decision."""
+        return self._forked(forks.future_plans(self._episodes, self._assignment.live, self._assignment.config.forks))
+
+    def default_returns(self) -> Array:
+        """Return [E, K + 1, N] had the agent given its default reply."""
+        return self._forked(forks.default_plans(self._episodes, self._assignment.live))
+
+    def _forked(self, plans: forks.Forks) -> Array:
+        own = self._assignment
+        if own.play is None:
+            raise ValueError(f"credit {own.config.credit!r} plays other futures: call bind(play, live) first")
+        played = own.play(plans.plans)
+        self.futures = len(played)
+        return forks.mean_returns(self._arrays, plans, played, (own.config.gamma, own.config.gamma_per))
+
+    def deals(self) -> NDArray[np.int64]:
+        """Number of each episode's deal: [E]."""
+        names = [str(episode.log.deal.get("like", episode.log.episode)) for episode in self._episodes]
+        return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+    def prompts(self) -> NDArray[np.int64]:
+        """Number of each decision's prompt: [E, K]."""
+        return baselines.prompts(self._episodes, self._arrays.actor.shape[1])
+
+    def role_returns(self) -> Mapping[int, float]:
+        """Running mean return of each agent, from before this update."""
+        return self._assignment.roles

@@ -1,4 +1,4 @@
-"""The critic at work: values of a whole update, their scale, one step towards the targets, and signs of its health."""
+"""Critic values of an update: their scale, token advantages, the value loss, and health metrics."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from marl.credit.arrays import Array, Credit, Ledger, decided
+from marl.credit.arrays import Array, Credit, EpisodeArrays, decided
 from marl.critic.critic import Critic, Reading, inside, table
 from marl.episode import Episode
 from trainers.losses import calibration, explained_variance, value_loss
 
 Forward = tuple[Reading, Tensor]
-"""Where values are, and the critic's output there, with gradients."""
+"""Points at which there are values, and the critic's output at them, with gradients."""
 DEAD_AFTER: Final = 20
 """Updates in a row without explained variance after which the critic is reported dead."""
 
@@ -51,39 +51,41 @@ class Scale:
             new = (1.0, float(targets.mean()), float(targets.square().mean()))
             self.sums = [self.beta * old + (1 - self.beta) * value for old, value in zip(self.sums, new, strict=True)]
 
-    def values(self, output: Array, there: NDArray[np.bool_]) -> Array:
-        """Return the values that outputs stand for, where there are any."""
-        return np.where(there, self.mean + self.deviation * output, 0.0) if self.on else output
+    def values(self, output: Array, valid: NDArray[np.bool_]) -> Array:
+        """Return the values of outputs, 0 where there is none."""
+        return np.where(valid, self.mean + self.deviation * output, 0.0) if self.on else output
 
     def outputs(self, targets: Tensor) -> Tensor:
-        """Return the outputs that stand for targets."""
+        """Return the outputs whose values would be the targets."""
         return (targets - self.mean) / self.deviation if self.on else targets
 
 
 def read(
     critic: Critic, episodes: Sequence[Episode], shape: tuple[int, int, int], scale: Scale
 ) -> tuple[Array, Forward]:
-    """Return V [E, K + 1, N], 0 where there is no value; and the forward pass it came from."""
+    """Compute V [E, K + 1, N], 0 where there is no value; and the forward pass it came from."""
     forward = critic.predict(episodes)
-    there = table(forward[0], torch.ones_like(forward[1]), *shape) > 0
-    return scale.values(table(*forward, *shape), there), forward
+    valid = table(forward[0], torch.ones_like(forward[1]), *shape) > 0
+    return scale.values(table(*forward, *shape), valid), forward
 
 
-def by_token(forward: Forward, given: Credit, book: Ledger, episodes: Sequence[Episode], scale: Scale) -> Array:
+def by_token(
+    forward: Forward, credit: Credit, arrays: EpisodeArrays, episodes: Sequence[Episode], scale: Scale
+) -> Array:
     """Return A [E, K, J] of the tokens of replies: the baseline of a token has read the words of the reply before it.
 
     A_kj = target_k - V(log until the j-th word of reply k) = A_k + V_k - V_kj, which is the generalised advantage over
-    tokens with a lambda of 1 within replies; the first token has A_k. nan behind the end of a reply.
+    tokens with a lambda of 1 within replies; the first token has A_k. NaN behind the end of a reply.
     """
-    at = inside(*forward, *given.advantage.shape)
-    target = decided(given.target, book.actor)[..., None]
-    found = target - (scale.mean + scale.deviation * at if scale.on else at)
-    found = np.where(np.isnan(found), given.advantage[..., None], found)  # the first token; words that were altered
-    lengths = np.zeros(given.advantage.shape)
+    output = inside(*forward, *credit.advantage.shape)
+    target = decided(credit.target, arrays.actor)[..., None]
+    advantage = target - (scale.mean + scale.deviation * output if scale.on else output)
+    advantage = np.where(np.isnan(advantage), credit.advantage[..., None], advantage)  # first and altered words
+    lengths = np.zeros(credit.advantage.shape)
     for e, episode in enumerate(episodes):
         lengths[e, : len(episode.turns)] = [len(turn.sample.tokens) for turn in episode.turns]
-    there = np.arange(found.shape[-1]) < np.maximum(lengths, 1)[..., None]
-    return np.where(there & ~np.isnan(given.advantage)[..., None], found, np.nan)
+    valid = np.arange(advantage.shape[-1]) < np.maximum(lengths, 1)[..., None]
+    return np.where(valid & ~np.isnan(credit.advantage)[..., None], advantage, np.nan)
 
 
 def points(forward: Forward, target: Array) -> tuple[Tensor, Tensor]:
@@ -101,9 +103,9 @@ def loss(output: Tensor, goal: Tensor, scale: Scale) -> Tensor:
 
 
 def health(output: Tensor, goal: Tensor, scale: Scale) -> dict[str, float]:
-    """Return how much of the targets the values explain, and whether they exaggerate."""
-    found = scale.mean + scale.deviation * output.detach() if scale.on else output.detach()
-    return {"explained_variance": explained_variance(found, goal), "calibration": calibration(found, goal)}
+    """Return explained variance and calibration of the values."""
+    values = scale.mean + scale.deviation * output.detach() if scale.on else output.detach()
+    return {"explained_variance": explained_variance(values, goal), "calibration": calibration(values, goal)}
 
 
 class Alarm:
@@ -112,8 +114,8 @@ class Alarm:
     def __init__(self) -> None:
         self.silent = 0
 
-    def hear(self, explained: float) -> bool:
-        """Return whether the critic is dead by now."""
+    def observe(self, explained: float) -> bool:
+        """Count an update; return whether the critic is dead by now."""
         self.silent = 0 if explained > 0 else self.silent + 1
         return self.dead
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from marl.cli.console import ERR, OUT, note, number
-from marl.cli.source import admit_arena, build, run_config_class, source_settings
+from marl.cli.source import admit, build, run_config_class, source_settings
 from marl.errors import UserError
 from marl.settings import check, override
 
@@ -48,7 +48,7 @@ def generations(
     In the table, pupils is the score after the lessons, before they played; stability is how much a generation says
     what its parents said, 1 for the same messages. All figures go to generations.json under out.
     """
-    wanted = override(admit_arena(source_settings(source)), words or [])
+    wanted = admit(source, override(source_settings(source), words or []))
     if not any(word.partition("=")[0] == "out" for word in words or []):
         wanted["out"] = str(Path("runs") / f"generations-{Path(source).stem}")
     with ERR.status("loading PyTorch"):
@@ -73,13 +73,20 @@ def _iterated(
     config: Any, generations: int, bottleneck: int, steps: int, make: Callable[[Any], Any]
 ) -> list[Generation]:
     """Train the generations with a progress bar."""
+    from marl.study.generations import language_measures
     from trainers.transmission.generations import iterate
 
     bar, advance = _progress(generations, config.updates)
     try:
         with bar:
             return iterate(
-                config, generations=generations, bottleneck=bottleneck, steps=steps, progress=advance, make=make
+                config,
+                measure=language_measures,
+                generations=generations,
+                bottleneck=bottleneck,
+                steps=steps,
+                progress=advance,
+                make=make,
             )
     except FloatingPointError as error:
         raise UserError(f"{error}: a smaller algorithm.lr may help") from None

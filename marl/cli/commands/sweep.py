@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marl.cli.console import ERR, answer, note
-from marl.cli.source import run_config_class, source_settings
+from marl.cli.source import admit_algorithm, run_config_class, source_settings
 from marl.errors import UserError
 
 if TYPE_CHECKING:
@@ -107,7 +107,10 @@ def _planned(
     """Plan the sweep and create its folder."""
     from marl.sweep.plan import SweepSource, begin, plan
 
-    read = [SweepSource(Path(source).name.removesuffix(".toml"), source_settings(source)) for source in sources]
+    read = [
+        SweepSource(Path(source).name.removesuffix(".toml"), admit_algorithm(source, source_settings(source)))
+        for source in sources
+    ]
     folder = out or Path("runs") / f"sweep-{'-'.join(source.name for source in read)}"
     return begin(folder, plan(read, settings, seeds, run_config_class())), folder
 

@@ -11,7 +11,7 @@ import typer
 
 from marl.cli.console import ERR, OUT, equilibrium, note, number, percent, scores, standing
 from marl.cli.errors import sentence
-from marl.cli.source import admit_arena, build, source_settings
+from marl.cli.source import admit, build, source_settings
 from marl.errors import UserError
 from marl.rundir.folder import RunDir
 from marl.settings import check, override, read_toml, write_toml
@@ -53,7 +53,7 @@ def train(
     TensorBoard), episode logs, checkpoints and a report. With --close it is a control run: what do the same agents
     reach without that channel?
     """
-    wanted = admit_arena(override(source_settings(source), settings or []))
+    wanted = admit(source, override(source_settings(source), settings or []))
     with ERR.status("loading PyTorch"):
         from trainers.run import Run, RunConfig
     config = check(RunConfig, wanted, source)
@@ -78,7 +78,7 @@ def train(
     note(
         f"{summary['arena']}: {summary['updates']} updates, {summary['episodes']} episodes, {seconds:.0f} s of training"
     )
-    if summary["critic_dead"]:
+    if summary.get("critic_dead"):
         note("the critic explained nothing in its last updates: try value_norm, another critic_lr, or no critic")
     OUT.print(scores(summary["evaluation"], ", ".join(["this run", *(f"{name} closed" for name in summary["closed"])])))
     if "exploitability" in summary:

@@ -72,7 +72,7 @@ def test_traces_equal_the_contexts_that_were_sampled_from(memory: dict[str, Any]
     assert one(here, replay(episode.log)).log.to_bytes() == episode.log.to_bytes()
     batch = collate(spy.lm, [episode], ["reader_0"], np.ones((1, len(episode.turns))))
     seen = spy.lm.score(batch.ids, batch.trained, batch.mask_rows[batch.trained]).logp.detach()
-    assert seen.numpy() == pytest.approx(batch.logp_old[batch.trained].numpy(), abs=1e-4)
+    assert seen.numpy() == pytest.approx(batch.behavior_logprobs[batch.trained].numpy(), abs=1e-4)
 
 
 def kinds(here: World, chunks: int = 2) -> list[tuple[str, str]]:
@@ -234,5 +234,5 @@ def test_chat_models_with_memory_and_tools_have_exact_traces(memory: dict[str, A
     assert episode.error == ""
     batch = collate(lm, [episode], ["reader_0"], np.ones((1, len(episode.turns))))
     seen = lm.score(batch.ids, batch.trained, batch.mask_rows[batch.trained]).logp.detach()
-    assert seen.numpy() == pytest.approx(batch.logp_old[batch.trained].numpy(), abs=1e-4)
+    assert seen.numpy() == pytest.approx(batch.behavior_logprobs[batch.trained].numpy(), abs=1e-4)
     assert one(here, replay(episode.log)).log.to_bytes() == episode.log.to_bytes()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marl.credit.arrays import Ledger, ledger
+from marl.credit.arrays import EpisodeArrays, episode_arrays
 from marl.credit.baselines import agent_turn, group, prompts, role, to_go
 from marl.credit.estimators import monte_carlo
 from marl.episode import Episode, Stop
@@ -35,24 +35,27 @@ def several(draw: st.DrawFn) -> list[Episode]:
     return made
 
 
-def ahead(book: Ledger, e: int, k: int, i: int, gamma: float) -> float:
+def ahead(arrays: EpisodeArrays, e: int, k: int, i: int, gamma: float) -> float:
     """The discounted return from a decision on."""
-    count = int(book.valid[e].sum())
-    paid = [gamma ** float(book.stage[e, j] - book.stage[e, k]) * float(book.rewards[e, j, i]) for j in range(k, count)]
+    count = int(arrays.valid[e].sum())
+    paid = [
+        gamma ** float(arrays.stage[e, j] - arrays.stage[e, k]) * float(arrays.rewards[e, j, i])
+        for j in range(k, count)
+    ]
     return float(sum(paid))
 
 
 @given(several(), st.sampled_from([1.0, 0.5]))
 def test_a_group_is_compared_with_its_others_from_the_same_stage_on(episodes: list[Episode], gamma: float) -> None:
-    book = ledger(episodes, gamma)
-    value = group(book, np.zeros(len(episodes), np.int64))
+    arrays = episode_arrays(episodes, gamma)
+    value = group(arrays, np.zeros(len(episodes), np.int64))
     for e in range(len(episodes)):
-        for k in range(int(book.valid[e].sum())):
+        for k in range(int(arrays.valid[e].sum())):
             for i in range(2):
                 others = []
                 for o in range(len(episodes)):
-                    same = [j for j in range(int(book.valid[o].sum())) if book.stage[o, j] == book.stage[e, k]]
-                    others += [ahead(book, o, same[0], i, gamma) if same else 0.0] if o != e else []
+                    same = [j for j in range(int(arrays.valid[o].sum())) if arrays.stage[o, j] == arrays.stage[e, k]]
+                    others += [ahead(arrays, o, same[0], i, gamma) if same else 0.0] if o != e else []
                 assert value[e, k, i] == pytest.approx(sum(others) / len(others), abs=1e-9)
     assert (value[:, -1] == 0).all()
 
@@ -60,26 +63,29 @@ def test_a_group_is_compared_with_its_others_from_the_same_stage_on(episodes: li
 def test_groups_do_not_see_each_other_and_one_alone_is_refused() -> None:
     pays = [1.0, 3.0, 10.0, 20.0]
     episodes = [episode(("a_0",), [(0, ("a_0",))], [[pay]], Stop.TERMINATED) for pay in pays]
-    book = ledger(episodes, 1.0)
-    assert group(book, np.array([0, 0, 1, 1]))[:, 0, 0].tolist() == [3.0, 1.0, 20.0, 10.0]
+    arrays = episode_arrays(episodes, 1.0)
+    assert group(arrays, np.array([0, 0, 1, 1]))[:, 0, 0].tolist() == [3.0, 1.0, 20.0, 10.0]
     with pytest.raises(ValueError, match="group of one"):
-        group(book, np.array([0, 0, 0, 1]))
+        group(arrays, np.array([0, 0, 0, 1]))
 
 
 @given(several(), st.randoms(use_true_random=False))
 def test_a_prompt_is_compared_with_its_like_and_alone_teaches_nothing(episodes: list[Episode], random: Any) -> None:
-    book = ledger(episodes, 1.0)
-    contexts = np.array([[2 * random.randrange(3) + max(int(i), 0) for i in row] for row in book.actor])
-    advantage = monte_carlo(book, agent_turn(book, contexts), 1.0).advantage
-    own = {(e, k): ahead(book, e, k, int(book.actor[e, k]), 1.0) for e, k in zip(*np.nonzero(book.valid), strict=True)}
+    arrays = episode_arrays(episodes, 1.0)
+    contexts = np.array([[2 * random.randrange(3) + max(int(i), 0) for i in row] for row in arrays.actor])
+    advantage = monte_carlo(arrays, agent_turn(arrays, contexts), 1.0).advantage
+    own = {
+        (e, k): ahead(arrays, e, k, int(arrays.actor[e, k]), 1.0)
+        for e, k in zip(*np.nonzero(arrays.valid), strict=True)
+    }
     for (e, k), value in own.items():
         others = [v for at, v in own.items() if at != (e, k) and contexts[at] == contexts[e, k]]
         assert advantage[e, k] == pytest.approx(value - sum(others) / len(others) if others else 0.0, abs=1e-9)
 
 
 def test_a_role_is_compared_with_what_it_used_to_get() -> None:
-    book = ledger([episode(("a_0", "b_0"), [(0, ("a_0", "b_0"))], [[1, 2], [3, 4]], Stop.TERMINATED)], 1.0)
-    assert role(book, {1: 0.5})[0].tolist() == [[0.0, 0.5], [0.0, 0.5], [0.0, 0.0]]
+    arrays = episode_arrays([episode(("a_0", "b_0"), [(0, ("a_0", "b_0"))], [[1, 2], [3, 4]], Stop.TERMINATED)], 1.0)
+    assert role(arrays, {1: 0.5})[0].tolist() == [[0.0, 0.5], [0.0, 0.5], [0.0, 0.0]]
 
 
 def test_prompts_are_equal_exactly_where_all_that_was_perceived_is() -> None:
@@ -94,5 +100,5 @@ def test_prompts_are_equal_exactly_where_all_that_was_perceived_is() -> None:
 
 
 def test_returns_to_go_are_sums_of_what_follows() -> None:
-    book = ledger([episode(("a_0",), [(0, ("a_0",)), (2, ("a_0",))], [[1], [4]], Stop.TERMINATED)], 0.5)
-    assert to_go(book)[0, :, 0].tolist() == [2.0, 4.0]
+    arrays = episode_arrays([episode(("a_0",), [(0, ("a_0",)), (2, ("a_0",))], [[1], [4]], Stop.TERMINATED)], 0.5)
+    assert to_go(arrays)[0, :, 0].tolist() == [2.0, 4.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from arenas.spec import choose
-from marl.credit.arrays import Ledger, ledger
-from marl.credit.estimators import CREDITS, individual, monte_carlo, normalise, sequential, team
+from marl.credit.arrays import EpisodeArrays, episode_arrays
+from marl.credit.estimators import individual, monte_carlo, normalise, sequential, team
 from marl.episode import Episode, Sample, Stop, Turn
 from marl.policy.scripted import Random
 from protocols.log import Log
@@ -22,6 +23,7 @@ from tests.marl import worlds
 
 Array = NDArray[np.float64]
 SPEC = choose(("x",))
+ESTIMATORS = {"sequential": sequential, "team": team, "individual": individual, "monte_carlo": monte_carlo}
 AGENTS = ("a_0", "b_0", "c_0")
 
 
@@ -34,8 +36,8 @@ class Case(NamedTuple):
     lam: float
 
     @property
-    def book(self) -> Ledger:
-        return ledger(self.episodes, self.gamma)
+    def arrays(self) -> EpisodeArrays:
+        return episode_arrays(self.episodes, self.gamma)
 
 
 def episode(
@@ -128,7 +130,7 @@ def stage_of(played: Episode, k: int) -> int:
 
 @given(cases(), st.floats(0, 1))
 def test_sharing_rewards_mixes_in_the_mean_and_keeps_the_sum(case: Case, share: float) -> None:
-    own, shared = case.book.rewards, ledger(case.episodes, case.gamma, share).rewards
+    own, shared = case.arrays.rewards, episode_arrays(case.episodes, case.gamma, share).rewards
     size = own.shape[-1]
     for i in range(size):
         mean = sum(own[..., j] for j in range(size)) / size
@@ -138,23 +140,23 @@ def test_sharing_rewards_mixes_in_the_mean_and_keeps_the_sum(case: Case, share: 
 
 @given(cases())
 def test_sequential_credit_is_its_definition(case: Case) -> None:
-    check(case, sequential(case.book, case.values, case.lam), every_decision, lambda played, k: k)
+    check(case, sequential(case.arrays, case.values, case.lam), every_decision, lambda played, k: k)
 
 
 @given(cases())
 def test_team_credit_is_its_definition(case: Case) -> None:
-    check(case, team(case.book, case.values, case.lam), every_stage, stage_of)
+    check(case, team(case.arrays, case.values, case.lam), every_stage, stage_of)
 
 
 @given(cases())
 def test_individual_credit_is_its_definition(case: Case) -> None:
-    check(case, individual(case.book, case.values, case.lam), own_decisions, lambda played, k: k)
+    check(case, individual(case.arrays, case.values, case.lam), own_decisions, lambda played, k: k)
 
 
 @given(cases())
 def test_monte_carlo_credit_is_its_definition(case: Case) -> None:
     whole = case._replace(lam=1.0)
-    check(whole, monte_carlo(case.book, case.values, case.lam), every_decision, lambda played, k: k)
+    check(whole, monte_carlo(case.arrays, case.values, case.lam), every_decision, lambda played, k: k)
 
 
 def check(
@@ -177,17 +179,17 @@ def check(
         assert np.isnan(found.target[e, len(played.turns) :]).all()
 
 
-@given(cases(), st.sampled_from(sorted(CREDITS)))
+@given(cases(), st.sampled_from(sorted(ESTIMATORS)))
 def test_what_is_padding_has_no_influence(case: Case, name: str) -> None:
-    together = CREDITS[name](case.book, case.values, case.lam)
+    together = ESTIMATORS[name](case.arrays, case.values, case.lam)
     for e, played in enumerate(case.episodes):
         count = len(played.turns)
-        alone = CREDITS[name](ledger([played], case.gamma), case.values[e : e + 1, : count + 1], case.lam)
+        alone = ESTIMATORS[name](episode_arrays([played], case.gamma), case.values[e : e + 1, : count + 1], case.lam)
         np.testing.assert_allclose(together.advantage[e, :count], alone.advantage[0], atol=1e-12)
         np.testing.assert_allclose(together.target[e, :count], alone.target[0], atol=1e-12)
 
 
-@given(cases(), st.sampled_from(sorted(CREDITS)), st.permutations(range(3)))
+@given(cases(), st.sampled_from(sorted(ESTIMATORS)), st.permutations(range(3)))
 def test_who_is_called_what_makes_no_difference(case: Case, name: str, order: list[int]) -> None:
     """The same game with the seats listed in another order gives the same credit in that order."""
     order = [i for i in order if i < len(case.episodes[0].agents)]
@@ -201,8 +203,8 @@ def test_who_is_called_what_makes_no_difference(case: Case, name: str, order: li
         )
         for e in case.episodes
     ]
-    there = CREDITS[name](case.book, case.values, case.lam)
-    here = CREDITS[name](ledger(renamed, case.gamma), case.values[..., order], case.lam)
+    there = ESTIMATORS[name](case.arrays, case.values, case.lam)
+    here = ESTIMATORS[name](episode_arrays(renamed, case.gamma), case.values[..., order], case.lam)
     np.testing.assert_array_equal(here.advantage, there.advantage)
     np.testing.assert_array_equal(here.target, there.target[..., order])
 
@@ -211,9 +213,9 @@ def test_who_is_called_what_makes_no_difference(case: Case, name: str, order: li
 def test_credit_of_those_who_move_at_once_adds_up_to_the_joint_advantage(case: Case) -> None:
     """For any values and lambda = 0: the multi-agent advantage decomposition. One value for all agents, one reward."""
     shared = np.repeat(case.values[..., :1], case.values.shape[2], 2)
-    book = case.book
-    book.rewards[:] = book.rewards[..., :1]
-    each, joint = sequential(book, shared, 0.0).advantage, team(book, shared, 0.0).advantage
+    rewards = np.broadcast_to(case.arrays.rewards[..., :1], case.arrays.rewards.shape)
+    arrays = replace(case.arrays, rewards=rewards)
+    each, joint = sequential(arrays, shared, 0.0).advantage, team(arrays, shared, 0.0).advantage
     for e, played in enumerate(case.episodes):
         for first in every_stage(played, 0):
             movers = [k for k, turn in enumerate(played.turns) if turn.stage == played.turns[first].stage]
@@ -223,8 +225,8 @@ def test_credit_of_those_who_move_at_once_adds_up_to_the_joint_advantage(case: C
 
 @given(cases())
 def test_lambda_zero_is_one_step_and_lambda_one_the_whole_return(case: Case) -> None:
-    book, values = case.book, case.values
-    short, whole = sequential(book, values, 0.0), sequential(book, values, 1.0)
+    arrays, values = case.arrays, case.values
+    short, whole = sequential(arrays, values, 0.0), sequential(arrays, values, 1.0)
     for e, played in enumerate(case.episodes):
         final = values[e, len(played.turns)] * (played.stop is not Stop.TERMINATED)
         for k, turn in enumerate(played.turns):
@@ -240,31 +242,31 @@ def test_lambda_zero_is_one_step_and_lambda_one_the_whole_return(case: Case) -> 
             assert whole.target[e, k, i] == pytest.approx(returned, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", CREDITS)
+@pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.parametrize("players", [1, 2, 3])
 def test_gamma_is_paid_once_a_round_however_many_play(name: str, players: int) -> None:
     agents = AGENTS[:players]
     rewards = [[0.0] * players] * (3 * players - 1) + [[1.0] * players]
     played = episode(agents, [(n, agents) for n in range(3)], rewards, Stop.TERMINATED)
-    found = CREDITS[name](ledger([played], 0.5), np.zeros((1, 3 * players + 1, players)), 1.0)
+    found = ESTIMATORS[name](episode_arrays([played], 0.5), np.zeros((1, 3 * players + 1, players)), 1.0)
     assert found.advantage[0].tolist() == [0.25] * players + [0.5] * players + [1.0] * players
 
 
 def test_gamma_may_be_paid_for_simulated_seconds() -> None:
     here = worlds.world(**worlds.WORLDS["repeated matrix"])
     for one in worlds.played(here, dict.fromkeys(here.agents, Random()), 4):
-        found = ledger([one], 0.5, per="second").discount[0]
+        found = episode_arrays([one], 0.5, per="second").discount[0]
         times = [one.log.entries[turn.seq].envelope.time for turn in one.turns]
         assert len(set(times)) == 4, "replies of one stage are stamped together"
         assert found.tolist() == pytest.approx([*(0.5 ** (b - a) for a, b in pairwise(times)), 0.0])
 
 
-@pytest.mark.parametrize("name", CREDITS)
+@pytest.mark.parametrize("name", ESTIMATORS)
 def test_terminated_is_not_truncated(name: str) -> None:
     values = np.array([[[0.0], [8.0]]])
     for stop, expected in ((Stop.TERMINATED, 1.0), (Stop.TRUNCATED, 5.0), (Stop.ERROR, 5.0)):
         played = episode(("a_0",), [(0, ("a_0",))], [[1.0]], stop)
-        assert CREDITS[name](ledger([played], 0.5), values, 0.9).advantage.tolist() == [[expected]]
+        assert ESTIMATORS[name](episode_arrays([played], 0.5), values, 0.9).advantage.tolist() == [[expected]]
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.floats(-5, 5)), min_size=1, max_size=12))

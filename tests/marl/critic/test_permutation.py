@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from marl.credit.arrays import Array, ledger
+from marl.credit.arrays import Array, episode_arrays
 from marl.credit.baselines import to_go
 from marl.critic.permutation import perceived, permutation_test, shuffle
 from marl.episode import Episode
@@ -22,8 +22,8 @@ def lewis(count: int = 60) -> list[Episode]:
 def knowing(episodes: Sequence[Episode]) -> Array:
     """At the receiver's decision: what its reply will be is not known, but state and message are."""
     table: dict[tuple[str, str], list[Array]] = {}
-    book = ledger(episodes, 1.0)
-    returns = to_go(book)
+    arrays = episode_arrays(episodes, 1.0)
+    returns = to_go(arrays)
     for e, episode in enumerate(episodes):
         table.setdefault(told(episode), []).append(returns[e, 1])
     values = np.zeros((len(episodes), 3, 2))
@@ -53,7 +53,7 @@ def test_what_an_agent_perceived_stays() -> None:
 
 def test_a_critic_that_uses_the_joint_view_loses_by_permutation() -> None:
     episodes = lewis(400)
-    found = permutation_test(episodes, knowing, ledger(episodes, 1.0), seed=3)
+    found = permutation_test(episodes, knowing, episode_arrays(episodes, 1.0), seed=3)
     assert found.explained > found.permuted + 0.01
     assert found.p == pytest.approx(0.1)
 
@@ -64,6 +64,6 @@ def test_a_critic_that_sees_what_the_agent_sees_does_not() -> None:
     def blind(given: Sequence[Episode]) -> Array:
         return np.full((len(given), 3, 2), 0.4)
 
-    found = permutation_test(episodes, blind, ledger(episodes, 1.0), seed=3)
+    found = permutation_test(episodes, blind, episode_arrays(episodes, 1.0), seed=3)
     assert found.explained == found.permuted == pytest.approx(0)
     assert found.p == 1

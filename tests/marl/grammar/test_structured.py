@@ -158,7 +158,7 @@ def test_adapters_of_one_batch_play_an_arena_and_are_scored_as_they_were_drawn(
         batch = collate(server.lm, episodes, [seat], np.ones((len(episodes), 2)))
         with torch.no_grad():
             logp = server.lm.score(batch.ids, batch.trained, batch.mask_rows[batch.trained]).logp
-        torch.testing.assert_close(logp, batch.logp_old[batch.trained], atol=1e-4, rtol=0)
+        torch.testing.assert_close(logp, batch.behavior_logprobs[batch.trained], atol=1e-4, rtol=0)
         assert batch.tokens >= 10
 
 

@@ -109,7 +109,7 @@ def test_what_was_recorded_while_sampling_is_what_training_scores(name: str, con
     with torch.no_grad():
         logp = lm.score(batch.ids, batch.trained, batch.mask_rows[batch.trained]).logp
     assert batch.tokens >= 10
-    torch.testing.assert_close(logp, batch.logp_old[batch.trained], atol=1e-5, rtol=0)
+    torch.testing.assert_close(logp, batch.behavior_logprobs[batch.trained], atol=1e-5, rtol=0)
     assert logp.std() > 0.1
 
 

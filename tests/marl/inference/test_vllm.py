@@ -78,7 +78,7 @@ def apart(lm: ChatModel, seat: str, episodes: list[Episode]) -> float:
     assert batch.tokens
     with torch.no_grad():
         logp = lm.score(batch.ids, batch.trained, batch.mask_rows[batch.trained]).logp
-    return float((logp - batch.logp_old[batch.trained]).abs().max())
+    return float((logp - batch.behavior_logprobs[batch.trained]).abs().max())
 
 
 @pytest.mark.parametrize(("free", "think"), [(0, 0), (0, 4), (60, 0)])

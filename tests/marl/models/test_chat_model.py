@@ -118,7 +118,7 @@ def test_what_was_recorded_while_sampling_is_what_training_scores(name: str, kin
         batch = collate(server.lm, episodes, [seat], ones)
         with torch.no_grad():
             logp = server.lm.score(batch.ids, batch.trained, batch.mask_rows[batch.trained]).logp
-        torch.testing.assert_close(logp, batch.logp_old[batch.trained], atol=1e-4, rtol=0)
+        torch.testing.assert_close(logp, batch.behavior_logprobs[batch.trained], atol=1e-4, rtol=0)
         checked += batch.tokens
     assert checked >= 10
     assert next(iter(servers.values())).engine.read > 0
@@ -142,7 +142,7 @@ def test_bf16_scores_are_near_those_of_sampling() -> None:
     batch = collate(lm, episodes, here.agents, np.ones((len(episodes), 64)))
     with torch.no_grad():
         logp = lm.score(batch.ids, batch.trained, batch.mask_rows[batch.trained]).logp
-    apart = (logp - batch.logp_old[batch.trained]).abs()
+    apart = (logp - batch.behavior_logprobs[batch.trained]).abs()
     assert apart.mean() < 0.05
     assert apart.max() < 0.5
 

@@ -195,7 +195,7 @@ def test_thought_is_private_priced_and_trained(folder: Path) -> None:
     assert batch.tokens > free / 2
     with torch.no_grad():
         logp = lm.score(batch.ids, batch.trained, batch.mask_rows[batch.trained]).logp
-    torch.testing.assert_close(logp, batch.logp_old[batch.trained], atol=1e-4, rtol=0)
+    torch.testing.assert_close(logp, batch.behavior_logprobs[batch.trained], atol=1e-4, rtol=0)
 
 
 def without_tokenizer(path: Path) -> str:
@@ -335,4 +335,4 @@ def test_smollm2_answers_and_scores_what_it_sampled(tmp_path: Path, monkeypatch:
     batch = collate(lm, episodes, here.agents, np.ones((3, 64)))
     with torch.no_grad():
         logp = lm.score(batch.ids, batch.trained, batch.mask_rows[batch.trained]).logp
-    torch.testing.assert_close(logp, batch.logp_old[batch.trained], atol=1e-4, rtol=0)
+    torch.testing.assert_close(logp, batch.behavior_logprobs[batch.trained], atol=1e-4, rtol=0)

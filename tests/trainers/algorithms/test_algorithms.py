@@ -11,7 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from marl.credit.arrays import ledger
+from marl.credit.arrays import episode_arrays
 from marl.episode import Episode
 from marl.errors import UserError
 from marl.models.language_model import LanguageModel
@@ -28,6 +28,7 @@ from trainers.batch import Batch, collate
 from trainers.credit import counterfactual, forks
 from trainers.run import Run
 from trainers.run_config import RunConfig
+from trainers.trainer import Play
 
 
 def config(out: Path, **settings: Any) -> RunConfig:
@@ -51,7 +52,7 @@ def test_every_assembly_learns_without_complaint(name: str, tmp_path: Path) -> N
     assert all(not torch.equal(before[seat], weights(lm)) for seat, lm in run.trainer.policies.items())
     logs = list(load(RunDir(tmp_path / "run").train_log))
     dealt = {log.deal.get("like", log.episode) for log in logs if log.episode.startswith("train-0-")}
-    assert len(dealt) == 16 // run.config.algorithm.group
+    assert len(dealt) == 16 // run.config.algorithm.deal_group
 
 
 def test_the_names_are_those_of_the_table() -> None:
@@ -77,7 +78,7 @@ def test_settings_that_make_no_sense_together_are_refused(settings: dict[str, An
 
 
 def test_broken_groups_and_unknown_policies_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match=r"16 is no multiple of algorithm\.group = 3"):
+    with pytest.raises(ValidationError, match=r"episodes \(16\) must be a multiple of algorithm\.group \(3\)"):
         config(tmp_path, algorithm={"type": "magrpo", "group": 3})
     with pytest.raises(UserError, match="no policy 'nobody' to freeze or pace; there are sender_0, receiver_0"):
         Run(config(tmp_path, algorithm={"frozen": ["nobody"]}))
@@ -165,19 +166,18 @@ def test_divergence_in_the_reward_is_paid_by_who_replied() -> None:
     with torch.no_grad():
         for parameter in made.policy_step.references["p0"].model.parameters():
             parameter += 0.05
-    book = ledger(episodes, 1.0)
-    plain = book.rewards.copy()
-    made.policy_step.charge(episodes, book, made.seats)
+    arrays = episode_arrays(episodes, 1.0)
+    rewards = made.policy_step.kl_penalised(arrays, episodes, made.seats)
     lm, reference = models["p0"], made.policy_step.references["p0"]
     for e, episode in enumerate(episodes):
         for k, turn in enumerate(episode.turns):
             i = episode.agents.index(turn.agent)
-            paid = plain[e, k] - book.rewards[e, k]
+            paid = arrays.rewards[e, k] - rewards[e, k]
             assert paid[1 - i] == 0
             if made.seats[turn.agent] != "p0":
                 assert paid[i] == pytest.approx(0, abs=1e-5)
     reference.masks = lm.masks
-    assert np.abs(plain - book.rewards).max() > 1e-4
+    assert np.abs(arrays.rewards - rewards).max() > 1e-4
 
 
 def test_stale_behaviour_is_weighed_and_the_raw_weight_reported() -> None:
@@ -218,7 +218,7 @@ def test_the_weights_of_a_batch_are_the_mean_that_was_asked_for(per: str) -> Non
         assert inside.tolist() == pytest.approx([expected[per]] * len(inside), rel=1e-4)
 
 
-def play(here: Any) -> forks.Play:
+def play(here: Any) -> Play:
     def played_(plans: Sequence[Plan]) -> list[Episode]:
         return collect(here, plans)
 
@@ -231,8 +231,9 @@ def test_futures_of_a_decision_do_not_depend_on_the_reply_it_was_given() -> None
     models = [lm_for(here, seed=3), lm_for(here, seed=4)]
     seats = seated(here, *models)
     episodes = played(here, seats, 3)
-    book = ledger(episodes, 1.0)
-    values = forks.futures(episodes, book, seats, play(here), 400, (1.0, "round"))
+    arrays = episode_arrays(episodes, 1.0)
+    plans = forks.future_plans(episodes, seats, 400)
+    values = forks.mean_returns(arrays, plans, play(here)(plans.plans), (1.0, "round"))
     for e in range(3):
         assert abs(values[e, 0, 0] - values[e, 0, 1]) < 1e-12, "both are paid the same"
         assert 0.3 < values[e, 0, 0] < 0.7
@@ -245,7 +246,8 @@ def test_difference_rewards_compare_with_the_default_reply() -> None:
     receiver = Scripted(lambda heard, spec: "s" + heard[0].body[-1])
     seats = {"sender_0": sender, "receiver_0": receiver}
     episodes = collect(here, [Plan(f"e{case}", seats, 1, {"case": case}) for case in range(2)])
-    values = forks.defaults(episodes, ledger(episodes, 1.0), seats, play(here), (1.0, "round"))
+    plans = forks.default_plans(episodes, seats)
+    values = forks.mean_returns(episode_arrays(episodes, 1.0), plans, play(here)(plans.plans), (1.0, "round"))
     # With m0, or s0, in place of what was done, state 0 is still found and state 1 is not.
     assert values[:, :2, 0].tolist() == [[1.0, 1.0], [0.0, 0.0]]
 
@@ -320,10 +322,10 @@ def test_divergence_may_be_that_of_messages_alone() -> None:
     here, models, episodes = chatted("chat, all effects", models=1)
     made = noting(here, models, kl=1.0, kl_on="said")
     batch = collate(models["p0"], episodes, here.agents, np.zeros((len(episodes), 99)))
-    assert made.policy_step.concerned(batch).bool().tolist() == batch.said[batch.trained].tolist()
+    assert made.policy_step.penalised(batch).bool().tolist() == batch.said[batch.trained].tolist()
     said = {turn.spec.kind for episode in episodes for turn in episode.turns}
     assert said == {"say", "move"}
-    assert 0 < float(made.policy_step.concerned(batch).mean()) < 1
+    assert 0 < float(made.policy_step.penalised(batch).mean()) < 1
 
 
 def test_messages_and_policies_may_have_an_entropy_bonus_of_their_own() -> None:
@@ -331,10 +333,10 @@ def test_messages_and_policies_may_have_an_entropy_bonus_of_their_own() -> None:
     entropy, most, said = torch.tensor([0.2, 0.2]), torch.tensor([0.7, 0.7]), torch.tensor([True, False])
     each = {weight: {"random": weight, "settled": weight} for weight in (0.1, 0.2, 0.5)}
     made = noting(here, models, entropy=each[0.1], message_entropy=each[0.5])
-    assert made.policy_step.bonus("p0", entropy, most, said).tolist() == pytest.approx([0.5, 0.1])
+    assert made.policy_step.bonus("p0", entropy, most, said, 0).tolist() == pytest.approx([0.5, 0.1])
     made = noting(here, models, entropy=each[0.1], entropies={"p1": each[0.2]})
-    assert made.policy_step.bonus("p0", entropy, most, said).tolist() == pytest.approx([0.1, 0.1])
-    assert made.policy_step.bonus("p1", entropy, most, said).tolist() == pytest.approx([0.2, 0.2])
+    assert made.policy_step.bonus("p0", entropy, most, said, 0).tolist() == pytest.approx([0.1, 0.1])
+    assert made.policy_step.bonus("p1", entropy, most, said, 0).tolist() == pytest.approx([0.2, 0.2])
 
 
 def test_a_target_steers_the_entropy_bonus_up_below_it_and_down_above() -> None:
@@ -353,18 +355,18 @@ def test_the_second_agent_is_weighed_by_what_the_first_has_become() -> None:
     made = trainer(here, models, Moving, order="one_by_one", lr=0.05, normalise=False)
     seen: list[tuple[str, Batch]] = []
     step = made.policy_step
-    book = ledger(episodes, 1.0)
-    ones = np.where(book.actor >= 0, 1.0, np.nan)
+    arrays = episode_arrays(episodes, 1.0)
+    ones = np.where(arrays.actor >= 0, 1.0, np.nan)
     batches = {name: collate(lm, episodes, made.seats_of(name), ones) for name, lm in models.items()}
     original = type(step).__call__
 
     class Watched(type(step)):  # type: ignore[misc]
-        def __call__(self, name: str, batch: Batch) -> Any:
+        def __call__(self, name: str, batch: Batch, *rest: Any) -> Any:
             seen.append((name, batch))
-            return original(self, name, batch)
+            return original(self, name, batch, *rest)
 
     step.__class__ = Watched
-    step.one_by_one(batches, book, 1)
+    step.one_by_one(batches, arrays, episodes, 0, 1)
     (first, _), (second, weighed) = seen
     before = batches[first]
     with torch.no_grad():
@@ -373,7 +375,7 @@ def test_the_second_agent_is_weighed_by_what_the_first_has_become() -> None:
     for e, k, d in zip(
         before.episode[:, None].expand_as(before.turn)[before.trained].tolist(),
         before.turn[before.trained].tolist(),
-        (now - before.logp_old[before.trained]).tolist(),
+        (now - before.behavior_logprobs[before.trained]).tolist(),
         strict=True,
     ):
         stage = (e, episodes[e].turns[k].stage)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from marl.context.transcript import BOS, EOS, PROMPT
-from marl.credit.arrays import Ledger
+from marl.credit.arrays import EpisodeArrays
 from marl.episode import Episode
 from marl.models.language_model import LanguageModel
 from marl.scenario.world import World
@@ -44,8 +44,8 @@ class Told(Noting):
         super().__init__(*args)
         asked = self.assignment.values
 
-        def values(episodes: Sequence[Episode], book: Ledger, update: int) -> Any:
-            return asked(episodes, book, update) if self.table is None else (self.table, None)
+        def values(episodes: Sequence[Episode], arrays: EpisodeArrays, update: int) -> Any:
+            return asked(episodes, arrays, update) if self.table is None else (self.table, None)
 
         self.assignment.values = values  # type: ignore[method-assign]
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from marl.context.traces import trace
-from marl.credit.arrays import ledger
-from marl.credit.estimators import CREDITS
+from marl.credit.arrays import episode_arrays
+from marl.credit.estimators import monte_carlo
 from marl.episode import Episode
 from marl.models.language_model import LanguageModel
 from marl.rollout.collect import collect
@@ -23,7 +23,7 @@ from marl.scenario.world import World
 from tests.marl.worlds import WORLDS, played, script, seated, world
 from tests.trainers.games import Moving, Noting, gradient, policies, trainer, weights
 from trainers import losses
-from trainers.algorithm import AlgorithmConfig, small_parts
+from trainers.algorithm import AlgorithmConfig, with_pretrained_defaults
 from trainers.batch import Batch, collate
 from trainers.losses import PolicyLoss
 
@@ -55,10 +55,9 @@ def tokens(episodes: Sequence[Episode], agents: Sequence[str]) -> int:
 def by_hand(lm: LanguageModel, episodes: Sequence[Episode], agents: Sequence[str], cut: int = 0) -> Tensor:
     """-sum A grad log pi, turn by turn, each in its own row; `cut` leaves out so many tokens at the end of replies."""
     for episode in episodes:
-        book = ledger([episode], 1.0)
-        advantage = CREDITS["monte_carlo"](
-            book, np.zeros((1, len(episode.turns) + 1, len(episode.agents))), 1.0
-        ).advantage
+        arrays = episode_arrays([episode], 1.0)
+        values = np.zeros((1, len(episode.turns) + 1, len(episode.agents)))
+        advantage = monte_carlo(arrays, values, 1.0).advantage
         for agent in (agent for agent in episode.agents if agent in agents):
             path = trace(episode, agent, lm.open)
             for start, stop, index in path.spans:
@@ -113,9 +112,9 @@ def ratios(monkeypatch: pytest.MonkeyPatch) -> list[Pair]:
     seen: list[Pair] = []
     original = losses.ppo_clip
 
-    def spy(logp: Tensor, logp_old: Tensor, *rest: Any) -> PolicyLoss:
-        seen.append((logp.detach().clone(), logp_old.clone()))
-        return original(logp, logp_old, *rest)
+    def spy(logprobs: Tensor, behavior_logprobs: Tensor, *rest: Any) -> PolicyLoss:
+        seen.append((logprobs.detach().clone(), behavior_logprobs.clone()))
+        return original(logprobs, behavior_logprobs, *rest)
 
     monkeypatch.setattr("trainers.algorithms.policy_step.ppo_clip", spy)
     return seen
@@ -172,7 +171,7 @@ def test_padding_and_the_size_of_micro_batches_change_nothing() -> None:
     def step(given: Batch, micro: int = 4096) -> Tensor:
         made = trainer(here, models, Noting, entropy={"random": 0.3, "settled": 0.3}, micro_batch=micro)
         assert isinstance(made, Noting)
-        made.policy_step("p0", given)
+        made.policy_step("p0", given, episodes, 0)
         return made.noted["p0"][0]
 
     plain = step(batch)
@@ -254,11 +253,11 @@ def test_in_bfloat16_the_gradient_is_nearly_the_same() -> None:
         assert 1e-5 < float((rough - exact).norm() / exact.norm()) < 0.1
 
 
-def test_a_pretrained_model_learns_from_a_few_rows_at_a_time_unless_told_otherwise() -> None:
+def test_pretrained_models_have_small_micro_batches_unless_configured() -> None:
     run = {"policy": {"hf": "somewhere"}, "algorithm": {"lr": 1e-4}}
-    assert AlgorithmConfig.model_validate(small_parts(run)["algorithm"]).micro_batch == 8
-    assert small_parts({**run, "algorithm": {"micro_batch": 64}})["algorithm"] == {"micro_batch": 64}
-    assert small_parts({"policy": {"width": 64}}) == {"policy": {"width": 64}}
+    assert AlgorithmConfig.model_validate(with_pretrained_defaults(run)["algorithm"]).micro_batch == 8
+    assert with_pretrained_defaults({**run, "algorithm": {"micro_batch": 64}})["algorithm"] == {"micro_batch": 64}
+    assert with_pretrained_defaults({"policy": {"width": 64}}) == {"policy": {"width": 64}}
 
 
 def test_as_many_minibatches_as_episodes() -> None:
@@ -317,7 +316,7 @@ def poison_policy(made: Any, episodes: list[Episode]) -> None:
         (poison_policy, "the loss of p0 is nan in episode"),
     ],
 )
-def test_a_number_that_is_none_stops_the_run_and_says_what_it_was(
+def test_nan_stops_the_run_and_the_error_names_its_source(
     poison: Callable[[Any, list[Episode]], None], named: str
 ) -> None:
     here, models, episodes = chatted()

@@ -10,19 +10,21 @@ import torch
 from pydantic import ValidationError
 
 from marl.context.transcript import BOS, PROMPT
-from marl.credit.arrays import ledger
+from marl.credit.arrays import episode_arrays
 from marl.episode import Episode
 from marl.models.language_model import LanguageModel
 from marl.scenario.world import World
 from tests.marl.worlds import WORLDS, lm_for, played, seated, world
 from tests.trainers.games import trainer
 from trainers.algorithm import ShapingConfig
-from trainers.algorithms.mappo import Mappo
+from trainers.algorithms.mappo import PolicyGradientTrainer
 from trainers.credit.counterfactual import alternatives
-from trainers.credit.shaping import messages, retold
+from trainers.credit.shaping import messages, with_message
 
 
-def lewis(count: int = 6, lr: float = 5e-4, **shaping: Any) -> tuple[Mappo, dict[str, LanguageModel], list[Episode]]:
+def lewis(
+    count: int = 6, lr: float = 5e-4, **shaping: Any
+) -> tuple[PolicyGradientTrainer, dict[str, LanguageModel], list[Episode]]:
     here = world("lewis", arena={"n": 3, "k": 3})
     models = {"p0": lm_for(here, seed=3, init=0.4), "p1": lm_for(here, seed=4, init=0.4)}
     episodes = played(here, seated(here, *models.values()), count)
@@ -56,10 +58,9 @@ def test_influence_is_the_information_of_a_message_about_the_next_reply() -> Non
 
 def test_who_spoke_is_paid_and_nobody_else() -> None:
     made, _, episodes = lewis(influence=2.0)
-    book = ledger(episodes, 1.0)
-    plain = book.rewards.copy()
-    metrics = made.shaping.pay(episodes, book, 0)
-    more = book.rewards - plain
+    arrays = episode_arrays(episodes, 1.0)
+    rewards, metrics = made.shaping.shaped(arrays, episodes, 0)
+    more = rewards - arrays.rewards
     assert (more[:, 1] == 0).all()
     assert (more[:, :, 1] == 0).all()
     assert metrics == {"shaping/influence": pytest.approx(more[:, 0, 0].mean())}
@@ -70,9 +71,8 @@ def test_speaking_pays_for_what_listeners_came_to_believe() -> None:
     made, models, episodes = lewis(speaking=3.0, listening=1.0)
     head = made.shaping.heads["p1"]
     torch.nn.init.normal_(head.weight, std=0.5, generator=torch.Generator().manual_seed(1))
-    book = ledger(episodes, 1.0)
-    plain = book.rewards.copy()
-    made.shaping.pay(episodes, book, 0)
+    arrays = episode_arrays(episodes, 1.0)
+    rewards, _ = made.shaping.shaped(arrays, episodes, 0)
     lm = models["p1"]
     for e, episode in enumerate(episodes):
         words = lm.encode(episode.log.entries[0].envelope.body)
@@ -81,7 +81,7 @@ def test_speaking_pays_for_what_listeners_came_to_believe() -> None:
             with torch.no_grad():
                 state = lm.states(torch.tensor([lm.encode(context)]))[0, -1]
                 logs.append(float(head(state).log_softmax(-1)[list(words)].mean()))
-        assert book.rewards[e, 0, 0] - plain[e, 0, 0] == pytest.approx(3 * (logs[1] - logs[0]), abs=1e-4)
+        assert rewards[e, 0, 0] - arrays.rewards[e, 0, 0] == pytest.approx(3 * (logs[1] - logs[0]), abs=1e-4)
 
 
 def test_listening_teaches_an_agent_to_tell_what_it_knows() -> None:
@@ -108,7 +108,9 @@ def test_a_message_that_nobody_answers_moves_nobody() -> None:
 def test_what_was_lost_stays_lost_when_a_message_is_another_one() -> None:
     here = world("lewis", channel=[{"type": "loss", "p": 0.5}])
     episodes = played(here, seated(here, lm_for(here)), 12)
-    bodies = {h.body for episode in episodes for h in retold(episode, 0, "m1").log.entries[episode.turns[0].seq].heard}
+    bodies = {
+        h.body for episode in episodes for h in with_message(episode, 0, "m1").log.entries[episode.turns[0].seq].heard
+    }
     assert bodies == {None, "m1"}
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from marl.context.traces import trace
-from marl.credit.arrays import Credit, ledger
+from marl.credit.arrays import Credit, episode_arrays
 from marl.credit.estimators import normalise
 from marl.critic.critic import inside
 from marl.episode import Episode
@@ -76,16 +76,16 @@ def test_the_first_token_has_the_advantage_of_the_reply_and_later_ones_less_what
     episodes = played(here, seated(here, *models.values()), 5)
     told = trainer(here, models, critic="central", credit_per="token", lam=0.7)
     assert told.critic is not None
-    book = ledger(episodes, 1.0)
+    arrays = episode_arrays(episodes, 1.0)
     plain = trainer(here, models, critic="central", lam=0.7)
     plain.critic = plain.assignment.critic = told.critic
-    by_reply = plain.assignment.assign(episodes, book, 1).credit.advantage
-    by_token = told.assignment.assign(episodes, book, 1).credit.advantage
+    by_reply = plain.assignment.assign(episodes, arrays, 1).credit.advantage
+    by_token = told.assignment.assign(episodes, arrays, 1).credit.advantage
     assert by_token.shape[:2] == by_reply.shape
     np.testing.assert_allclose(by_token[..., 0], by_reply)
     with torch.no_grad():
         forward = told.critic.predict(episodes)
-    table, _ = told.assignment.values(episodes, book, 1)
+    table, _ = told.assignment.values(episodes, arrays, 1)
     within = inside(*forward, *by_reply.shape)
     speaker = here.agents.index(episodes[0].turns[0].agent)
     np.testing.assert_allclose(by_token[:, 0, 1], by_reply[:, 0] - (within[:, 0, 1] - table[:, 0, speaker]), atol=1e-6)
@@ -103,7 +103,9 @@ def test_words_that_are_not_in_the_log_have_the_advantage_of_their_reply() -> No
     keep = reading.part < 2
     cut = reading._replace(**{f: getattr(reading, f)[keep] for f in reading._fields[1:]})
     given = Credit(np.array([[1.0, 2.0]] * 2), np.zeros((2, 2, 2)))
-    by_token = values.by_token((cut, found[keep]), given, ledger(episodes, 1.0), episodes, told.assignment.scale)
+    by_token = values.by_token(
+        (cut, found[keep]), given, episode_arrays(episodes, 1.0), episodes, told.assignment.scale
+    )
     assert by_token[:, 0, 0].tolist() == [1.0, 1.0]
 
 

@@ -47,7 +47,7 @@ def test_where_there_is_no_value_there_is_none_after_scaling() -> None:
 
 def test_the_alarm_counts_updates_in_a_row() -> None:
     alarm = Alarm()
-    assert not any(alarm.hear(0.0) for _ in range(DEAD_AFTER - 1))
-    assert alarm.hear(-0.1)
-    assert not alarm.hear(0.2)
-    assert not any(alarm.hear(0.0) for _ in range(DEAD_AFTER - 1))
+    assert not any(alarm.observe(0.0) for _ in range(DEAD_AFTER - 1))
+    assert alarm.observe(-0.1)
+    assert not alarm.observe(0.2)
+    assert not any(alarm.observe(0.0) for _ in range(DEAD_AFTER - 1))

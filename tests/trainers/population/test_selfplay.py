@@ -59,19 +59,19 @@ def against(frozen: str = "player_1") -> tuple[Any, list[Episode]]:
     return made, collect(MATRIX, [Plan(f"e{i}", seats, 1) for i in range(12)])
 
 
-@pytest.mark.parametrize("how", credit.CREDITS)
-def test_a_frozen_opponent_gets_no_credit_and_its_values_no_target(how: str) -> None:
+@pytest.mark.parametrize("estimator", [credit.sequential, credit.team, credit.individual, credit.monte_carlo])
+def test_a_frozen_opponent_gets_no_credit_and_its_values_no_target(estimator: Any) -> None:
     _, episodes = against()
-    book = credit.ledger(episodes, 1.0)
+    arrays = credit.episode_arrays(episodes, 1.0)
     values = np.random.default_rng(1).normal(size=(12, 5, 2))
-    found = credit.CREDITS[how](book, values, 0.95)
-    assert (np.isnan(found.advantage) == (book.actor == 1)).all()
+    found = estimator(arrays, values, 0.95)
+    assert (np.isnan(found.advantage) == (arrays.actor == 1)).all()
     assert np.isnan(found.target[..., 1]).all()
-    own = found.advantage[book.actor == 0]
+    own = found.advantage[arrays.actor == 0]
     assert np.isfinite(own).all()
-    normal = credit.normalise(found.advantage, book.actor, 2)
-    assert normal[book.actor == 0] == pytest.approx((own - own.mean()) / own.std())
-    assert np.isnan(normal[book.actor == 1]).all()
+    normal = credit.normalise(found.advantage, arrays.actor, 2)
+    assert normal[arrays.actor == 0] == pytest.approx((own - own.mean()) / own.std())
+    assert np.isnan(normal[arrays.actor == 1]).all()
 
 
 def test_no_token_of_a_frozen_opponent_is_trained_whatever_credit_says() -> None:
@@ -80,7 +80,7 @@ def test_no_token_of_a_frozen_opponent_is_trained_whatever_credit_says() -> None
     assert len(batch.ids) == 12, "one transcript for each episode: the learner's"
     assert batch.tokens == 24
     drawn = [turn.sample.behavior_logprobs[0] for e in episodes for turn in e.turns if turn.agent == "player_1"]
-    assert batch.logp_old[batch.trained].tolist() == pytest.approx(drawn)
+    assert batch.behavior_logprobs[batch.trained].tolist() == pytest.approx(drawn)
 
 
 def test_an_update_takes_its_gradient_from_the_learner_alone() -> None:
@@ -89,10 +89,10 @@ def test_an_update_takes_its_gradient_from_the_learner_alone() -> None:
     made.update(episodes)
     (found,) = made.noted["p0"]
     again, _ = against()
-    book = credit.ledger(episodes, 1.0)
-    values, _ = again.assignment.values(episodes, book, 1)
-    advantage = credit.sequential(book, values, 0.95).advantage
-    advantage = credit.normalise(advantage, book.actor, 2)
+    arrays = credit.episode_arrays(episodes, 1.0)
+    values, _ = again.assignment.values(episodes, arrays, 1)
+    advantage = credit.sequential(arrays, values, 0.95).advantage
+    advantage = credit.normalise(advantage, arrays.actor, 2)
     lm = again.policies["p0"]
     batch = collate(lm, episodes, ["player_0"], advantage)
     logp, _ = lm.score(batch.ids, batch.trained, batch.mask_rows[batch.trained])

@@ -21,13 +21,14 @@ from marl.rollout.plan import Plan
 from marl.rundir.folder import RunDir
 from marl.rundir.load import Trained
 from marl.settings import check
+from marl.study.generations import language_measures
 from protocols.log import load
 from tests.marl.worlds import lm_for, world
 from trainers.population.newcomers import Newcomers, NewcomersConfig
 from trainers.run import Run
 from trainers.run_config import RunConfig
 from trainers.transmission.drift import drift
-from trainers.transmission.generations import iterate
+from trainers.transmission.generations import Generation, iterate
 from trainers.transmission.imitation import imitate, lessons
 from trainers.transmission.teaching import Teaching, chosen, teach
 
@@ -125,6 +126,10 @@ def test_what_cannot_be_taught_is_one_sentence(tmp_path: Path) -> None:
         teach(pretrained, "sender_0", steps=1)
 
 
+def iterated(config: RunConfig, **options: Any) -> list[Generation]:
+    return iterate(config, measure=language_measures, **options)
+
+
 def small(out: Path, **more: Any) -> RunConfig:
     settings = {
         "scenario": {"arena": {"name": "lewis", "n": 3, "k": 3}},
@@ -138,7 +143,7 @@ def small(out: Path, **more: Any) -> RunConfig:
 
 
 def test_generations_are_runs_that_begin_where_their_parents_were(tmp_path: Path) -> None:
-    found = iterate(small(tmp_path), generations=3, bottleneck=3, steps=120)
+    found = iterated(small(tmp_path), generations=3, bottleneck=3, steps=120)
     assert [generation.number for generation in found] == [0, 1, 2]
     assert found[0].pupils.value is None
     for parents, generation in pairwise(found):
@@ -147,17 +152,17 @@ def test_generations_are_runs_that_begin_where_their_parents_were(tmp_path: Path
         assert generation.measures["stability"].value is not None
     logs = {path.name: list(load(path / "logs" / "eval.jsonl.gz")) for path in sorted(tmp_path.glob("generation-*"))}
     assert {log.seed for log in logs["generation-2"]} != {log.seed for log in logs["generation-1"]}
-    again = iterate(small(tmp_path), generations=3, bottleneck=3, steps=120)
+    again = iterated(small(tmp_path), generations=3, bottleneck=3, steps=120)
     assert again == found
     with pytest.raises(UserError, match="holds generations with a bottleneck of 3 and 120 steps"):
-        iterate(small(tmp_path), generations=3, bottleneck=2, steps=120)
+        iterated(small(tmp_path), generations=3, bottleneck=2, steps=120)
     (tmp_path / "generations.json").unlink()
-    (_, forgotten) = iterate(small(tmp_path), generations=2, bottleneck=3, steps=120)
+    (_, forgotten) = iterated(small(tmp_path), generations=2, bottleneck=3, steps=120)
     assert forgotten.pupils.undefined == "it was not noted when it had its lessons"
     with pytest.raises(UserError, match="generation-0 holds another run"):
-        iterate(small(tmp_path, episodes=16), generations=2, bottleneck=3, steps=120)
+        iterated(small(tmp_path, episodes=16), generations=2, bottleneck=3, steps=120)
     with pytest.raises(UserError, match="bottleneck=0"):
-        iterate(small(tmp_path), bottleneck=0)
+        iterated(small(tmp_path), bottleneck=0)
 
 
 def test_newcomers_come_in_turn_and_forget_all(tmp_path: Path) -> None:
