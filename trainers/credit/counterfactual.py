@@ -21,7 +21,8 @@ from torch import Tensor
 
 from marl.context.traces import trace
 from marl.credit.arrays import Array
-from marl.critic.critic import Critic, Reading
+from marl.critic.critic import Critic
+from marl.critic.reading import Reading
 from marl.episode import Episode, Stop
 from marl.inference.request import GenerationRequest
 from marl.inference.sampler import generate
@@ -102,7 +103,7 @@ def advantages(
                     place[said] = len(cut)
                     cut.append(joint(episode, k, said))
             asked.append((e, k, [place[None], *(place[said] for said in others[e][k])]))
-    table = np.zeros((len(cut), len(critic.agents)))
+    table = np.zeros((len(cut), len(critic.reader.agents)))
     order = sorted(range(len(cut)), key=lambda place: len(cut[place].turns))  # those of one length together
     for start in range(0, len(cut), AT_ONCE):
         part = np.array(order[start : start + AT_ONCE])
