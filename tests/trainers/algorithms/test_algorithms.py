@@ -176,7 +176,7 @@ def test_divergence_in_the_reward_is_paid_by_who_replied() -> None:
             assert paid[1 - i] == 0
             if made.seats[turn.agent] != "p0":
                 assert paid[i] == pytest.approx(0, abs=1e-5)
-    reference.masks = lm.masks
+    reference.mask_table = lm.mask_table
     assert np.abs(arrays.rewards - rewards).max() > 1e-4
 
 
@@ -394,7 +394,7 @@ def test_the_critic_shares_no_weight_with_a_policy() -> None:
     made = trainer(here, models)
     assert made.critic is not None
     policy = {p.data_ptr() for p in models["p0"].parameters()}
-    assert not policy & {p.data_ptr() for p in made.critic.parameters()}
+    assert not policy & {p.data_ptr() for p in made.critic.network.parameters()}
 
 
 def test_a_run_stops_at_a_score(tmp_path: Path) -> None:
