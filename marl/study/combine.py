@@ -79,20 +79,20 @@ def _with_history(run: RunStudy, path: Path, seed: int) -> RunStudy:
 
 def _with_forks(study: Study, paths: Sequence[Path]) -> Study:
     """Keep fork results of an earlier study of the same episodes; a study without forks would lose them."""
-    earlier = [_earlier(path) for path in paths]
-    runs = [_kept(run, before) for run, before in zip(study.runs, earlier, strict=True)]
+    earlier = [_earlier_study(path) for path in paths]
+    runs = [_keep_forks(run, before) for run, before in zip(study.runs, earlier, strict=True)]
     crossplays = [before.crossplay for before in earlier if before is not None and before.crossplay is not None]
     cross = crossplays[0] if crossplays else None
     names = [run.name for run, path in zip(runs, paths, strict=True) if path.is_dir()]
     same = all(
-        before is None or _spoken(before.runs[0]) == _spoken(run)
+        before is None or _fingerprint(before.runs[0]) == _fingerprint(run)
         for run, before in zip(study.runs, earlier, strict=True)
     )
     kept = {"runs": runs, "across": across_runs.pooled(runs, study.seed)}
     return study.model_copy(update=kept | ({"crossplay": cross} if cross and same and cross.runs == names else {}))
 
 
-def _earlier(path: Path) -> Study | None:
+def _earlier_study(path: Path) -> Study | None:
     """Return the study in the folder of a run; None if there is no readable one."""
     try:
         study = Study.load(RunDir(path).study) if path.is_dir() else None
@@ -101,12 +101,12 @@ def _earlier(path: Path) -> Study | None:
     return study if study is not None and study.runs else None
 
 
-def _kept(run: RunStudy, earlier: Study | None) -> RunStudy:
+def _keep_forks(run: RunStudy, earlier: Study | None) -> RunStudy:
     """Return a run with the fork results of an earlier study, if that was of the same episodes."""
     before = earlier.runs[0] if earlier is not None else None
     if before is None or not (before.causes or before.credits):
         return run
-    if _spoken(before) != _spoken(run):
+    if _fingerprint(before) != _fingerprint(run):
         why = "what forks found before was of other episodes and is gone: leave out --no-forks to ask again"
         return run.model_copy(update={"remarks": [*run.remarks, why]})
     counted = {(effect.speaker, effect.listener): effect for effect in run.effects}
@@ -120,7 +120,7 @@ def _kept(run: RunStudy, earlier: Study | None) -> RunStudy:
     return across_runs.adjusted(run.model_copy(update=kept))
 
 
-def _spoken(run: RunStudy) -> Any:
+def _fingerprint(run: RunStudy) -> Any:
     """Return a fingerprint of a run's episodes: messages per meaning, scores, episode count."""
     said = [(language.speaker, language.place, sorted(map(repr, language.pairs))) for language in run.languages]
     return said, {name: measure.value for name, measure in run.scores.items()}, run.episodes

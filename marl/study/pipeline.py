@@ -86,7 +86,7 @@ def examine(
     if forks and it.run is not None:
         progress(f"{it.path}: playing episodes again")
         try:
-            forked, causes, credit, update, stale = _asked(it, seed)
+            forked, causes, credit, update, stale = _fork_episodes(it, seed)
             remarks += stale
             for effect in forked:
                 counts = effects.get((effect.speaker, effect.listener))
@@ -114,7 +114,9 @@ def examine(
     return across_runs.adjusted(result)
 
 
-def _asked(it: StudySource, seed: int) -> tuple[list[ListenerEffect], Measures, list[MessageCredit], int, list[str]]:
+def _fork_episodes(
+    it: StudySource, seed: int
+) -> tuple[list[ListenerEffect], Measures, list[MessageCredit], int, list[str]]:
     """Fork the episodes of a run; returns effects, causes, credit, the policies' update, and remarks."""
     assert it.run is not None
     trained = load.trained(it.run.path, play_in=it.world)

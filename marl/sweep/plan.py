@@ -87,7 +87,7 @@ def plan(sources: Sequence[SweepSource], words: Sequence[str], seeds: str | None
         model: of a run's settings.
     """
     options = _words(words)
-    chosen = _seeds(_told(sources) if seeds is None else seeds)
+    chosen = _seeds(_seeds_of_tables(sources) if seeds is None else seeds)
     cells: list[SweepCell] = []
     for name, settings in sources:
         axes = {**_flat(settings.get("sweep", {}), name), **options}
@@ -189,7 +189,7 @@ def _no_seed(dotted: str, where: str) -> None:
         raise UserError(f"{where}: out is the folder of the whole sweep: give it once, as out=FOLDER")
 
 
-def _told(sources: Sequence[SweepSource]) -> Any:
+def _seeds_of_tables(sources: Sequence[SweepSource]) -> Any:
     """Return the seeds of the [sweep] tables; raises UserError if they disagree."""
     tables = {name: settings.get("sweep") for name, settings in sources}
     by_source = {name: table["seeds"] for name, table in tables.items() if isinstance(table, dict) and "seeds" in table}

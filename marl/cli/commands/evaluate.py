@@ -52,7 +52,7 @@ def evaluate(
     with ERR.status("loading the policies"):
         trained = load.trained(run)
     with ERR.status("playing"):
-        played = _played(trained, trained.seed if seed is None else seed, episodes, close or [], drop, shuffle)
+        played = _play(trained, trained.seed if seed is None else seed, episodes, close or [], drop, shuffle)
     result = summarise(trained.world, played)
     if result["errors"]:
         failed = next(episode for episode in played if episode.error)
@@ -89,7 +89,7 @@ def _distance(trained: Trained) -> dict[str, Any]:
     return exploitability.measure(tree, now, mean) | shown
 
 
-def _played(
+def _play(
     trained: Trained, seed: int, episodes: int, close: Sequence[str], drop: float, shuffle: bool
 ) -> list[Episode]:
     """Play the evaluation episodes under interventions."""

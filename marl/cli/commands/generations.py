@@ -56,7 +56,7 @@ def generations(
         from trainers.transmission.generations import FILE
     config: Any = check(run_config_class(), wanted, source)
     try:
-        results = _iterated(config, number_of, bottleneck, steps, lambda own: build(Run, own))
+        results = _iterate(config, number_of, bottleneck, steps, lambda own: build(Run, own))
     except KeyboardInterrupt:
         again = ["marl", "generations", source, *(words or []), "--generations", str(number_of)]
         again += ["--bottleneck", str(bottleneck), "--steps", str(steps)]
@@ -69,7 +69,7 @@ def generations(
     note(f"written: {config.out / FILE}")
 
 
-def _iterated(
+def _iterate(
     config: Any, generations: int, bottleneck: int, steps: int, make: Callable[[Any], Any]
 ) -> list[Generation]:
     """Train the generations with a progress bar."""

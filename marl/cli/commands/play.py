@@ -62,7 +62,7 @@ def play(
         if episode.error:
             raise UserError(f"episode {episode.log.episode} failed: {episode.error}")
 
-    played = _played(world, [Plan(f"play-{i}", seats, seed, greedy=greedy) for i in range(episodes)], shown)
+    played = _play(world, [Plan(f"play-{i}", seats, seed, greedy=greedy) for i in range(episodes)], shown)
     if episodes > 1:
         mean = sum(episode.score for episode in played) / episodes
         answer(f"mean score of {episodes} episodes: {mean:.3f}")
@@ -70,7 +70,7 @@ def play(
         note(f"written: {log} (play it again with `marl replay {log}`)")
 
 
-def _played(world: World, plans: Sequence[Plan], shown: Callable[[Episode], None]) -> list[Episode]:
+def _play(world: World, plans: Sequence[Plan], shown: Callable[[Episode], None]) -> list[Episode]:
     """Play episodes and print them: one at a time if a person plays, or a policy that learns between episodes.
 
     Episodes of slow models are printed while they are played, unless a person plays: the log shows the hidden state.

@@ -55,7 +55,7 @@ def replay(
             raise typer.Exit(1)
         return
     for path in files:
-        for _, again in _replayed(path, episode, arena):
+        for _, again in _replay(path, episode, arena):
             show(again)
 
 
@@ -79,7 +79,7 @@ def _verify(path: Path, wanted: Iterable[str] | None, arena: Path | None) -> boo
     count = same = 0
     first = ""
     with ERR.status(f"replaying {path}") as status:
-        for logged, again in _replayed(path, wanted, arena):
+        for logged, again in _replay(path, wanted, arena):
             count += 1
             if logged.to_bytes() == again.to_bytes():
                 same += 1
@@ -106,7 +106,7 @@ def _difference(logged: Log, again: Log) -> str:
     return ""
 
 
-def _replayed(path: Path, wanted: Iterable[str] | None, arena: Path | None) -> Iterator[tuple[Log, Log]]:
+def _replay(path: Path, wanted: Iterable[str] | None, arena: Path | None) -> Iterator[tuple[Log, Log]]:
     """Yield each logged episode with its replay, a few at a time so that long logs need little memory."""
     from marl.rollout.collect import collect
     from marl.rollout.replay import replay as plan

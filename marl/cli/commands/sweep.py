@@ -56,14 +56,14 @@ def sweep_command(main: Main) -> Callable[..., None]:
 
         The folder then holds table.md, sweep.html (learning curves and intervals) and results.json (for marl-eval).
         """
-        sources, settings, out = _sorted(words)
+        sources, settings, out = _split_words(words)
         folder = out or Path(sources[0] if len(sources) == 1 else "")
         there = len(sources) == 1 and out is None and (Path(sources[0]) / "sweep.toml").is_file()
         if table or there:
             _only_the_folder(sources, settings, out, seeds, table)
-            wanted = _loaded(folder)
+            wanted = _load(folder)
         else:
-            wanted, folder = _planned(sources, settings, seeds, out)
+            wanted, folder = _plan(sources, settings, seeds, out)
         if table:
             _show(wanted, folder)
             return
@@ -72,7 +72,7 @@ def sweep_command(main: Main) -> Callable[..., None]:
     return sweep
 
 
-def _sorted(words: Sequence[str]) -> tuple[list[str], list[str], Path | None]:
+def _split_words(words: Sequence[str]) -> tuple[list[str], list[str], Path | None]:
     """Split the words of the command line into sources, settings, and the folder of out= (None if absent)."""
     sources = [word for word in words if "=" not in word or Path(word).exists()]
     settings = [word for word in words if word not in sources]
@@ -92,13 +92,13 @@ def _only_the_folder(
         raise UserError(f"{what} the folder of a sweep alone; to extend a sweep, give its files and settings again")
 
 
-def _loaded(folder: Path) -> Sweep:
+def _load(folder: Path) -> Sweep:
     from marl.sweep.plan import load
 
     return load(folder)
 
 
-def _planned(
+def _plan(
     sources: Sequence[str],
     settings: Sequence[str],
     seeds: str | None,

@@ -53,7 +53,7 @@ def teach(
     with ERR.status("loading the policies"):
         trained = load.trained(run)
     seats = list(dict.fromkeys(seat or trained.seats))
-    results = _taught(trained, seats, steps=steps, every=every, share=share, learners=learners, seed=seed)
+    results = _teach(trained, seats, steps=steps, every=every, share=share, learners=learners, seed=seed)
     settings = {"run": str(run), "update": trained.version, "seed": seed, "share": share, "learners": learners}
     text = json.dumps(settings | {"seats": [result.model_dump() for result in results]}, indent=1)
     trained.dir.teaching.write_text(text + "\n", encoding="utf-8")
@@ -65,7 +65,7 @@ def teach(
     note(f"written: {trained.dir.teaching}")
 
 
-def _taught(trained: Trained, seats: Sequence[str], *, learners: int, **more: Any) -> list[Teaching]:
+def _teach(trained: Trained, seats: Sequence[str], *, learners: int, **more: Any) -> list[Teaching]:
     """Teach seat after seat, with a progress bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

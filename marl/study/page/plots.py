@@ -240,10 +240,10 @@ def matrices(cross: Crossplay) -> Plot:
         caption += (
             " Relabelled: each hears the other in the words of its own run, by the best one-to-one table of symbols."
         )
-    return Plot({"data": data, "layout": shape}, caption + _said(cross), len(tables) * (140 + 44 * len(names)))
+    return Plot({"data": data, "layout": shape}, caption + _scores_text(cross), len(tables) * (140 + 44 * len(names)))
 
 
-def _said(cross: Crossplay) -> str:
+def _scores_text(cross: Crossplay) -> str:
     figures = (cross.within, cross.across, cross.across_relabelled)
     parts = [f" {measure.name} {measure.value:.3f}" for measure in figures if measure.value is not None]
     return ";".join(parts) + "."

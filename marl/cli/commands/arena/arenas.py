@@ -55,7 +55,7 @@ def arenas(
         return
     if name is not None and arena_file.is_file(name):
         name = str(arena_file.admit({"arena": {"name": name, **_options(settings)}})["arena"]["name"])
-    games = {game: _made(game, settings) for game in ([name] if name else names())}
+    games = {game: _make(game, settings) for game in ([name] if name else names())}
     if measure:
         table.write(games, episodes, seed, as_json=as_json)
         return
@@ -74,7 +74,7 @@ def _options(settings: list[str] | None) -> dict[str, Any]:
     return override({}, [text.removeprefix("arena.") for text in settings or []])
 
 
-def _made(name: str, settings: list[str] | None) -> Arena:
+def _make(name: str, settings: list[str] | None) -> Arena:
     from arenas import make
 
     return make(name, **_options(settings))

@@ -35,7 +35,7 @@ def new(
     """
     if what != "arena":
         raise UserError(f"marl new creates arenas, not {what!r}: marl new arena NAME")
-    _usable(name)
+    _check_name(name)
     title = "".join(part.capitalize() for part in name.split("_"))
     template = files("marl.cli.commands.arena").joinpath("new_arena.txt").read_text(encoding="utf-8")
     wanted = {
@@ -50,7 +50,7 @@ def new(
     answer(f"written: {', '.join(map(str, wanted))}; begin with: marl check {name}.py, marl play {name}.py")
 
 
-def _usable(name: str) -> None:
+def _check_name(name: str) -> None:
     """Raise UserError unless an arena, its file and its class can be called so."""
     import arenas
 

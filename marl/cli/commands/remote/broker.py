@@ -50,7 +50,7 @@ def broker(
     if (cert is None) != (key is None):
         raise UserError("--cert and --key belong together: give both")
     if cert is not None and key is not None:
-        _matching(cert, key)
+        _check_pair(cert, key)
     access = Access()
     users: dict[str, str] = {}
     if acl is not None:
@@ -70,7 +70,7 @@ def broker(
             raise typer.Exit(130) from None
 
 
-def _matching(cert: Path, key: Path) -> None:
+def _check_pair(cert: Path, key: Path) -> None:
     """Check that a certificate and a key can be read and belong together; raises UserError."""
     import ssl
 

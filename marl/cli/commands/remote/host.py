@@ -64,8 +64,8 @@ def host(
     from marl.rollout.plan import Plan
 
     world, folder = world_and_run(source, settings or [])
-    here = _filled(world, folder, seat or [])
-    away = _away(world, here)
+    here = _local_seats(world, folder, seat or [])
+    away = _remote_seats(world, here)
     plans = [Plan(f"{run}-{i}", here, seed, greedy=greedy) for i in range(episodes)]
     if url.partition(":")[0] == "memory":
         from marl.policy.scripted import Random
@@ -103,7 +103,7 @@ class HostedFolder:
             "seed": first.seed,
             "greedy": first.greedy,
         }
-        if len(_whole(self.episodes)) >= len(plans):
+        if len(_finished_episodes(self.episodes)) >= len(plans):
             raise UserError(
                 f"{path} holds all {len(plans)} episodes: choose another --run or --out, or more --episodes"
             )
@@ -129,7 +129,7 @@ class HostedFolder:
         from protocols import log
 
         self.journal = Journal(self.path / "journal.jsonl", self.header, names)
-        whole = _whole(self.episodes)
+        whole = _finished_episodes(self.episodes)
         part = self.episodes.with_name("part-episodes.jsonl")
         log.save(part, whole)
         part.replace(self.episodes)
@@ -152,7 +152,7 @@ class HostedFolder:
         self.scores.append(episode.score)
 
 
-def _whole(path: Path) -> list[Log]:
+def _finished_episodes(path: Path) -> list[Log]:
     """Return the finished episodes of a log file; those a killed host left unfinished are played again."""
     from protocols import ProtocolError, log
 
@@ -167,7 +167,7 @@ def _ended(log: Log) -> bool:
     return log.entries[-1].envelope.kind == "end"
 
 
-def _away(world: World, here: Mapping[str, Policy]) -> list[str]:
+def _remote_seats(world: World, here: Mapping[str, Policy]) -> list[str]:
     """Return the seats of remote agents; raises UserError for one with a memory."""
     away = [name for name in world.agents if name not in here]
     for name in away:
@@ -178,7 +178,7 @@ def _away(world: World, here: Mapping[str, Policy]) -> list[str]:
     return away
 
 
-def _filled(world: World, run: Path | None, wanted: list[str]) -> dict[str, Policy]:
+def _local_seats(world: World, run: Path | None, wanted: list[str]) -> dict[str, Policy]:
     here: dict[str, Policy] = {}
     loaded: dict[Path, dict[str, Policy]] = {}
     for text in wanted:
@@ -226,7 +226,7 @@ def _play(
         for name in away:
             shown = hosting.address.shown + (f" --token {tokens[name]}" if tokens else "")
             note(f"marl join {shown} --run {run} --seat {name}", "bold")
-        with ERR.status(f"waiting for {', '.join(away)} (marl join, or marl agent with the same words)"):
+        with ERR.status(f"waiting for {', '.join(away)} (marl join, or marl agent with the same arguments)"):
             hosting.ready(wait)
         seats = {name: {**here, **hosting.seats()}[name] for name in world.agents}
         plans = kept.begin({name: policy.name for name, policy in seats.items()})

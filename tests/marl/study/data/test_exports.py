@@ -106,7 +106,7 @@ def test_marl_eval_gets_as_much_of_every_algorithm_or_is_not_written(
     assert told == ["marl-eval: left out are the seeds that not all have: 2"]
     with pytest.raises(UserError, match="these runs share none"):
         exports.export(["marl-eval"], sources[1:], tmp_path)
-    with pytest.raises(UserError, match="it takes folders of finished runs"):
+    with pytest.raises(UserError, match="name folders of finished runs"):
         exports.export(["marl-eval"], [], tmp_path)
     exports.export(["marl-eval"], [source.read(run), source.read(make_run("matrix"))], tmp_path, told.append)
     assert told[1:] == []
