@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from marl.critic.critic import Critic
-from marl.critic.graph import GraphCritic
-from marl.critic.language import LanguageCritic
+from marl.critic.graph import graph_critic
+from marl.critic.language import language_critic
+from marl.critic.tiny import tiny_critic
 from marl.errors import UserError
 from marl.inference.server import PolicyServer, serve
 from marl.models.language_model import LanguageModel
@@ -97,7 +98,7 @@ def make_critic(
 ) -> Critic | None:
     """Build the critic of an algorithm; None if it has none. Raises UserError."""
     if algorithm.critic_trunk == "policy":
-        return language_critic(algorithm, config, world, policies)
+        return make_language_critic(algorithm, config, world, policies)
     chat = isinstance(config.policy, HfPolicy)
     size: dict[str, int] = {
         "width": algorithm.critic_width,
@@ -110,14 +111,14 @@ def make_critic(
     if algorithm.critic == "none":
         return None
     if algorithm.critic == "graph":
-        return GraphCritic(world.agents, words, world.topology.graph(), **size)
+        return graph_critic(world.agents, words, world.topology.graph(), **size)
     inside = algorithm.credit_per == "token"
-    return Critic(world.agents, words, scope=algorithm.critic, inside=inside, **size)
+    return tiny_critic(world.agents, words, scope=algorithm.critic, inside=inside, **size)
 
 
-def language_critic(
+def make_language_critic(
     algorithm: AlgorithmConfig, config: RunConfig, world: World, policies: Mapping[str, LanguageModel]
-) -> LanguageCritic:
+) -> Critic:
     """Build a critic on the base model that the policies share; raises UserError if there is none."""
     base = getattr(next(iter(policies.values())), "base", None)
     if not isinstance(config.policy, HfPolicy) or config.policy.lora is None or base is None:
@@ -128,6 +129,6 @@ def language_critic(
     assert algorithm.critic in ("central", "joint", "own")
     context = min(CONTEXT, base.model.config.max_position_embeddings)
     seed = key(config.seed, "critic") >> 1
-    return LanguageCritic(
+    return language_critic(
         world.agents, base, scope=algorithm.critic, width=algorithm.critic_width, context=context, seed=seed
     )

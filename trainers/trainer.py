@@ -85,7 +85,7 @@ class Trainer(ABC):
         """Updates made so far: the version of the weights."""
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.lrs: dict[str, float] = {}
-        self.modules: dict[str, nn.Module] = {} if critic is None else {"critic": critic}
+        self.modules: dict[str, nn.Module] = {} if critic is None else {"critic": critic.network}
         """Modules trained beside the policies."""
 
     @abstractmethod

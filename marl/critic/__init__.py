@@ -1,5 +1,8 @@
-"""Critics: networks that read a log and give values, V_i before every decision."""
+"""Critics: read a log as tokens and give values, V_i before every decision."""
 
-from marl.critic.critic import HEARD, MARKS, TALK, Critic, Reading, Scope, inside, table
+from marl.critic.critic import Critic
+from marl.critic.log_reader import LogReader, Scope
+from marl.critic.reading import Reading, inside, table
+from marl.critic.tiny import tiny_critic
 
-__all__ = ["HEARD", "MARKS", "TALK", "Critic", "Reading", "Scope", "inside", "table"]
+__all__ = ["Critic", "LogReader", "Reading", "Scope", "inside", "table", "tiny_critic"]

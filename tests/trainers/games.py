@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marl.critic.critic import Critic
+from marl.critic.tiny import tiny_critic
 from marl.models.language_model import LanguageModel
 from marl.scenario.world import World
 from tests.marl.worlds import lm_for
@@ -36,10 +36,12 @@ def trainer(
     if made.critic != "none" and made.critic != "graph":
         words = world.vocabulary
         inside = made.credit_per == "token"
-        critic = Critic(
+        critic = tiny_critic(
             world.agents, words, scope=made.critic, width=16, layers=1, heads=2, context=512, seed=5, inside=inside
         )
-        torch.nn.init.normal_(critic.head.weight, std=0.5, generator=torch.Generator().manual_seed(2))
+        torch.nn.init.normal_(
+            critic.network.get_parameter("head.weight"), std=0.5, generator=torch.Generator().manual_seed(2)
+        )
     names = list(models)
     return kind(made, models, {a: names[i % len(names)] for i, a in enumerate(world.agents)}, critic, 1)
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from marl.credit.arrays import episode_arrays
-from marl.critic.critic import Critic, Reading
+from marl.critic.critic import Critic
 from marl.critic.permutation import permutation_test
+from marl.critic.reading import Reading
 from marl.episode import Episode
 from trainers.algorithm import AlgorithmConfig
 from trainers.credit import counterfactual, values
@@ -69,7 +70,7 @@ class CriticStep:
             if joint is not None:
                 loss = loss + values.loss(*values.points((joint[0], self.critic(joint[0])), joint[1]), scale)
             loss.backward()  # type: ignore[no-untyped-call]
-            health["grad"] = self._step("critic", self.critic, self.config.max_grad_norm)
+            health["grad"] = self._step("critic", self.critic.network, self.config.max_grad_norm)
             metrics = metrics or {f"critic/{what}": value for what, value in health.items()}
         return metrics
 

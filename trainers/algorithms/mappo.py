@@ -51,7 +51,7 @@ class PolicyGradientTrainer(Trainer):
             self.optimizer(name, self.policies[name].learner, config.lrs.get(name, config.lr), config.optimizer)
         if critic is not None:
             critic.autocast = config.autocast
-            self.optimizer("critic", critic, config.critic_lr)
+            self.optimizer("critic", critic.network, config.critic_lr)
         self.assignment = Assignment(config, critic, self.policies, self.seats, seed)
         self.shaping = Shaping(config.shaping, self.policies, self.seats, key(seed, "shaping"))
         for name, head in self.shaping.heads.items():

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from marl.context.traces import trace
 from marl.credit.arrays import Array
-from marl.critic.critic import Critic, Reading
+from marl.critic.critic import Critic
+from marl.critic.reading import Reading
 from marl.episode import Episode, Stop
 from marl.inference.request import GenerationRequest
 from marl.inference.sampler import generate
@@ -104,7 +105,7 @@ def advantages(
                     row[text] = len(cut)
                     cut.append(joint(episode, k, text))
             moves.append((e, k, [row[None], *(row[text] for text in others[e][k])]))
-    table = np.zeros((len(cut), len(critic.agents)))
+    table = np.zeros((len(cut), len(critic.reader.agents)))
     order = sorted(range(len(cut)), key=lambda i: len(cut[i].turns))  # equal lengths together
     for start in range(0, len(cut), AT_ONCE):
         part = np.array(order[start : start + AT_ONCE])

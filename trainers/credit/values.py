@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from marl.credit.arrays import Array, Credit, EpisodeArrays, decided
-from marl.critic.critic import Critic, Reading, inside, table
+from marl.critic.critic import Critic
+from marl.critic.reading import Reading, inside, table
 from marl.episode import Episode
 from trainers.losses import calibration, explained_variance, value_loss
 

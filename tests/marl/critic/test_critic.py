@@ -10,7 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from marl.critic.critic import Critic, table
+from marl.critic.critic import Critic
+from marl.critic.reading import table
+from marl.critic.tiny import tiny_critic
 from marl.episode import Episode, Stop
 from marl.errors import UserError
 from marl.models.gpt2 import states_at
@@ -19,16 +21,21 @@ from marl.rollout.replay import replay
 from marl.scenario.world import World
 from protocols.envelope import Kind
 from protocols.log import Entry, Heard
-from tests.marl.worlds import WORLDS, lm_for, played, seated, world
+from tests.marl.worlds import WORLDS, played, seated, world
 
 everywhere = pytest.mark.parametrize("name", WORLDS)
 scopes = pytest.mark.parametrize("scope", ["central", "own"])
 
 
 def critic_for(here: World, scope: Any, context: int = 1024) -> Critic:
-    made = Critic(here.agents, here.vocabulary, scope=scope, width=16, layers=2, heads=2, context=context, seed=4)
-    torch.nn.init.normal_(made.head.weight, generator=torch.Generator().manual_seed(1))
+    made = tiny_critic(here.agents, here.vocabulary, scope=scope, width=16, layers=2, heads=2, context=context, seed=4)
+    torch.nn.init.normal_(made.network.get_parameter("head.weight"), generator=torch.Generator().manual_seed(1))
     return made
+
+
+def double(critic: Critic) -> Critic:
+    critic.network.double()
+    return critic
 
 
 def values(critic: Critic, episode: Episode) -> NDArray[np.float64]:
@@ -69,7 +76,7 @@ def sample(name: str, count: int = 1) -> tuple[World, list[Episode]]:
 @scopes
 def test_a_value_depends_on_nothing_that_came_later(name: str, scope: str) -> None:
     here, episodes = sample(name, 2)
-    critic = critic_for(here, scope).double()
+    critic = double(critic_for(here, scope))
     for episode in episodes:
         before = values(critic, episode)
         for slot, turn in enumerate(episode.turns):
@@ -90,7 +97,7 @@ def test_the_critic_sees_what_listeners_were_told_and_not_before_they_were(do: s
     }
     here, (plain,) = sample("chat")
     (told,) = collect(world(**WORLDS["chat"], interventions=[settings[do]]), [replay(plain.log)])
-    critic = critic_for(here, scope).double()
+    critic = double(critic_for(here, scope))
     before, after = values(critic, plain), values(critic, told)
     first = next(slot for slot, turn in enumerate(plain.turns) if turn.stage == 2)
     np.testing.assert_allclose(after[:first], before[:first], atol=1e-12)
@@ -194,7 +201,7 @@ def test_one_pass_gives_every_value_of_every_episode(scope: str, monkeypatch: py
         passes.append(1)
         return states_at(*inputs)
 
-    monkeypatch.setattr("marl.critic.critic.states_at", counting)
+    monkeypatch.setattr("marl.critic.tiny.states_at", counting)
     reading, found = critic.predict(episodes)
     assert len(passes) == 1
     assert len(found) == sum(len(e.turns) + 1 for e in episodes) * len(here.agents)  # cut off, so with a last value
@@ -234,10 +241,10 @@ def test_the_gradient_of_a_late_value_reaches_an_early_word(scope: str) -> None:
     reading, found = critic.predict([episode])
     receiver = (reading.slot == 1) & (reading.agent == 1)
     found[receiver].sum().backward()  # type: ignore[no-untyped-call]
-    gradient = critic.trunk.get_parameter("wte.weight").grad
+    gradient = critic.network.get_parameter("trunk.wte.weight").grad
     assert gradient is not None
     hidden = episode.log.entries[0].envelope.body.split()[1]
-    state, message = critic.vocabulary[hidden], critic.vocabulary[episode.turns[0].sample.text]
+    (state,), (message,) = critic.reader.encode(hidden), critic.reader.encode(episode.turns[0].sample.text)
     assert float(gradient[message].abs().sum()) > 0
     assert (float(gradient[state].abs().sum()) > 0) == (scope == "central")
 
@@ -247,15 +254,17 @@ def test_a_new_critic_expects_nothing_and_its_weights_depend_on_the_seed_alone()
 
     def make(seed: int) -> Critic:
         words = here.vocabulary
-        return Critic(here.agents, words, scope="central", width=16, layers=1, heads=2, context=64, seed=seed)
+        return tiny_critic(here.agents, words, scope="central", width=16, layers=1, heads=2, context=64, seed=seed)
 
     assert (values(make(1), episode) == 0).all()
     torch.manual_seed(3)
     one = make(1)
     torch.manual_seed(4)
     again, another = make(1), make(2)
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters(), strict=True))
-    assert any(not torch.equal(a, b) for a, b in zip(one.parameters(), another.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(one.network.parameters(), again.network.parameters(), strict=True))
+    assert any(
+        not torch.equal(a, b) for a, b in zip(one.network.parameters(), another.network.parameters(), strict=True)
+    )
 
 
 def test_a_word_that_the_critic_does_not_know_is_a_users_error() -> None:
@@ -264,8 +273,12 @@ def test_a_word_that_the_critic_does_not_know_is_a_users_error() -> None:
         critic_for(world("matrix"), "central").read([episode])
 
 
-def test_policies_and_critics_of_one_world_share_no_tokens_by_accident() -> None:
-    """The critic has its own vocabulary; that of the policy stays as it is."""
+def test_a_checkpoint_keeps_its_names() -> None:
+    """Files of older versions hold these names; `critic.safetensors` must load."""
     here = world("lewis")
-    lm, critic = lm_for(here), critic_for(here, "central")
-    assert len(critic.vocabulary) != len(lm.tokenizer)
+    layer = ["ln_1.weight", "ln_1.bias", "attn.c_attn.weight", "attn.c_attn.bias", "attn.c_proj.weight"]
+    layer += ["attn.c_proj.bias", "ln_2.weight", "ln_2.bias", "mlp.c_fc.weight", "mlp.c_fc.bias"]
+    layer += ["mlp.c_proj.weight", "mlp.c_proj.bias"]
+    trunk = ["trunk.wte.weight", "trunk.wpe.weight", *(f"trunk.h.{i}.{name}" for i in (0, 1) for name in layer)]
+    names = [*trunk, "trunk.ln_f.weight", "trunk.ln_f.bias", "head.weight", "head.bias"]
+    assert list(critic_for(here, "central").network.state_dict()) == names

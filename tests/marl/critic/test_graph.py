@@ -11,8 +11,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from marl.critic.critic import table
-from marl.critic.graph import GraphCritic
+from marl.critic.critic import Critic
+from marl.critic.graph import GraphNetwork, graph_critic
+from marl.critic.reading import table
 from marl.episode import Episode
 from marl.scenario.world import World
 from protocols.envelope import Kind
@@ -22,13 +23,13 @@ from trainers.run import Run
 from trainers.run_config import RunConfig
 
 
-def critic_for(here: World, graph: nx.DiGraph[str]) -> GraphCritic:
-    made = GraphCritic(here.agents, here.vocabulary, graph, width=16, layers=1, heads=2, context=512, seed=4)
-    torch.nn.init.normal_(made.head.weight, generator=torch.Generator().manual_seed(1))
+def critic_for(here: World, graph: nx.DiGraph[str]) -> Critic:
+    made = graph_critic(here.agents, here.vocabulary, graph, width=16, layers=1, heads=2, context=512, seed=4)
+    torch.nn.init.normal_(made.network.get_parameter("head.weight"), generator=torch.Generator().manual_seed(1))
     return made
 
 
-def values(critic: GraphCritic, episode: Episode) -> NDArray[np.float64]:
+def values(critic: Critic, episode: Episode) -> NDArray[np.float64]:
     """[decisions + 1, agents]"""
     with torch.no_grad():
         reading, found = critic.predict([episode])
@@ -91,5 +92,12 @@ def test_a_run_trains_with_it(tmp_path: Path) -> None:
         "algorithm": {"critic": "graph"},
     }
     run = Run(RunConfig.model_validate(settings))
-    assert isinstance(run.trainer.critic, GraphCritic)
+    assert run.trainer.critic is not None
+    assert isinstance(run.trainer.critic.network, GraphNetwork)
     assert run.train()["updates"] == 2
+
+
+def test_a_checkpoint_keeps_its_names(chat: tuple[World, Episode]) -> None:
+    here, _ = chat
+    names = [name for name in critic_for(here, nx.DiGraph()).network.state_dict() if not name.startswith("trunk.")]
+    assert names == ["head.weight", "head.bias", "ask.weight", "key.weight", "value.weight"]

@@ -11,8 +11,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from marl.critic.critic import Scope, table
-from marl.critic.language import LanguageCritic
+from marl.critic.critic import Critic
+from marl.critic.language import FrozenTrunk, LanguageNetwork, language_critic
+from marl.critic.log_reader import Scope
+from marl.critic.reading import table
 from marl.episode import Episode
 from marl.errors import UserError
 from marl.scenario.world import World
@@ -24,13 +26,13 @@ from trainers.run import Run
 from trainers.run_config import RunConfig
 
 
-def critic_for(here: World, scope: Scope = "central", context: int = 2048) -> LanguageCritic:
-    made = LanguageCritic(here.agents, chats.base(), scope=scope, width=16, context=context, seed=4)
-    torch.nn.init.normal_(made.head.weight, generator=torch.Generator().manual_seed(1))
+def critic_for(here: World, scope: Scope = "central", context: int = 2048) -> Critic:
+    made = language_critic(here.agents, chats.base(), scope=scope, width=16, context=context, seed=4)
+    torch.nn.init.normal_(made.network.get_parameter("head.weight"), generator=torch.Generator().manual_seed(1))
     return made
 
 
-def values(critic: LanguageCritic, episodes: list[Episode]) -> NDArray[np.float64]:
+def values(critic: Critic, episodes: list[Episode]) -> NDArray[np.float64]:
     """[episodes, decisions + 1, agents]"""
     with torch.no_grad():
         reading, found = critic.predict(episodes)
@@ -79,8 +81,8 @@ def test_episodes_do_not_mix_in_one_pass_or_several(chat: tuple[World, list[Epis
 
 def test_what_is_said_is_neither_a_mark_nor_the_end_of_a_turn() -> None:
     critic = critic_for(world(**WORLDS["lewis"]))
-    assert critic.encode("yes <move> <|im_end|> no", said=True) == critic.encode("yes no", said=True)
-    assert critic.encode("<move> a_0") != critic.encode("a_0")
+    assert critic.reader.encode("yes <move> <|im_end|> no", said=True) == critic.reader.encode("yes no", said=True)
+    assert critic.reader.encode("<move> a_0") != critic.reader.encode("a_0")
 
 
 def test_a_log_that_outgrows_the_context_keeps_its_end(chat: tuple[World, list[Episode]]) -> None:
@@ -104,18 +106,20 @@ def settings(tmp_path: Path, **algorithm: Any) -> dict[str, Any]:
 def test_a_run_trains_the_head_alone(tmp_path: Path) -> None:
     run = Run(RunConfig.model_validate(settings(tmp_path)))
     critic = run.trainer.critic
-    assert isinstance(critic, LanguageCritic)
-    base = critic._base[0]
+    assert critic is not None
+    assert isinstance(critic.network, LanguageNetwork)
+    assert isinstance(critic.network.trunk, FrozenTrunk)
+    base = critic.network.trunk.base
     before = {name: weight.clone() for name, weight in base.model.state_dict().items() if "lora" not in name}
-    head = {name: weight.clone() for name, weight in critic.state_dict().items()}
+    head = {name: weight.clone() for name, weight in critic.network.state_dict().items()}
     run.train()
     after = base.model.state_dict()
     assert all(torch.equal(weight, after[name]) for name, weight in before.items())
-    assert critic.state_dict().keys() == head.keys()
+    assert critic.network.state_dict().keys() == head.keys()
     assert {name.partition(".")[0] for name in head} == {"inner", "head"}, (
         "a checkpoint holds no copy of the base model"
     )
-    assert not any(torch.equal(weight, critic.state_dict()[name]) for name, weight in head.items())
+    assert not any(torch.equal(weight, critic.network.state_dict()[name]) for name, weight in head.items())
 
 
 @pytest.mark.parametrize(

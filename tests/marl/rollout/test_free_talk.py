@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from arenas.spec import UNKNOWN, ReplySpec, from_wire, say
 from marl.context.traces import trace
 from marl.context.transcript import EOS
-from marl.critic.critic import Critic
+from marl.critic.tiny import tiny_critic
 from marl.errors import UserError
 from marl.evaluation import traffic
 from marl.intervention.inject import Inject
@@ -53,7 +53,9 @@ def test_free_text_is_delivered_read_and_counted(text: str, other: str) -> None:
     episode = one(here, Plan("e", seats, 1))
     assert episode.error == ""
     for scope in ("central", "own"):
-        critic = Critic(here.agents, here.vocabulary, scope=scope, width=16, layers=1, heads=1, context=256, seed=1)
+        critic = tiny_critic(
+            here.agents, here.vocabulary, scope=scope, width=16, layers=1, heads=1, context=256, seed=1
+        )
         assert critic.predict([episode])[1].isfinite().all()
     read = trace(episode, "c_0", lm.open)
     unmasked = [token for i, token in enumerate(read.ids) if not any(a <= i < b for a, b, _ in read.spans)]
@@ -94,9 +96,11 @@ def test_unknown_words_are_allowed_in_messages_only() -> None:
 
 def test_the_critic_rejects_unknown_words_without_free_talk() -> None:
     strict = world(arena={"rounds": 1})
-    critic = Critic(strict.agents, strict.vocabulary, scope="central", width=16, layers=1, heads=1, context=64, seed=1)
+    critic = tiny_critic(
+        strict.agents, strict.vocabulary, scope="central", width=16, layers=1, heads=1, context=64, seed=1
+    )
     with pytest.raises(UserError, match="the critic does not know the word 'moin'"):
-        critic.encode("moin", said=True)
+        critic.reader.encode("moin", said=True)
 
 
 def test_unknown_words_are_priced_and_cut_but_not_disturbed() -> None:

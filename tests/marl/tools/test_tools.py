@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from arenas.spec import ReplySpec
 from marl.context.traces import trace
-from marl.critic.critic import Critic
+from marl.critic.tiny import tiny_critic
 from marl.episode import Episode
 from marl.evaluation import tool_calls as calls
 from marl.policy.base import Policy
@@ -187,7 +187,9 @@ def test_a_model_from_scratch_calls_and_only_its_own_words_are_trained() -> None
     longest = max(len(episode.turns) for episode in episodes)
     batch = collate(lm, episodes, ["solver_0"], np.ones((len(episodes), longest)))
     assert batch.trained.sum() <= sum(len(turn.sample.tokens) for e in episodes for turn in e.turns)
-    critic = Critic(here.agents, here.vocabulary, scope="central", width=16, layers=1, heads=1, context=256, seed=1)
+    critic = tiny_critic(
+        here.agents, here.vocabulary, scope="central", width=16, layers=1, heads=1, context=256, seed=1
+    )
     assert critic.predict(episodes)[1].isfinite().all()
 
 

@@ -394,7 +394,7 @@ def test_the_critic_shares_no_weight_with_a_policy() -> None:
     made = trainer(here, models)
     assert made.critic is not None
     policy = {p.data_ptr() for p in models["p0"].parameters()}
-    assert not policy & {p.data_ptr() for p in made.critic.parameters()}
+    assert not policy & {p.data_ptr() for p in made.critic.network.parameters()}
 
 
 def test_a_run_stops_at_a_score(tmp_path: Path) -> None:

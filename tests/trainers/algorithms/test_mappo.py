@@ -273,7 +273,7 @@ def test_side_by_side_is_one_after_another(monkeypatch: pytest.MonkeyPatch) -> N
         made = trainer(here, models, epochs=2, minibatches=2)
         made.update(episodes)
         assert made.critic is not None
-        return [weights(module) for module in (*models.values(), made.critic)]
+        return [weights(module) for module in (*models.values(), made.critic.network)]
 
     at_once = run()
     monkeypatch.setattr("trainers.algorithms.mappo.side_by_side", lambda steps: [step() for step in steps])
@@ -300,7 +300,7 @@ def poison_reward(made: Any, episodes: list[Episode]) -> None:
 
 def poison_critic(made: Any, episodes: list[Episode]) -> None:
     with torch.no_grad():
-        made.critic.head.weight[1, 3] = float("nan")
+        made.critic.network.get_parameter("head.weight")[1, 3] = float("nan")
 
 
 def poison_policy(made: Any, episodes: list[Episode]) -> None:

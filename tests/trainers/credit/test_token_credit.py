@@ -12,7 +12,7 @@ from torch import Tensor
 from marl.context.traces import trace
 from marl.credit.arrays import Credit, episode_arrays
 from marl.credit.estimators import normalise
-from marl.critic.critic import inside
+from marl.critic.reading import inside
 from marl.episode import Episode
 from marl.scenario.world import World
 from tests.marl.worlds import played, seated, world
