@@ -28,6 +28,7 @@ from arenas.solvers.play import ask, perceive
 from arenas.spec import Words
 from marl.evaluation.exploitability import context
 from marl.models.language_model import LanguageModel
+from marl.models.reply_probabilities import reply_probabilities
 from marl.policy import ArenaScriptPolicy
 from marl.rollout import Plan, collect
 from marl.settings import check, override, read_toml
@@ -55,7 +56,7 @@ def best(memory: Memory) -> dict[Words, float]:
 def greedy(lm: LanguageModel, asked: Sequence[Memory]) -> list[Words]:
     """Return the most probable reply to each."""
     now = [replace(memory, seen=memory.seen[-1:]) for memory in asked]  # the window of the example's seats
-    chances = lm.chances([(context(lm, memory), memory.spec) for memory in now]) if asked else []
+    chances = reply_probabilities(lm, [(context(lm, memory), memory.spec) for memory in now]) if asked else []
     return [memory.spec.words(int(p.argmax())) for memory, p in zip(asked, chances, strict=True)]
 
 

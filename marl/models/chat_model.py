@@ -21,7 +21,7 @@ from marl.episode import Sample
 from marl.errors import UserError
 from marl.grammar.automaton import OPENING, TALK, THOUGHT, Grammar, Options, State
 from marl.models.base_model import Base
-from marl.models.language_model import MOST_GRAMMARS, LanguageModel, Scores
+from marl.models.language_model import MAX_CACHED_SPECS, LanguageModel, Scores
 from marl.policy.config import HfPolicy
 
 _COPIES: Final = count(1)
@@ -97,7 +97,7 @@ class ChatModel(LanguageModel):
         """Return the grammar of a spec."""
         if spec not in self._grammar:
             talk = max(self.settings.talk, 1)
-            if len(self._grammar) >= MOST_GRAMMARS:
+            if len(self._grammar) >= MAX_CACHED_SPECS:
                 self._grammar.clear()
             form = self.base.forms.of(spec) if spec.pattern or spec.schema else None
             self._grammar[spec] = Grammar(spec, self.base.spell, talk, self.settings.think, self._pause, form)
@@ -129,17 +129,13 @@ class ChatModel(LanguageModel):
         known = self._options.get(options)
         if known is not None:
             return known
-        if len(self._options) == len(self.masks):
-            with torch.inference_mode(False):  # they grow while sampling, and may be written to while scoring
-                self.masks = torch.cat([self.masks, torch.zeros_like(self.masks)])
-        row = self._options[options] = len(self._options)
+        row = self._options[options] = self.mask_table.new_row()
         if options.any:
             self.masks[row] = self.of_class(options.any)
         if options.bits:
             bits = np.unpackbits(np.frombuffer(options.bits, np.uint8), bitorder="little")
             self.masks[row] = torch.from_numpy(bits[: self.masks.shape[1]]).bool()
-        self.masks[row, list(options.tokens)] = True
-        self.masks[row, self.eos] = options.end
+        self.mask_table.allow(row, list(options.tokens), self.eos, options.end)
         return row
 
     def of_class(self, kind: str) -> Tensor:

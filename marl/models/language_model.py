@@ -1,7 +1,7 @@
 """LanguageModel: a Hugging Face causal LM with its tokenizer, and what sampling and training need of the two.
 
-`tiny` makes one from scratch: a real GPT-2 of transformers with a word-level tokenizer of tokenizers. Saved, either
-kind is an ordinary Hugging Face folder.
+`marl.models.tiny.tiny` makes one from scratch, a GPT-2 over a word-level tokenizer. A saved model is an ordinary folder
+of Hugging Face's kind, which `load` reads.
 """
 
 from __future__ import annotations
@@ -16,31 +16,24 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
 from arenas.spec import ReplySpec, Words
 from marl.context.transcript import PROMPT, Encode, Transcript
 from marl.errors import UserError
 from marl.models.gpt2 import hidden_states, plain, states_at
+from marl.models.mask_table import MaskTable
 from marl.models.masked_softmax import chosen
 
-MOST_GRAMMARS: Final = 1 << 16
-"""So many specs are remembered; where legal moves change with the state there may be more."""
-MOST_MASKS: Final = 1 << 28
-"""So many bytes of masks are kept when the weights change; if there are more, all are made anew as they are needed."""
-AT_ONCE: Final = 1 << 24
-"""Scores are computed for so many logits at once; of more, parts are computed again for the gradient and never kept."""
+MAX_CACHED_SPECS: Final = 1 << 16
+"""Specs whose grammar is cached; where legal moves change with the state there may be more."""
+MAX_LOGITS_PER_PART: Final = 1 << 24
+"""Scores are computed for at most this many logits at once; of more, each part is recomputed for the gradient."""
 
 
 class Scores(NamedTuple):
@@ -61,11 +54,9 @@ def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
 class LanguageModel(nn.Module):
     """A causal LM that answers reply specs.
 
-    A reply spec becomes one mask over the vocabulary per place (the words allowed there, and the end of the reply
-    where it may end); sampling and scoring share the masks, so both see the same distribution.
+    A reply spec becomes one mask over the vocabulary per step: the words allowed there, and the end token where the
+    reply may end. Sampling and scoring share the masks, so both see the same distribution.
     """
-
-    masks: Tensor
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__()
@@ -83,7 +74,7 @@ class LanguageModel(nn.Module):
         self._rows: dict[tuple[Words, bool], int] = {}
         self._words: dict[int, str] = {}
         width = int(model.get_output_embeddings().weight.shape[0])  # may be more than the tokenizer's tokens
-        self.register_buffer("masks", torch.zeros(16, width, dtype=torch.bool), persistent=False)
+        self.mask_table = MaskTable(width)
 
     @property
     def device(self) -> torch.device:
@@ -91,14 +82,19 @@ class LanguageModel(nn.Module):
         return torch.device(self.model.device)
 
     @property
+    def masks(self) -> Tensor:
+        """Masks over the vocabulary [rows, V]: the tokens that are allowed."""
+        return self.mask_table.masks
+
+    @property
     def learner(self) -> nn.Module:
-        """What moves when this policy learns."""
-        made: nn.Module = self.model
-        return made
+        """The module that an optimizer trains."""
+        model: nn.Module = self.model
+        return model
 
     @property
     def choices(self) -> Tensor:
-        """How many tokens each row of `masks` allows."""
+        """Number of tokens that each row of `masks` allows [rows]."""
         return self.masks.sum(1)
 
     def open(self) -> Transcript:
@@ -107,12 +103,12 @@ class LanguageModel(nn.Module):
 
     def frozen(self) -> LanguageModel:
         """Return a copy whose weights stay as they are now."""
-        made = LanguageModel(deepcopy(self.model), self.tokenizer)
-        made.requires_grad_(False)
-        return made.eval()
+        copy = LanguageModel(deepcopy(self.model), self.tokenizer)
+        copy.requires_grad_(False)
+        return copy.eval()
 
     def _encode(self, text: str, said: bool = False) -> tuple[int, ...]:
-        if said:  # nobody ends another's reply, or begins one, by saying so
+        if said:  # special tokens in an agent's text must not end a reply or begin one
             text = self._marks.sub(f" {self.tokenizer.unk_token or ''} ", text)
         backend = getattr(self.tokenizer, "backend_tokenizer", None)  # a hundred times quicker than the call around it
         if backend is not None:
@@ -131,11 +127,11 @@ class LanguageModel(nn.Module):
         return ids[0]
 
     def grammar(self, spec: ReplySpec) -> tuple[int, ...]:
-        """Return for each place of a reply, the last one being its end, the row of `masks` that holds there."""
+        """Return the row of `masks` for each step of a reply, and for its end as the last step."""
         if (known := self._grammars.get(spec)) is not None:
             return known
-        grammar = tuple(self._row(step, place >= spec.least) for place, step in enumerate((*spec.steps, ())))
-        if len(self._grammars) >= MOST_GRAMMARS:
+        grammar = tuple(self._row(step, index >= spec.least) for index, step in enumerate((*spec.steps, ())))
+        if len(self._grammars) >= MAX_CACHED_SPECS:
             self._grammars.clear()
         self._grammars[spec] = grammar
         return grammar
@@ -154,19 +150,16 @@ class LanguageModel(nn.Module):
             return known
         words = {self.token(word): word for word in step}
         self._words |= words
-        if len(self._rows) == len(self.masks):  # doubled, so that many specs cost no more than few
-            with torch.inference_mode(False):  # they grow while sampling, and may be written to while scoring
-                self.masks = torch.cat([self.masks, torch.zeros_like(self.masks)])
-        row = len(self._rows)
-        self.masks[row, list(words)] = True
-        self.masks[row, self.eos] = may_end
-        self._rows[step, may_end] = row
+        row = self._rows[step, may_end] = self.mask_table.new_row()
+        self.mask_table.allow(row, list(words), self.eos, may_end)
         return row
 
     def trim(self) -> bool:
-        """Forget the masks if they have become too many, and say so; rows of them in a batch lose their meaning."""
-        if full := self.masks.nbytes > MOST_MASKS:
-            self.masks = torch.zeros_like(self.masks[:16])
+        """Clear the mask cache above MAX_MASK_BYTES; return whether it was cleared.
+
+        Row indices in a batch then lose their meaning.
+        """
+        if full := self.mask_table.trim():
             self._grammars, self._rows = {}, {}
         return full
 
@@ -175,7 +168,7 @@ class LanguageModel(nn.Module):
         return " ".join([self._words[token] for token in tokens if token != self.eos])
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Compute in another dtype than the weights are kept in; from scratch it is theirs."""
+        """Return the context in which the model computes; a model from scratch computes in the dtype of its weights."""
         return nullcontext()
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -204,77 +197,51 @@ class LanguageModel(nn.Module):
 
         log pi(a_t | s_t) = log softmax(logits within the mask)[a_t]; logits are computed at trained positions only.
         """
-        at = self.states_at(ids[:, :-1], trained[:, 1:])  # what is known before a token predicts it
-        drawn, some = ids[trained], max(AT_ONCE // self.masks.shape[1], 1)
-        if len(at) <= some:
+        at = self.states_at(ids[:, :-1], trained[:, 1:])  # [N, d]: the state before a token predicts it
+        drawn, most = ids[trained], max(MAX_LOGITS_PER_PART // self.masks.shape[1], 1)
+        if len(at) <= most:
             return self._select(at, drawn, mask_rows)
-        parts = zip(*(torch.split(each, some) for each in (at, drawn, mask_rows)), strict=True)
+        parts = zip(*(torch.split(x, most) for x in (at, drawn, mask_rows)), strict=True)
         scores = [Scores(*checkpoint(self._select, *part, use_reentrant=False)) for part in parts]
-        return Scores(torch.cat([each.logp for each in scores]), torch.cat([each.entropy for each in scores]))
+        return Scores(torch.cat([part.logp for part in scores]), torch.cat([part.entropy for part in scores]))
 
     def _select(self, states: Tensor, drawn: Tensor, mask_rows: Tensor) -> Scores:
         """Score tokens [N] after states [N, d]."""
         return Scores(*chosen(self.logits(states), self.masks[mask_rows], drawn))
 
-    @torch.inference_mode()
-    def chances(self, asked: Sequence[tuple[Sequence[int], ReplySpec]], rows: int = 4096) -> list[NDArray[np.float64]]:
-        """Return, for each transcript that was asked for a reply, the probability of every one: [spec.size].
-
-        A reply is scored as a transcript that goes on with it, so all `size` of them are listed; `rows` at a time.
-        """
-        lines: list[tuple[tuple[int, ...], tuple[int, ...]]] = []  # ids of context and reply; the reply's masks
-        for context, spec in asked:
-            for words in map(spec.words, range(spec.size)):
-                reply = self.written(words)
-                lines.append(((*context, *reply), tuple(self.rows(spec, reply))))
-        found: list[Tensor] = []
-        for first in range(0, len(lines), rows):
-            part = lines[first : first + rows]
-            width = max(len(ids) for ids, _ in part)
-            ids = torch.tensor([[*i, *[self.eos] * (width - len(i))] for i, _ in part], device=self.device)
-            drawn = torch.zeros_like(ids, dtype=torch.bool)
-            for row, (line, masks) in enumerate(part):
-                drawn[row, len(line) - len(masks) : len(line)] = True
-            masked = torch.tensor([mask for _, masks in part for mask in masks], device=self.device)
-            logp = torch.zeros(ids.shape, dtype=torch.float64, device=self.device)
-            logp[drawn] = self.score(ids, drawn, masked).logp.double()
-            found.append(logp.sum(1).exp())
-        chances = torch.cat(found).cpu().numpy()
-        return np.split(chances, np.cumsum([spec.size for _, spec in asked])[:-1])
-
     def take(self, weights: Mapping[str, Tensor]) -> None:
-        """Take up saved weights; raises KeyError for weights of another model, RuntimeError for other shapes."""
-        found = self.model.load_state_dict(weights, strict=False)
-        if wrong := {*found.unexpected_keys, *found.missing_keys} - set(self.model._tied_weights_keys or ()):
-            raise KeyError(f"weights that are missing or too many, such as {min(wrong)}")
+        """Load weights into the model; raises KeyError for weights of another model, RuntimeError for other shapes."""
+        keys = self.model.load_state_dict(weights, strict=False)
+        if wrong := {*keys.unexpected_keys, *keys.missing_keys} - set(self.model._tied_weights_keys or ()):
+            raise KeyError(f"missing or unexpected weights, such as {min(wrong)}")
 
     def restore(self, folder: Path) -> None:
-        """Take up what `save` wrote; raises KeyError or RuntimeError for weights of another model, OSError for none."""
+        """Load what `save` wrote; raises KeyError or RuntimeError for weights of another model, OSError for none."""
         self.take(load_file(folder / "model.safetensors"))
 
     def save(self, folder: Path) -> None:
         """Write an ordinary Hugging Face folder (safetensors)."""
-        with without_bars():
+        with without_progress_bars():
             self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
 
 @contextmanager
-def without_bars() -> Iterator[None]:
+def without_progress_bars() -> Iterator[None]:
     """Keep transformers from drawing progress bars over ours."""
-    bars = is_progress_bar_enabled()
+    enabled = is_progress_bar_enabled()
     disable_progress_bar()
     try:
         yield
     finally:
-        if bars:
+        if enabled:
             enable_progress_bar()
 
 
 def load(folder: Path, **options: Any) -> LanguageModel:
     """Load a Hugging Face folder; raises UserError when it is not a whole one."""
     try:
-        with without_bars():
+        with without_progress_bars():
             tokenizer = AutoTokenizer.from_pretrained(folder)
             model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

@@ -26,7 +26,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from marl.errors import UserError
 from marl.models.base_model import WEIGHTS, Base
 from marl.models.chat_model import ChatModel
-from marl.models.language_model import without_bars
+from marl.models.language_model import without_progress_bars
 from marl.models.malloc import keep_freed_memory
 from marl.policy.config import HfPolicy, LoraSettings
 from protocols.draws import key
@@ -118,7 +118,7 @@ def _convert(file: Path, dtype: str, folder: Path) -> None:
     from transformers import GgufConfig
 
     where = {"gguf_file": file.name, "local_files_only": True}
-    with _read_once(), without_bars():
+    with _read_once(), without_progress_bars():
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
         model = AutoModelForCausalLM.from_pretrained(
             file.parent, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True), **where
@@ -168,7 +168,7 @@ def _read(
     if local and not any((Path(place) / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
         raise UserError(f"hf:{source} has no tokenizer: save one into the folder with tokenizer.save_pretrained")
     try:
-        with without_bars():
+        with without_progress_bars():
             tokenizer = AutoTokenizer.from_pretrained(place)
             model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map="auto" if shard else None)
     except Exception as error:  # transformers and its hub raise what they like

@@ -143,7 +143,7 @@ class PolicyStep:
     def reference(self, name: str, batch: Batch) -> Tensor:
         """Return the log-probabilities [N] of the trained tokens under the initial policy."""
         lm = self.references[name]
-        lm.masks = self.policies[name].masks
+        lm.mask_table = self.policies[name].mask_table
         return self.score(lm, batch).logp
 
     @torch.no_grad()

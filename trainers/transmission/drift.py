@@ -21,7 +21,7 @@ from marl.errors import UserError
 from marl.evaluation import evaluate
 from marl.metrics.measure import Measure, measured, undefined
 from marl.models.chat_model import ChatModel
-from marl.models.language_model import AT_ONCE, LanguageModel
+from marl.models.language_model import MAX_LOGITS_PER_PART, LanguageModel
 from marl.models.pretrained import policies
 from marl.policy.config import HfPolicy
 from marl.rundir import load
@@ -92,7 +92,9 @@ def drift(
             continue
         before = [_states(model, part, at) for model in (lm, reference)]
         drawn, rows = part.ids[at], part.mask_rows[at]
-        for some in torch.split(torch.arange(len(drawn), device=drawn.device), max(AT_ONCE // lm.masks.shape[1], 1)):
+        for some in torch.split(
+            torch.arange(len(drawn), device=drawn.device), max(MAX_LOGITS_PER_PART // lm.masks.shape[1], 1)
+        ):
             allowed = lm.masks[rows[some]]
             ours, theirs = (
                 _chances(model, states[some], allowed) for model, states in zip((lm, reference), before, strict=True)

@@ -13,6 +13,7 @@ from marl.episode import Episode, Sample
 from marl.inference.request import GenerationRequest
 from marl.inference.server import ChatServer
 from marl.models.chat_model import ChatModel
+from marl.models.reply_probabilities import reply_probabilities
 from marl.rollout.collect import collect
 from marl.rollout.plan import Plan
 from marl.rollout.replay import fork
@@ -74,7 +75,7 @@ def test_masks_that_have_become_too_many_are_made_anew(monkeypatch: pytest.Monke
         spec = choose(tuple(chr(97 + (turn + place) % 26) for place in (0, 7, 11)))
         texts = []
         for server, most in ((always, 0), (never, 1 << 40)):
-            monkeypatch.setattr("marl.models.language_model.MOST_MASKS", most)
+            monkeypatch.setattr("marl.models.mask_table.MAX_MASK_BYTES", most)
             (sample,) = answers(server, spec, ["case"])
             assert scored(server.lm, [5, 9], spec, sample.tokens) == scored(chats.chat(), [5, 9], spec, sample.tokens)
             server.publish(0)
@@ -87,7 +88,7 @@ def test_masks_that_have_become_too_many_are_made_anew(monkeypatch: pytest.Monke
 def test_every_reply_of_a_spec_can_be_drawn_and_all_chances_sum_to_one() -> None:
     lm = chats.chat()
     spec = say(("red", "reddish", "1", "10"), 2, 0)
-    (chances,) = lm.chances([(lm.base.template.encode("<|im_start|>user\nx<|im_end|>"), spec)])
+    (chances,) = reply_probabilities(lm, [(lm.base.template.encode("<|im_start|>user\nx<|im_end|>"), spec)])
     assert len(chances) == spec.size == 21
     assert chances.min() > 0
     assert chances.sum() == pytest.approx(1, abs=1e-4)

@@ -91,7 +91,7 @@ def test_chunks_recomputation_and_micro_batches_leave_the_gradient_as_it_is(
     here = world("chat")
     found = []
     for at_once, recompute in ((1 << 24, False), (1000, True)):
-        monkeypatch.setattr("marl.models.language_model.AT_ONCE", at_once)
+        monkeypatch.setattr("marl.models.language_model.MAX_LOGITS_PER_PART", at_once)
         base = load_base(str(folder), settings(folder, recompute=recompute))
         lm = chats.adapted(base, "one")["one"]
         episodes = collect(here, [Plan("e", dict.fromkeys(here.agents, ChatServer(lm, "one")), seed=1)])

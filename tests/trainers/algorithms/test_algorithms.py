@@ -176,7 +176,7 @@ def test_divergence_in_the_reward_is_paid_by_who_replied() -> None:
             assert paid[1 - i] == 0
             if made.seats[turn.agent] != "p0":
                 assert paid[i] == pytest.approx(0, abs=1e-5)
-    reference.masks = lm.masks
+    reference.mask_table = lm.mask_table
     assert np.abs(arrays.rewards - rewards).max() > 1e-4
 
 
