@@ -1,7 +1,7 @@
-"""Reply specs for models whose words are several tokens: which tokens may come next, after those drawn so far.
+"""Token automata of reply specs, for models whose words are several tokens: which tokens may come next.
 
-A grammar is a deterministic automaton over tokens. The same steps are taken while sampling and while scoring, so both
-see one distribution. A reply may begin with private thought, which ends with a token of its own.
+Sampling and scoring take the same steps through an automaton, so both see one distribution. A reply may begin with
+private thought, which ends with a token of its own.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ class Options(NamedTuple):
 
     @property
     def only_end(self) -> bool:
-        """Whether the reply can but end."""
+        """Whether the end is the only option."""
         return self.end and not self.any and not self.tokens and not self.bits
 
 
 class State(NamedTuple):
-    """Where a reply stands: thinking, talking, or at these places of these words."""
+    """State of a reply: in thought, in free talk, or at these positions within words."""
 
     thought: int = 0
-    """Tokens of thought that may still come; the reply has not begun."""
+    """Tokens of thought left; the reply has not begun."""
     thinking: bool = False
     talk: int = -1
-    """Tokens of free talk that may still come; below 0 where there is none."""
+    """Tokens of free talk left; below 0 where talk is not free."""
     nodes: frozenset[Node] = frozenset()
     begun: bool = False
     drawn: tuple[int, ...] | None = None

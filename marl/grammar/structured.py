@@ -1,4 +1,4 @@
-"""Replies that have a form, token by token: which tokens keep to a regular expression or a JSON schema, by llguidance.
+"""Token masks for replies with a regular expression or a JSON schema, by llguidance.
 
 What a model samples keeps to letters, digits and punctuation with single spaces between them, which Python's regular
 expressions and those of llguidance understand alike, and to the characters that the spec allows: every reply has an
@@ -22,8 +22,8 @@ from marl.grammar.automaton import Options
 
 PLAIN: Final = r"[!-~[\p{age:13.0}&&[\p{L}\p{Nd}\p{P}--\p{Pc}]]]"  # Python 3.11 knows all letters of Unicode 13
 LINE: Final = f"({PLAIN}( ?{PLAIN})*)?"
-MOST: Final = 1 << 10
-"""So many beginnings of replies are remembered for each form."""
+MAX_CACHED_PREFIXES: Final = 1 << 10
+"""Prefixes of replies that are cached for each form."""
 
 
 class Forms:
@@ -88,7 +88,7 @@ class Form:
             matcher = (self._known[drawn[:length]][0] if drawn[:length] in self._known else self._start).deep_copy()
             matcher.consume_tokens(list(drawn[length:]))
             found = self._known[drawn] = matcher, self._options(matcher, drawn)
-            if len(self._known) > MOST:
+            if len(self._known) > MAX_CACHED_PREFIXES:
                 self._known.popitem(last=False)
         return found
 
@@ -105,7 +105,7 @@ class Form:
 
 
 def grammar(spec: ReplySpec) -> str:
-    """Return what llguidance takes for a spec with a form."""
+    """Return the llguidance grammar of a spec with a pattern or schema."""
     from llguidance import LLMatcher
 
     if spec.schema:
@@ -130,7 +130,7 @@ def _spelled(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reason(error: str) -> str:
-    """Return what a long complaint says, in a line."""
+    """Return the gist of a long error message, in one line."""
     if "NoExtension" in error:
         return "nothing in letters, digits, punctuation and single spaces has it"
     told = [line.strip() for line in error.splitlines() if line.strip()] or ["no reason is given"]

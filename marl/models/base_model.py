@@ -1,4 +1,4 @@
-"""A pretrained causal LM, once in memory, with a LoRA (Hu et al. 2022) for each policy that stands on it.
+"""A pretrained causal LM, held in memory once, with a LoRA (Hu et al. 2022) for each policy on it.
 
 Adapters are peft's: created by it, kept in its layers, saved as its folders. The passes of Llama-like models compute
 the adapters of a mixed batch side by side (marl/models/llama.py); other models take one pass per adapter through peft.
@@ -115,7 +115,7 @@ class Base(nn.Module):
             raise UserError(str(error).partition("\n")[0]) from None
 
     def take(self, name: str, folder: Path) -> None:
-        """Take up the weights of a saved adapter; raises RuntimeError for one of another base."""
+        """Load the weights of a saved adapter; raises RuntimeError for one of another base."""
         from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
         weights = load_file(folder / WEIGHTS)
@@ -163,7 +163,7 @@ class Base(nn.Module):
         return [side[name].weight for side in sides if name in side]
 
     def touch(self) -> None:
-        """Forget what was derived for sampling from weights that have changed since."""
+        """Drop everything that sampling derived from weights that have changed."""
         self._packed.clear()
         if any(parameter.requires_grad for parameter in self.model.get_output_embeddings().parameters()):
             self._laid = Packed()
@@ -181,7 +181,7 @@ class Base(nn.Module):
         return self._affine(hidden, [head])[0].float()
 
     def _pack(self, names: tuple[str, ...]) -> Packs:
-        """Lay the adapters side by side, with gradients if they are asked for."""
+        """Concatenate the adapters of each matrix, with gradients where they are enabled."""
         dtype = self.compute
         packs: list[dict[str, Pack]] = [{} for _ in self.model.base_model.layers]
         for layer, matrix, module in self._adapted():
@@ -194,7 +194,7 @@ class Base(nn.Module):
         return packs
 
     def _gate(self, adapters: Sequence[str | None], names: tuple[str, ...]) -> Tensor | None:
-        """Return [B, R] which ranks are whose; None if all rows share one adapter."""
+        """Return [B, R]: 1 where a rank belongs to the row's adapter, else 0; None if all rows share one adapter."""
         if len(set(adapters)) == 1:
             return None
         ranks = [self.peft.peft_config[name].r for name in names]

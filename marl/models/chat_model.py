@@ -25,12 +25,12 @@ from marl.models.language_model import MAX_CACHED_SPECS, LanguageModel, Scores
 from marl.policy.config import HfPolicy
 
 _COPIES: Final = count(1)
-WORTH_A_PASS: Final = 32
-"""What the rows of a batch begin with in common is read once from so many tokens on."""
+MIN_SHARED_TOKENS: Final = 32
+"""The common prefix of a batch is read once from this many tokens on."""
 
 
 class Read(NamedTuple):
-    """What a reply's tokens say."""
+    """A reply decoded to text."""
 
     text: str
     thought: str
@@ -66,7 +66,7 @@ class ChatModel(LanguageModel):
 
     @property
     def learner(self) -> nn.Module:
-        """What moves when this policy learns: its adapter, or all weights."""
+        """The module that an optimizer trains: the adapter, or all weights."""
         return self._learner
 
     def open(self) -> ChatTranscript:
@@ -162,7 +162,7 @@ class ChatModel(LanguageModel):
         return self._classes[kind]
 
     def trim(self) -> bool:
-        """Forget the masks if they have become too many; see LanguageModel."""
+        """Clear the mask cache above its limit; see LanguageModel."""
         if full := super().trim():
             self._options.clear()
             self._walked.clear()
@@ -202,10 +202,14 @@ class ChatModel(LanguageModel):
         text = "".join(c if c.isprintable() else " " for c in decode(own)).strip()
         return Read(f"{channel} {text}".strip()[: spec.free].strip(), thought, thinking)
 
-    def sample(self, spec: ReplySpec, tokens: Sequence[int], logp: Sequence[float], version: int) -> Sample:
-        """Return a reply that was drawn."""
+    def sample(
+        self, spec: ReplySpec, tokens: Sequence[int], behavior_logprobs: Sequence[float], version: int
+    ) -> Sample:
+        """Return the sample of a drawn reply."""
         read = self.read(spec, tokens)
-        return Sample(read.text, tuple(tokens), tuple(logp), version, thought=read.thought, thinking=read.thinking)
+        return Sample(
+            read.text, tuple(tokens), tuple(behavior_logprobs), version, thought=read.thought, thinking=read.thinking
+        )
 
     def autocast(self) -> AbstractContextManager[object]:
         """Compute in the dtype asked for where the weights are kept in a wider one."""
@@ -220,7 +224,7 @@ class ChatModel(LanguageModel):
         """Return the last hidden states [B, T, d] over token ids [B, T], padded on the right, with gradients."""
         with self.autocast():
             common = self._common(ids)
-            if common < WORTH_A_PASS:
+            if common < MIN_SHARED_TOKENS:
                 return self.base.states(ids, [self.adapter] * len(ids))
             return self.base.shared_states(ids, self.adapter, common)
 
@@ -237,7 +241,7 @@ class ChatModel(LanguageModel):
             return super().score(ids, trained, mask_rows)
 
     def restore(self, folder: Path) -> None:
-        """Take up what `save` wrote; raises RuntimeError for weights of another model, OSError for none."""
+        """Load what `save` wrote; raises RuntimeError for weights of another model, OSError for none."""
         if self.adapter is None:
             super().restore(folder)
         else:

@@ -1,4 +1,4 @@
-"""How the C library hands out memory, where models learn."""
+"""Tune glibc's malloc for training: keep freed memory instead of returning it to the system."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ NEVER: Final = -1
 
 
 def keep_freed_memory() -> bool:
-    """Keep what is freed for what is allocated next; say whether the C library can (glibc).
+    """Reuse freed memory for later allocations; return whether the C library can (glibc).
 
-    By default each tensor of more than 32 MB is fresh pages of the system, which are cleared at first touch: of half a
-    gigabyte of gradients that was a third of an update. The process stays as large as it once was.
+    By default each tensor above 32 MB gets new pages from the system, which are cleared at first touch: with half a
+    gigabyte of gradients that took a third of an update. The process never shrinks.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and all([mallopt(MMAP, LARGEST), mallopt(TRIM, NEVER)])

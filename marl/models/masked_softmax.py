@@ -1,4 +1,4 @@
-"""Log-probability and entropy of masked choices; for the gradient one table over the vocabulary is kept, not three."""
+"""Masked log-softmax and entropy; the backward pass keeps one table over the vocabulary [N, V], not three."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SelectiveSoftmax(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, allowed: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Compute both; keeps log p."""
         logp = logits.masked_fill(~allowed, -torch.inf).log_softmax(-1)
-        # 0 * -inf is nan, so what is forbidden counts as the least number there is.
+        # 0 * -inf is nan, so forbidden tokens get the smallest finite number.
         entropy = -(logp.exp() * logp.clamp(min=torch.finfo(logp.dtype).min)).sum(-1)
         ctx.save_for_backward(logp, entropy, drawn)
         return logp.gather(-1, drawn[:, None]).squeeze(-1), entropy
@@ -41,5 +41,5 @@ class SelectiveSoftmax(torch.autograd.Function):
 
 def chosen(logits: Tensor, allowed: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
     """Return log-probabilities [N] of tokens `drawn` [N] among those `allowed` [N, V], and entropies [N] in nats."""
-    found: tuple[Tensor, Tensor] = SelectiveSoftmax.apply(logits, allowed, drawn)  # type: ignore[no-untyped-call]
-    return found
+    out: tuple[Tensor, Tensor] = SelectiveSoftmax.apply(logits, allowed, drawn)  # type: ignore[no-untyped-call]
+    return out

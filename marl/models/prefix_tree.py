@@ -1,7 +1,7 @@
-"""Rows of tokens as a tree of their beginnings: what several rows begin with is the same nodes, and is computed once.
+"""Prefix tree of token rows: a prefix that several rows share is computed once.
 
-A causal model's state after a token depends on the beginning that ends there and on nothing else. Of an update in which
-agents meet the same deals, or say the same again, most tokens stand in beginnings that other rows have too.
+A causal model's state after a token depends only on the prefix that ends there. In an update in which agents meet the
+same deals, or say the same again, most tokens stand in prefixes of other rows too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PrefixTree(NamedTuple):
 
 
 def prefix_tree(ids: Tensor, at: Tensor) -> PrefixTree:
-    """Return the tree of the beginnings of ids [B, T] that end in the N tokens chosen by `at` [B, T], row by row."""
+    """Return the tree of the prefixes of ids [B, T] that end in the N tokens chosen by `at` [B, T], row by row."""
     asked = at.clone()
     asked[:, 0] |= ~at.any(1)  # of a row of which nothing is wanted, the first
     needed = asked.flip(1).cumsum(1).flip(1) > 0

@@ -1,7 +1,7 @@
-"""Where pretrained models come from: a folder, a GGUF file, a hub id, an installed package, or a saved adapter.
+"""Load pretrained models from a folder, a GGUF file, a hub id, an installed package, or a saved adapter.
 
-A GGUF file is turned once into an ordinary folder of safetensors in the cache, $XDG_CACHE_HOME/sabir/models, from which
-it loads in a second.
+A GGUF file is converted once into an ordinary folder of safetensors in $XDG_CACHE_HOME/sabir/models, which loads in a
+second.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from marl.policy.config import HfPolicy, LoraSettings
 from protocols.draws import key
 
 About = Callable[[str], str]
-"""Seat -> what there is to know of the world before anything else: `World.about`."""
+"""Seat -> description of the world for its system prompt: `World.about`."""
 PREFIX: Final = "policy_"
 """Before the name of an adapter: peft forgets the weights of one whose name is a part of "lora_", such as a."""
-FORM: Final = 1
-"""Number of the form in which converted models are kept; another one makes them anew."""
+CACHE_FORMAT: Final = 1
+"""Version of the format of converted models; another version converts them again."""
 ADAPTER: Final = "adapter_config.json"
-PLAYED: Final = 0.5
-"""Temperature of a model that is only to play: at 1 the small ones ramble."""
+PLAY_TEMPERATURE: Final = 0.5
+"""Temperature of a model that plays and is not trained: at 1 small models ramble."""
 
 
 def cache_dir() -> Path:
@@ -92,7 +92,9 @@ def shipped(name: str) -> list[Path]:
 def converted(file: Path, dtype: str) -> Path:
     """Return the folder of a GGUF file's weights in some dtype, made the first time; raises UserError."""
     stat = file.stat()
-    mark = blake2b(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns} {FORM}".encode(), digest_size=6).hexdigest()
+    mark = blake2b(
+        f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns} {CACHE_FORMAT}".encode(), digest_size=6
+    ).hexdigest()
     folder = cache_dir() / f"{file.stem}-{dtype}-{mark}"
     if (folder / "config.json").is_file():
         return folder
@@ -173,7 +175,7 @@ def _read(
             model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map="auto" if shard else None)
     except Exception as error:  # transformers and its hub raise what they like
         first = str(error).strip().partition("\n")[0][:200]
-        why = "is not a whole model folder" if local else "could not be had from the hub, nor is it in its cache"
+        why = "is not a whole model folder" if local else "could not be downloaded from the hub and is not in its cache"
         raise UserError(f"hf:{source} {why} ({first})") from None
     return model, tokenizer
 
@@ -230,9 +232,9 @@ def _adapt(base: Base, name: str, folder: Path) -> None:
 
 
 def seat(source: str, about: About, settings: HfPolicy | None = None, device: str = "cpu") -> ChatModel:
-    """Return the policy that `hf:SOURCE` names, to play and not to train: a model, or an adapter's folder."""
+    """Return the policy `hf:SOURCE` for play without training: a model, or an adapter's folder."""
     folder = Path(source).expanduser()
-    settings = settings or HfPolicy(hf=source, lora=LoraSettings(), temperature=PLAYED)
+    settings = settings or HfPolicy(hf=source, lora=LoraSettings(), temperature=PLAY_TEMPERATURE)
     if not (folder / ADAPTER).is_file():
         return ChatModel(load_base(source, settings, device), None, system_prompt(about, settings), settings)
     if not (folder / WEIGHTS).is_file():

@@ -48,7 +48,7 @@ def tiny(
 
 
 def level(trunk: GPT2Model) -> None:
-    """Undo GPT-2's smaller weights for what writes to the residual stream: they are for models of many layers."""
+    """Undo GPT-2's down-scaling of weights that write to the residual stream: it is meant for deep models."""
     with torch.no_grad():
         for name, weight in trunk.named_parameters():
             if name.endswith("c_proj.weight"):
@@ -56,9 +56,9 @@ def level(trunk: GPT2Model) -> None:
 
 
 def shape(width: int, layers: int, heads: int, context: int, init: float) -> dict[str, Any]:
-    """Return what tiny policies and critics have in common.
+    """Return the GPT-2 settings that tiny policies and critics share.
 
-    GPT-2 learns where a token stands, which tells the symbols of a short message apart better than rotary positions do.
+    GPT-2 learns its position embeddings, which tell the symbols of a short message apart better than rotary ones do.
     Initial weights of 0.15 instead of 0.02: with 0.02 so little of the context reaches the last
     token's state that two agents need ten times the games before their replies depend on anything.
     """
@@ -75,7 +75,7 @@ def shape(width: int, layers: int, heads: int, context: int, init: float) -> dic
 
 
 def seeded(make: Any, seed: int) -> Any:
-    """Call a constructor that draws from torch's global generator, and leave that generator as it was."""
+    """Call a constructor with torch's global generator seeded, and restore the generator afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()

@@ -104,7 +104,7 @@ def test_masks_do_not_depend_on_what_is_remembered(base: Base, monkeypatch: pyte
     lm = chats.chat(base)
     (sample,) = answers(ChatServer(lm, "a"), SPECS[1], ["x"])
     before = list(lm.rows(SPECS[1], sample.tokens))
-    monkeypatch.setattr("marl.grammar.structured.MOST", 1)
+    monkeypatch.setattr("marl.grammar.structured.MAX_CACHED_PREFIXES", 1)
     again = chats.chat(base)
     after = list(again.rows(SPECS[1], sample.tokens))
     assert torch.equal(again.masks[after], lm.masks[before])

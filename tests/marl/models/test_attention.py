@@ -46,7 +46,7 @@ def test_as_exact_as_torch(
     visible = None if length == keys else (torch.arange(keys) < ends[..., None])[:, None]
     shape = (2, heads, shared, length, keys)
     ours = read(drawn(*shape, BF16), visible)
-    monkeypatch.setattr(attention, "FEW", 0)
+    monkeypatch.setattr(attention, "MAX_SCORES", 0)
     theirs = read(drawn(*shape, BF16), visible)
     truth = read(drawn(*shape, torch.float32), visible)
     for one, other, right in zip(ours, theirs, truth, strict=True):
@@ -75,6 +75,6 @@ def test_in_parts_and_without_gradients_it_is_the_same(monkeypatch: pytest.Monke
     sees[..., 0] = True
     given = (q, k, v, sees if visible else None)
     whole = seen(*given)
-    monkeypatch.setattr(attention, "PART", 7 * 21 * 3)
+    monkeypatch.setattr(attention, "MAX_SCORES_PER_CHUNK", 7 * 21 * 3)
     with torch.no_grad():
         torch.testing.assert_close(seen(*given), whole, rtol=0, atol=0)

@@ -116,7 +116,7 @@ def test_a_beginning_that_is_read_once_leaves_values_and_gradients_as_they_are(
     ids[:, :40] = ids[0, :40]
     found = []
     for worth in (32, 1000):
-        monkeypatch.setattr("marl.models.chat_model.WORTH_A_PASS", worth)
+        monkeypatch.setattr("marl.models.chat_model.MIN_SHARED_TOKENS", worth)
         base = chats.base(dtype)
         lm = chats.adapted(base, "one")["one"]
         assert lm._common(ids) == 40
@@ -241,7 +241,7 @@ def one_sentence(result: Result, wrong: str) -> None:
     [
         ("", "hf: needs a model"),
         ("nothing-like-this", "there is no such folder or GGUF file"),
-        ("some/model", "could not be had from the hub"),
+        ("some/model", "could not be downloaded from the hub"),
         ("README.md", "neither a model folder nor a GGUF file"),
     ],
 )
