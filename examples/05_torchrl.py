@@ -15,7 +15,7 @@ from torchrl.envs import MarlGroupMapType, PettingZooWrapper
 from torchrl.modules import MaskedCategorical, ProbabilisticActor
 from torchrl.objectives.value.functional import reward2go
 
-from marl.rollout.environment import ParallelEnvironment
+from marl.rollout.pettingzoo_environment import ParallelEnvironment
 
 SCENARIO = {"arena": {"name": "lewis"}, "channel": [{"type": "loss", "p": 0.1}]}
 STEPS = 256  # of an update; an episode has two, the sender's and the receiver's

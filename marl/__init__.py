@@ -8,7 +8,7 @@ still_found(
         "marl.build": "marl.rundir.load",
         "marl.config": "marl.settings",
         "marl.conversation": "marl.evaluation.log_lines",
-        "marl.environment": "marl.rollout.environment",
+        "marl.environment": "marl.rollout.pettingzoo_environment",
         "marl.lm": "marl.models.tiny",
         "marl.study.causal": "marl.study.experiments.causal",
         "marl.study.conventions": "marl.study.experiments.conventions",

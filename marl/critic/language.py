@@ -20,7 +20,7 @@ from marl.critic.critic import Critic, value_head
 from marl.critic.log_reader import LogReader, Scope
 from marl.critic.reading import Reading
 from marl.critic.vocabulary import MARKS
-from marl.models.base_model import Base
+from marl.models.lora_base import Base
 from marl.models.tiny import seeded
 
 LOGS_PER_PASS: Final = 8

@@ -23,8 +23,8 @@ from marl.grammar.automaton import Grammar, State
 from marl.inference.draws import draw_blockwise, forbid
 from marl.inference.kv_cache import KVRow, RunningCache
 from marl.inference.request import GenerationRequest
-from marl.models.base_model import Base
 from marl.models.chat_model import ChatModel
+from marl.models.lora_base import Base
 from protocols.clock import EpisodeLoop
 from protocols.draws import uniform
 

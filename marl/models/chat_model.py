@@ -20,8 +20,8 @@ from marl.context.chat import ChatTranscript
 from marl.episode import Sample
 from marl.errors import UserError
 from marl.grammar.automaton import OPENING, TALK, THOUGHT, Grammar, Options, State
-from marl.models.base_model import Base
 from marl.models.language_model import MAX_CACHED_SPECS, LanguageModel, Scores
+from marl.models.lora_base import Base
 from marl.policy.config import HfPolicy
 
 _COPIES: Final = count(1)

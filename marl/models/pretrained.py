@@ -24,9 +24,9 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from marl.errors import UserError
-from marl.models.base_model import WEIGHTS, Base
 from marl.models.chat_model import ChatModel
 from marl.models.language_model import without_progress_bars
+from marl.models.lora_base import WEIGHTS, Base
 from marl.models.malloc import keep_freed_memory
 from marl.policy.config import HfPolicy, LoraSettings
 from protocols.draws import key

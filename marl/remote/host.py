@@ -23,9 +23,9 @@ from marl.episode import Sample
 from marl.errors import UserError
 from marl.policy.base import Policy
 from marl.remote.host_protocol import HostProtocol, Journal
-from marl.remote.lobby import Lobby
 from marl.remote.rejections import Rejections
 from marl.remote.remote_policy import RemotePolicy
+from marl.remote.seat_registry import Lobby
 from protocols import clock, topics
 from protocols.envelope import REFEREE, Envelope, Kind
 from protocols.errors import ProtocolError

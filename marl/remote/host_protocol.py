@@ -15,8 +15,8 @@ from typing import Any, Final
 from marl.episode import Sample
 from marl.errors import UserError
 from marl.remote import wire
-from marl.remote.lobby import Lobby
 from marl.remote.rejections import Reason, Rejections
+from marl.remote.seat_registry import Lobby
 from protocols import topics
 from protocols.envelope import MAX_BYTES, REFEREE, Envelope, Kind
 from protocols.errors import ProtocolError

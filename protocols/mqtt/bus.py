@@ -25,7 +25,7 @@ from protocols.clock import EpisodeLoop
 from protocols.envelope import MAX_BYTES, Envelope
 from protocols.errors import ProtocolError
 from protocols.mqtt.address import parse, sentence
-from protocols.mqtt.client import TIMEOUT, code, make_client, newest_version, number
+from protocols.mqtt.client_factory import TIMEOUT, code, make_client, newest_version, number
 
 WINDOW: Final = 64
 """Unacknowledged publishes at most; the next publish waits."""

@@ -9,8 +9,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from marl.models.base_model import Base
 from marl.models.chat_model import ChatModel
+from marl.models.lora_base import Base
 from marl.models.tiny import seeded
 from marl.policy.config import HfPolicy, LoraSettings
 

@@ -18,7 +18,7 @@ from marl.episode import Sample
 from marl.inference.server import PolicyServer, serve
 from marl.policy.base import PendingReply, TextPolicy
 from marl.policy.scripted import Scripted
-from marl.rollout.environment import ParallelEnvironment
+from marl.rollout.pettingzoo_environment import ParallelEnvironment
 from marl.rollout.plan import Plan
 from marl.rollout.replay import replay
 from marl.scenario.world import World

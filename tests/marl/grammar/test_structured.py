@@ -20,7 +20,7 @@ from arenas.spec import ReplySpec, Words, matching, structured
 from arenas.testing.suite import check_arena
 from marl.errors import UserError
 from marl.inference.server import ChatServer
-from marl.models.base_model import Base
+from marl.models.lora_base import Base
 from marl.rollout.collect import collect
 from marl.rollout.plan import Plan
 from marl.scenario.config import Scenario

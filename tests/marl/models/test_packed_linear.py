@@ -8,7 +8,7 @@ from torch import nn
 
 from arenas.spec import choose
 from marl.inference.server import ChatServer
-from marl.models.base_model import Base
+from marl.models.lora_base import Base
 from marl.models.packed_linear import Packed, packable, plain
 from tests.marl import chats
 from tests.marl.models.test_chat_model import answers, scored

@@ -10,7 +10,7 @@ from accelerate import dispatch_model  # type: ignore[import-untyped]
 
 from arenas.spec import say
 from marl.inference.server import ChatServer
-from marl.models.base_model import Base
+from marl.models.lora_base import Base
 from marl.models.pretrained import load_base
 from marl.policy.config import HfPolicy, LoraSettings
 from tests.marl import chats

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from marl.episode import Sample
 from marl.remote.host_protocol import HostProtocol
-from marl.remote.lobby import Lobby
 from marl.remote.rejections import EXCERPT, Reason, Rejections
+from marl.remote.seat_registry import Lobby
 from protocols import topics
 from protocols.envelope import MAX_BYTES, Envelope, Kind
 from protocols.topics import LOBBY

@@ -17,7 +17,7 @@ import pytest
 import arenas
 from marl.errors import UserError
 from marl.rollout.collect import collect
-from marl.rollout.environment import AecEnvironment, ParallelEnvironment
+from marl.rollout.pettingzoo_environment import AecEnvironment, ParallelEnvironment
 from marl.rollout.replay import replay
 
 ROOT = Path(__file__).parents[3]
