@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any, ClassVar, Final
 
 import numpy as np
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -29,12 +30,12 @@ Hand = tuple[Card, ...]
 
 
 def copies(rank: int, ranks: int) -> int:
-    """Return how many cards of a rank each color has."""
+    """Return the number of copies of a rank in each color."""
     return 3 if rank == 1 else 1 if rank == ranks else 2
 
 
 def revealed(hand: Hand, known: Hand, hint: str) -> Hand:
-    """Return what a player knows of its hand after a hint: a color or a rank."""
+    """Return a player's knowledge of its hand after a hint: a color or a rank."""
     return tuple(
         (color if hint == color else k_color, rank if hint == rank else k_rank)
         for (color, rank), (k_color, k_rank) in zip(hand, known, strict=True)
@@ -47,9 +48,10 @@ def _offer(moves: Words) -> ReplySpec:
 
 
 class Hanabi(Arena):
-    """HLE's `size` very_small, small or full; every number of it can be set apart (None: 5 in hand, from 4 players 4).
+    """Hanabi in a `size` of HLE: very_small, small or full; each of its numbers can be overridden.
 
-    `bomb`: what the fireworks are worth once the last life is lost: 0 as in HLE, or 1 to keep them.
+    `hand`: None for the size's; 5 cards in full, 4 from 4 players on.
+    `bomb`: factor of the score once the last life is lost: 0 as in HLE, 1 to keep it.
     """
 
     rules = """
@@ -122,12 +124,12 @@ class Hanabi(Arena):
             view_words=4 * players + 7 + 2 * self.colors + players * (1 + 2 * self.hand),
         )
 
+    @override
     def deal(self, rng: np.random.Generator, split: str) -> None:
-        """Shuffle the pack and deal."""
         self.start(tuple(self.pack[i] for i in rng.permutation(len(self.pack))))
 
     def start(self, deck: Hand) -> None:
-        """Begin with a shuffled pack: the first cards are player 0's hand, oldest first, the next player 1's."""
+        """Begin with a shuffled pack: player 0's hand first, oldest card first, then player 1's."""
         players = len(self.possible_agents)
         self.hands = tuple(deck[i * self.hand : (i + 1) * self.hand] for i in range(players))
         self.known = (((UNKNOWN, UNKNOWN),) * self.hand,) * players
@@ -136,12 +138,13 @@ class Hanabi(Arena):
         self.lives, self.hints, self.turns_left, self.player = self.most_lives, self.most_hints, players, 0
         self.events: tuple[Words, ...] = ()  # of the last round of turns
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """One after the other."""
         return (self.possible_agents[self.player],)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """What is legal now; harmless moves first, as the first one stands for a reply that is missing."""
+        # Legal moves, harmless ones first: the first one replaces a missing reply.
         player = self.possible_agents.index(agent)
         moves = [f"discard_{i}" for i in range(len(self.hands[player])) if self.hints < self.most_hints]
         for other, hand in enumerate(self.hands):
@@ -151,8 +154,9 @@ class Hanabi(Arena):
         moves += [f"play_{i}" for i in range(len(self.hands[player]))]
         return _offer(tuple(moves)) if moves else self.replies[agent][0]  # none: after one's last turn
 
+    @override
     def view(self, agent: str) -> str:
-        """The moves since the agent's last one, that one included; the table; the others' hands; what it knows."""
+        # The moves since the agent's last one, that one included; the table; the others' hands; knowledge of its own.
         player = self.possible_agents.index(agent)
         hands = [
             word
@@ -167,19 +171,20 @@ class Hanabi(Arena):
         built = (word for color, rank in zip(self.palette, self.built, strict=True) for word in (color, str(rank)))
         return [*f"lives {self.lives} hints {self.hints} deck {len(self.deck)} built".split(), *built]
 
+    @override
     def hidden(self) -> str:
-        """The table and all hands."""
         hands = zip(self.possible_agents, self.hands, strict=True)
         return " ".join(
             [*self._table(), *(w for name, hand in hands for w in (name, *(v for card in hand for v in card)))]
         )
 
     def score(self) -> float:
-        """The number of cards in the fireworks, times `bomb` once the last life is lost."""
+        """Number of cards in the fireworks, times `bomb` once the last life is lost."""
         return sum(self.built) * (1.0 if self.lives else self.bomb)
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Make the move; pay everyone what the score changes by."""
+        # The reward is the change of the score.
         [(agent, (move,))] = replies.items()
         before, self.turns_left = self.score(), self.turns_left - (not self.deck)
         verb, _, what = move.partition("_")
@@ -205,7 +210,7 @@ class Hanabi(Arena):
         self.known, self.hints = tuple(known), self.hints - 1
 
     def _take(self, place: int) -> Card:
-        """Take a card out of the player's hand, and draw the newest."""
+        """Remove a card from the player's hand, and draw a new one."""
         hand, known = self.hands[self.player], self.known[self.player]
         drawn, self.deck = self.deck[:1], self.deck[1:]
         unknown = ((UNKNOWN, UNKNOWN),) * len(drawn)
@@ -224,23 +229,23 @@ class Hanabi(Arena):
         self.built = (*self.built[:i], int(rank), *self.built[i + 1 :])
         self.hints = min(self.most_hints, self.hints + (int(rank) == self.ranks))
 
+    @override
     def anchors(self) -> Anchors:
-        """Random and silent are estimates with fixed seeds; full is a bound, all cards, which not every deck allows.
-
-        Random: 600 games. Silent: `alone` of arenas/games/cards/hanabi_play.py, 2000 shuffles; it looks at no hint,
-        and at no hand either, which would be allowed and gain a little.
-        """
+        # Random and silent are estimates with fixed seeds; full, all cards, is a bound that not every deck allows.
+        # Random: 600 games. Silent: `alone` of arenas/games/cards/hanabi_play.py, 2000 shuffles; it uses neither hints
+        # nor the other hands, though silent play may look at hands and would gain a little.
         random, silent = estimates(*self.options)
         return Anchors(random, silent, float(self.colors * self.ranks))
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """`silent`: no hint is used. `best`: the convention of arenas/games/cards/hanabi_play.py."""
+        # `silent`: no hint is used. `best`: the convention of arenas/games/cards/hanabi_play.py.
         return {"silent": partial(alone, self.pack, self.bomb), "best": partial(convention, self.pack)}
 
 
 @lru_cache(maxsize=256)
 def estimates(*options: Any) -> tuple[float, float]:
-    """Return the mean scores of random and of silent play."""
+    """Estimate the mean scores of random and of silent play."""
     arena, draws, scores = Hanabi(*options), np.random.default_rng(1), []
     for seed in range(600):
         arena.begin(seed)

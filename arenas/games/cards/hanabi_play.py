@@ -1,4 +1,4 @@
-"""Scripted Hanabi: what can be read from the views, blind play by counting cards, and a convention for hints."""
+"""Scripted Hanabi: a parser of views, blind play by counting cards, and a hint convention."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNKNOWN = "?"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One view, read: its numbers, what is built of each color, and all hands, one's own as far as it is known."""
+    """Parsed view: lives, fireworks by color, the others' hands, and the player's knowledge of its own."""
 
     lives: int
     built: dict[str, int]
@@ -25,17 +25,17 @@ class Table:
     own: list[Card]
 
     def fits(self, card: Card) -> bool:
-        """Whether a card is the next of its color."""
+        """Say whether a card is the next of its color."""
         return int(card[1]) == self.built[card[0]] + 1
 
 
 def pairs(words: Sequence[str]) -> list[Card]:
-    """Return two words at a time."""
+    """Group words into pairs."""
     return list(zip(words[::2], words[1::2], strict=True))
 
 
 def read(view: Words) -> Table:
-    """Read a view of the arena."""
+    """Parse a view of the arena."""
     start, built, you = view.index("lives"), view.index("built"), view.index("you")
     names = [i for i in range(built, you) if view[i].startswith("player_")]
     hands = {view[i]: pairs(view[i + 1 : j]) for i, j in zip(names, [*names[1:], you], strict=True)}
@@ -44,7 +44,7 @@ def read(view: Words) -> Table:
 
 
 def unseen(memory: Memory, pack: Sequence[Card], table: Table) -> Counter[Card]:
-    """Return the cards that may be in one's own hand or the deck: not played, not discarded, in nobody else's hand."""
+    """Count the cards that may be in one's own hand or the deck: neither played, discarded, nor in another hand."""
     left = Counter(pack)
     for view in memory.views:
         moves = view[: view.index("lives")]
@@ -64,7 +64,7 @@ def waiting(memory: Memory) -> Words:
 
 
 def worth_playing(left: Counter[Card], built: Mapping[str, int], lives: int, bomb: float) -> bool:
-    """Whether the score s gains on average from playing any card of those left.
+    """Say whether playing a random one of the cards left raises the expected score s.
 
     With lives to spare, always; on the last life a miss turns s into `bomb` s: p (s + 1) + (1 - p) bomb s > s.
     """
@@ -83,9 +83,9 @@ def alone(pack: Sequence[Card], bomb: float, memory: Memory) -> Words:
 
 
 def alone_score(pack: Sequence[Card], lives: int, bomb: float, plays: int, shuffles: int = 2000) -> float:
-    """Return the mean score of `alone` over shuffles with a fixed seed, at most `plays` cards being played.
+    """Estimate the mean score of `alone` over shuffles with a fixed seed, with at most `plays` cards played.
 
-    Whoever's oldest card is played, the cards come in the order of a shuffled pack. So no game need be played.
+    Whichever player's oldest card is played, the cards come in the order of a shuffled pack, so no game is simulated.
     """
     rng, total = np.random.default_rng(0), 0.0
     for _ in range(shuffles):
@@ -104,12 +104,12 @@ def alone_score(pack: Sequence[Card], lives: int, bomb: float, plays: int, shuff
 
 
 def candidates(known: Card, left: Counter[Card]) -> list[Card]:
-    """Return what a card may be, after what is known of it and what has been seen."""
+    """Return the cards that one's own card may be, from hints and from the cards not seen yet."""
     return [card for card in left if all(k in (UNKNOWN, word) for k, word in zip(known, card, strict=True))]
 
 
 def told(memory: Memory, table: Table) -> int:
-    """Return the place of the oldest card that the player before just hinted at, -1 if there was no such hint."""
+    """Return the index of the oldest card that the player before just hinted at; -1 without such a hint."""
     moves, me = memory.view[: memory.view.index("lives")], memory.agent.removeprefix("player_")
     if not moves or not moves[-1].startswith(f"hint_{me}_"):
         return -1
@@ -118,9 +118,10 @@ def told(memory: Memory, table: Table) -> int:
 
 
 def convention(pack: Sequence[Card], memory: Memory) -> Words:
-    """A hint to the next player means: play the oldest card of it. Else play what is sure, hint, or discard.
+    """Hint convention: a hint to the next player means "play the oldest card hinted at".
 
-    What is discarded is a card that can no longer be built, else the oldest of which nothing is known.
+    Otherwise the player plays a card that surely fits, hints, or discards: first a card that can no longer be built,
+    else the oldest one without a hint.
     """
     table = read(memory.view)
     left = unseen(memory, pack, table)

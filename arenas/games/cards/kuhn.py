@@ -1,10 +1,12 @@
-"""Kuhn poker, with its known equilibrium."""
+"""Kuhn poker, with its equilibria and its value."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import permutations
 from typing import Final
+
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.scripted import Memory, Script
@@ -19,7 +21,7 @@ VALUES: Final = (-1 / 18, 1 / 18)  # of the game to each (Kuhn 1950)
 
 
 def payment(cards: Words, moves: Words) -> int | None:
-    """Return what the first player has won once the game is over, else None."""
+    """Return the first player's winnings once the game is over, else None."""
     higher = 1 if CARDS.index(cards[0]) > CARDS.index(cards[1]) else -1
     if moves[-1:] == ("fold",):
         return 1 if len(moves) == 2 else -1
@@ -29,7 +31,7 @@ def payment(cards: Words, moves: Words) -> int | None:
 
 
 def equilibrium(alpha: float = 1 / 3) -> Script:
-    """Return the equilibrium in which the first player bets a jack with probability alpha, 0 to 1/3; all are so.
+    """Return the equilibrium script in which the first player bets a jack with probability alpha, 0 to 1/3.
 
     It bets a king three times as often and never a queen; after a check and a bet it calls with a queen with
     probability alpha + 1/3. The second player bets a jack, and calls with a queen, with probability 1/3. (Kuhn 1950)
@@ -56,7 +58,7 @@ def equilibrium(alpha: float = 1 / 3) -> Script:
 
 
 class Kuhn(Arena):
-    """A case is one of the six deals."""
+    """Kuhn poker; a case is one of the six deals."""
 
     rules = """
     Kuhn poker: a deck of a jack, a queen and a king; each of two players puts in one chip and gets one card.
@@ -75,26 +77,27 @@ class Kuhn(Arena):
     def __init__(self) -> None:
         super().__init__(dict.fromkeys(PLAYERS, (OPEN, ANSWER)), words=("card", *CARDS, "rival"))
 
+    @override
     def lay(self, case: int) -> None:
-        """Deal both cards."""
         self.cards = DEALS[case]
         self.moves: Words = ()
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """In turn, player_0 first."""
         return (PLAYERS[len(self.moves) % 2],)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """Check or bet; after a bet, fold or call."""
         return ANSWER if self.moves[-1:] == ("bet",) else OPEN
 
+    @override
     def view(self, agent: str) -> str:
-        """One's own card, and what the rival did last."""
+        # One's own card, and the rival's last move.
         last = (" rival", *self.moves[-1:]) if self.moves else ()
         return f"card {self.cards[PLAYERS.index(agent)]}" + " ".join(last)
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Pay when the betting is over."""
         for (move,) in replies.values():
             self.moves = (*self.moves, move)
         won = payment(self.cards, self.moves)
@@ -102,14 +105,15 @@ class Kuhn(Arena):
             return Outcome()
         return Outcome(dict(zip(PLAYERS, (float(won), float(-won)), strict=True)), done=True)
 
+    @override
     def hidden(self) -> str:
-        """Both cards, and all moves."""
         return " ".join(("card", *self.cards, *self.moves))
 
+    @override
     def anchors(self) -> Anchors:
-        """What one wins the other loses, so every score is 0; the value is Kuhn's."""
+        # Zero-sum, so every mean score is 0; the value is Kuhn's.
         return Anchors(random=0.0, silent=0.0, full=0.0, equilibrium=0.0, values=VALUES)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """Return `equilibrium`, with alpha = 1/3."""
         return {"equilibrium": equilibrium()}

@@ -1,4 +1,4 @@
-"""Leduc poker, with its known value."""
+"""Leduc poker, with its computed value."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from itertools import permutations, takewhile
 from typing import Final
+
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.scripted import Script
@@ -27,7 +29,7 @@ Rounds = tuple[Words, ...]
 
 
 def bets(rounds: Rounds) -> list[int]:
-    """Return the chips both players have put in."""
+    """Return the chips that each player has put in."""
     chips = [1, 1]
     for size, moves in zip(RAISE, rounds, strict=False):
         for turn, move in enumerate(moves):
@@ -39,12 +41,12 @@ def bets(rounds: Rounds) -> list[int]:
 
 
 def closed(moves: Words) -> bool:
-    """Say whether a round is over: both checked, or a raise was called; a fold ends it too."""
+    """Say whether a betting round is over: two checks, a call or a fold."""
     return moves[-1:] in (("call",), ("fold",)) or moves == ("check", "check")
 
 
 def winner(ranks: tuple[int, int, int]) -> int | None:
-    """Return who wins when cards are shown, by the ranks of both players and the public card; None if they share."""
+    """Return the winner of a showdown by the ranks of both players and the public card; None for a tie."""
     first, second, public = ranks
     if first == second:
         return None
@@ -60,7 +62,7 @@ def _computed() -> Script:
 
 
 class Leduc(Arena):
-    """A case is one of the 120 deals of three cards."""
+    """Leduc poker; a case is one of the 120 deals of three cards."""
 
     rules = """
     Leduc poker: six cards, two each of jack, queen and king; two rounds of betting, a public card between them.
@@ -80,35 +82,36 @@ class Leduc(Arena):
         specs = tuple(map(choose, (("check", "raise"), ("fold", "call", "raise"), ("fold", "call"))))
         super().__init__(dict.fromkeys(PLAYERS, specs), words=("card", *RANKS, "public", "pot", *CHIPS, "rival"))
 
+    @override
     def lay(self, case: int) -> None:
-        """Deal both cards, and the public one for later."""
         self.ranks = tuple(card // 2 for card in DEALS[case])
         self.rounds: Rounds = ((),)
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """In turn, player_0 first in each round."""
         return (PLAYERS[len(self.rounds[-1]) % 2],)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """Check or raise; after a raise fold, call or, but once a round, raise."""
         moves = self.rounds[-1]
         if "raise" not in moves:
             return self.replies[agent][0]
         return self.replies[agent][1 if moves.count("raise") < MOST_RAISES else 2]
 
+    @override
     def view(self, agent: str) -> str:
-        """One's own card, the public one, the pot, and what the rival did since one's last move."""
+        # One's own card, the public one, the pot, and the rival's moves since one's last.
         public = f" public {RANKS[self.ranks[2]]}" if len(self.rounds) == 2 else ""
         did = "".join(f" rival {move}" for move in self._news(PLAYERS.index(agent)))
         return f"card {RANKS[self.ranks[PLAYERS.index(agent)]]}{public} pot {sum(bets(self.rounds))}{did}"
 
     def _news(self, player: int) -> Words:
-        """Return what the rival did since the player's last move."""
+        """Return the rival's moves since the player's last."""
         made = [(turn % 2, move) for moves in self.rounds for turn, move in enumerate(moves)]
         return tuple(move for _, move in takewhile(lambda done: done[0] != player, reversed(made)))[::-1]
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Go on to the second round, or pay."""
         for (move,) in replies.values():
             self.rounds = (*self.rounds[:-1], (*self.rounds[-1], move))
         moves = self.rounds[-1]
@@ -122,15 +125,18 @@ class Leduc(Arena):
         won = 0 if best is None else bets(self.rounds)[1 - best] * (1 if best == 0 else -1)
         return Outcome(dict(zip(PLAYERS, (float(won), float(-won)), strict=True)), done=True)
 
+    @override
     def hidden(self) -> str:
-        """Both cards, the public one when it lies there, the pot, and the moves of this round."""
+        # Both cards, the public one once it is shown, the pot, and the moves of this round.
         shown = [RANKS[rank] for rank in self.ranks[: 1 + len(self.rounds)]]
         return " ".join(("card", *shown, "pot", str(sum(bets(self.rounds))), *self.rounds[-1]))
 
+    @override
     def anchors(self) -> Anchors:
-        """What one wins the other loses, so every score is 0; for the value see `VALUE`."""
+        # Zero-sum, so every mean score is 0; for the value see `VALUE`.
         return Anchors(random=0.0, silent=0.0, full=0.0, equilibrium=0.0, values=(VALUE, -VALUE))
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """Return `best`: CFR+ after `ITERATIONS` iterations, computed when it is first asked (about two seconds)."""
+        # CFR+ after `ITERATIONS` iterations, computed on first use (about two seconds).
         return {"best": lambda memory: _computed()(memory)}

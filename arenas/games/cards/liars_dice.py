@@ -7,6 +7,8 @@ from functools import cache
 from math import comb
 from typing import ClassVar, Final
 
+from typing_extensions import override
+
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
 from arenas.scripted import Memory, Script
@@ -18,23 +20,23 @@ Roll = tuple[int, ...]
 
 
 def bids(dice: int, faces: int) -> Words:
-    """Return all bids for so many dice in all, from the lowest."""
+    """Return all bids for a total number of dice, from the lowest."""
     return tuple(f"{count}x{face}" for count in range(1, dice + 1) for face in range(1, faces + 1))
 
 
 def matches(roll: Roll, face: int, faces: int) -> int:
-    """Return how many dice show a face or the wild one."""
+    """Count the dice that show a face or the wild one."""
     return sum(die in (face, faces) for die in roll)
 
 
 def chance(needed: int, dice: int, face: int, faces: int) -> float:
-    """Return the chance that at least `needed` of so many unknown dice show a face or the wild one."""
+    """Return the probability that at least `needed` of some unknown dice show a face or the wild one."""
     p = (1 if face == faces else 2) / faces
     return sum(comb(dice, k) * p**k * (1 - p) ** (dice - k) for k in range(max(needed, 0), dice + 1))
 
 
 class LiarsDice(Arena):
-    """`dice` dice for each player with faces 1 to `faces`. A case is a roll of all dice."""
+    """Liar's dice: `dice` dice per player with faces 1 to `faces`; a case is a roll of all dice."""
 
     rules = """
     Liar's dice for two: each rolls dice in secret; in turn they outbid each other, until one calls the other a liar.
@@ -59,27 +61,28 @@ class LiarsDice(Arena):
             dict.fromkeys(PLAYERS, choose((*self.bids, LIAR))), words=("dice", *symbols("", faces + 1)[1:], "rival")
         )
 
+    @override
     def lay(self, case: int) -> None:
-        """Roll all dice: the digits of the case."""
         digits = [case // self.faces**i % self.faces + 1 for i in reversed(range(2 * self.dice))]
         self.rolls: tuple[Roll, ...] = (tuple(sorted(digits[: self.dice])), tuple(sorted(digits[self.dice :])))
         self.bid: Words = ()
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """In turn, player_0 first."""
         return (PLAYERS[len(self.bid) % 2],)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """Bid higher than the last bid, or call it a lie."""
         return _options(self.bids, self.bids.index(self.bid[-1]) + 1 if self.bid else 0)
 
+    @override
     def view(self, agent: str) -> str:
-        """One's own dice, sorted, and the rival's last bid."""
+        # One's own dice, sorted, and the rival's last bid.
         dice = map(str, self.rolls[PLAYERS.index(agent)])
         return " ".join(("dice", *dice, *(("rival", self.bid[-1]) if self.bid else ())))
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Take a bid, or show the dice."""
         ((said,),) = replies.values()
         if said != LIAR:
             self.bid = (*self.bid, said)
@@ -89,20 +92,22 @@ class LiarsDice(Arena):
         winner = (len(self.bid) + true) % 2  # a true bid's maker moved last
         return Outcome({PLAYERS[winner]: 1.0, PLAYERS[1 - winner]: -1.0}, done=True)
 
+    @override
     def hidden(self) -> str:
-        """All dice, and the last bid."""
         return " ".join(("dice", *map(str, self.rolls[0]), "rival", *map(str, self.rolls[1]), *self.bid[-1:]))
 
+    @override
     def anchors(self) -> Anchors:
-        """What one wins the other loses, so every score is 0. The value is not known in closed form."""
+        # Zero-sum, so every mean score is 0. The value is not known in closed form.
         return Anchors(random=0.0, silent=0.0, full=0.0, equilibrium=0.0)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """Return `best`: a rule of thumb, no equilibrium (see `likely`)."""
+        # A rule of thumb, not an equilibrium (see `likely`).
         return {"best": self.likely}
 
     def likely(self, memory: Memory) -> Words:
-        """Make the highest bid that is more likely true than not, if the last one is as likely; else call it a lie.
+        """Make the highest bid that is more likely true than not, if the last one is; else call it a lie.
 
         The rival's dice count as unknown, whatever it has bid. Without any such bid the lowest is made, or the lie is
         called.
@@ -122,5 +127,5 @@ class LiarsDice(Arena):
 
 @cache
 def _options(ladder: Words, passed: int) -> ReplySpec:
-    """Return what may be replied when the first `passed` bids are no longer open."""
+    """Return the replies once the first `passed` bids are no longer open."""
     return choose((*ladder[passed:], *((LIAR,) if passed else ())))

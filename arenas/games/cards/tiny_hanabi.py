@@ -1,4 +1,4 @@
-"""Tiny Hanabi: matrix games of one action each, with cards."""
+"""Tiny Hanabi: cooperative matrix games with private cards and one action each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -40,7 +41,7 @@ def table(game: str) -> NDArray[np.float64]:
 
 @cache
 def solve(game: str, heard: bool) -> tuple[float, tuple[int, ...], tuple[tuple[int, ...], ...]]:
-    """Return the optimum, player_0's action by card, and player_1's by card and action seen; by listing the former.
+    """Return the optimal score, player_0's action by card, and player_1's by card and action seen, by enumeration.
 
     Player_1 answers each (card, action) with what pays most over the cards that player_0 acts so with. If it has not
     `heard`, that is, ignores the action, it answers each card with what pays most over all cards of player_0.
@@ -63,7 +64,7 @@ def solve(game: str, heard: bool) -> tuple[float, tuple[int, ...], tuple[tuple[i
 
 
 def player(game: str, heard: bool) -> Script:
-    """Return the joint play that `solve` found."""
+    """Return the script of the optimal joint play of `solve`."""
     _, plan, answers = solve(game, heard)
 
     def play(memory: Memory) -> Words:
@@ -74,7 +75,7 @@ def player(game: str, heard: bool) -> Script:
 
 
 class TinyHanabi(Arena):
-    """A case is a pair of cards."""
+    """Tiny Hanabi; a case is a pair of cards."""
 
     rules = """
     Tiny Hanabi: two players get a card each; the first acts, the second sees it and acts; a table pays both the same.
@@ -98,22 +99,23 @@ class TinyHanabi(Arena):
         self.hand, self.actions = symbols("c", cards), symbols("a", actions)
         super().__init__(dict.fromkeys(PLAYERS, choose(self.actions)), words=("card", *self.hand, "partner"))
 
+    @override
     def lay(self, case: int) -> None:
-        """Deal both cards."""
         self.cards = divmod(case, len(self.hand))
         self.acted: Words = ()
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """player_0, then player_1."""
         return (PLAYERS[len(self.acted) % 2],)
 
+    @override
     def view(self, agent: str) -> str:
-        """One's own card; player_1 also sees what player_0 did."""
+        # One's own card; player_1 also sees player_0's action.
         seen = ("partner", *self.acted) if self.acted else ()
         return " ".join(("card", self.hand[self.cards[PLAYERS.index(agent)]], *seen))
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Pay both what the table says."""
         ((action,),) = replies.values()
         self.acted = (*self.acted, action)
         if len(self.acted) == 1:
@@ -121,17 +123,16 @@ class TinyHanabi(Arena):
         paid = float(self.payoffs[(*self.cards, *map(self.actions.index, self.acted))])
         return Outcome(dict.fromkeys(PLAYERS, paid), done=True)
 
+    @override
     def hidden(self) -> str:
-        """Both cards, and what player_0 did."""
         return " ".join(("card", *(self.hand[card] for card in self.cards), *self.acted[:1]))
 
+    @override
     def anchors(self) -> Anchors:
-        """Return the table's mean, and optima that `solve` lists: `silent` if player_1 ignores what player_0 did.
-
-        `full` is the optimum of the game, in which the action is all that can be told.
-        """
+        # The table's mean, and optima by `solve`: in `silent`, player_1 ignores player_0's action; in `full` it may use
+        # it, which is all the communication that the game has.
         return Anchors(float(self.payoffs.mean()), solve(self.game, heard=False)[0], solve(self.game, heard=True)[0])
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """Return the optimal joint play, with and without a look at player_0's action."""
         return {"silent": player(self.game, heard=False), "full": player(self.game, heard=True)}

@@ -1,4 +1,4 @@
-"""The board of `gridworld`, ways on it, and scripted play there."""
+"""Board of `gridworld`, shortest paths on it, and scripted play."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLUMNS: Final = "abcdefgh"
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A square with walls in it."""
+    """A square grid with walls."""
 
     size: int
     walls: frozenset[str]
@@ -32,7 +32,7 @@ def cells(size: int) -> Words:
 
 
 def towards(board: Board, cell: str, move: str) -> str:
-    """Return the cell to which a move leads: the same one if it is no direction, or a wall or the edge is there."""
+    """Return the cell to which a move leads: the same one for other words, walls and the edge."""
     east, north = _SHIFT.get(move, (0, 0))
     column, row = _COLUMNS.index(cell[0]) + east, int(cell[1:]) + north
     if not (0 <= column < board.size and 1 <= row <= board.size):
@@ -43,7 +43,7 @@ def towards(board: Board, cell: str, move: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def distances(board: Board, start: str) -> dict[str, int]:
-    """Return the steps to every cell that can be reached, nearest first."""
+    """Return the number of steps to every reachable cell, nearest first."""
     found, queue = {start: 0}, deque([start])
     while queue:
         cell = queue.popleft()
@@ -56,7 +56,7 @@ def distances(board: Board, start: str) -> dict[str, int]:
 
 
 def way(board: Board, start: str, goal: str) -> list[str]:
-    """Return the first shortest way, both ends included; only the start if the goal cannot be reached."""
+    """Return the first shortest path, both ends included; only the start if the goal is unreachable."""
     far, cells_on_it = distances(board, goal), [start]
     while far.get(start):
         start = next(c for c in (towards(board, start, d) for d in DIRECTIONS) if far[c] < far[start])
@@ -65,13 +65,13 @@ def way(board: Board, start: str, goal: str) -> list[str]:
 
 
 def step(board: Board, here: str, goal: str) -> Words:
-    """Return the first move of the first shortest way."""
+    """Return the first move of the first shortest path."""
     ahead = way(board, here, goal)[1:2]
     return (next((d for d in DIRECTIONS if ahead and towards(board, here, d) == ahead[0]), "stay"),)
 
 
 def middle(board: Board, here: str) -> str:
-    """Return the cell nearest to the centre among those that can be reached: the same one for both movers."""
+    """Return the reachable cell nearest to the centre: the same one for both movers."""
     centre = (board.size - 1) / 2
 
     def off(cell: str) -> tuple[float, str]:
@@ -81,7 +81,7 @@ def middle(board: Board, here: str) -> str:
 
 
 class Known(NamedTuple):
-    """What a mover knows from its views."""
+    """A mover's knowledge from its views."""
 
     board: Board
     time: int
@@ -93,7 +93,7 @@ class Known(NamedTuple):
 
 
 def known(size: int, memory: Memory) -> Known:
-    """Read a seat's views: `walls b2 key c3 you a1 key holding`, then `you a2` and so on."""
+    """Parse a seat's views: `walls b2 key c3 you a1 key holding`, then `you a2` and so on."""
     first, *_ = views = [view for view in memory.views if view != ("move",)]
     end = next(i for i, word in enumerate(first) if word in ("key", "door", "you", "porter"))
     trail: list[str] = []
@@ -111,13 +111,13 @@ def known(size: int, memory: Memory) -> Known:
 
 
 def search(here: Known) -> Words:
-    """Go to the nearest cell not yet visited."""
+    """Move towards the nearest cell not visited yet."""
     new = [cell for cell in distances(here.board, here.trail[-1]) if cell not in here.trail]
     return step(here.board, here.trail[-1], new[0]) if new else ("stay",)
 
 
 def fetch(mine: Known, key: str | None) -> Words | None:
-    """Return what the porter does until it has the key; None once it had it."""
+    """Return the porter's move until it has the key; None once it has had it."""
     if mine.holding:
         return None
     if key is None:
@@ -126,7 +126,7 @@ def fetch(mine: Known, key: str | None) -> Words | None:
 
 
 def unlock(mine: Known, door: str | None) -> Words | None:
-    """Return what the smith does with the key; None while it has none."""
+    """Return the smith's move with the key; None while it has none."""
     if not mine.holding:
         return None
     if door is None:
@@ -152,10 +152,10 @@ def silently(size: int, horizon: int, memory: Memory) -> Words:
 
 
 def talking(size: int, agents: int, memory: Memory) -> Words:
-    """Say in step 0 where the key and the smith are, in step 1 where to meet or where the door is, in step 2 the door.
+    """Tell key and smith in step 0, the meeting cell or the door in step 1, the door in step 2.
 
-    With one scout who sees all, both go to the cell that it names. Else the smith goes to the key, and the porter, who
-    knows the smith's way, comes towards it once it has the key.
+    A single scout, who sees all, names a cell to meet in. Without one, the smith goes to the key, and the porter, who
+    can compute the smith's path, comes towards it once it has the key.
     """
     mine = known(size, memory)
     if memory.spec.kind == "say":
@@ -175,7 +175,7 @@ def talking(size: int, agents: int, memory: Memory) -> Words:
 
 
 def tell(size: int, agents: int, mine: Known, memory: Memory) -> Words:
-    """Return the word that an agent says in a step; nothing if the others can do without."""
+    """Return an agent's word in a step; nothing if the others do not need it."""
     now = dict(pairwise(memory.view))
     match memory.agent, mine.time:
         case ("porter_0", 0) if agents == 2:
@@ -194,7 +194,7 @@ def tell(size: int, agents: int, mine: Known, memory: Memory) -> Words:
 
 
 def _said(memory: Memory, agents: int) -> dict[str, str]:
-    """Return what was told so far: each speaker's words in order, and what they mean."""
+    """Return the messages so far: each speaker's words in order, and their meaning."""
     said: dict[str, list[str]] = {}
     for who, words in memory.heard:
         said.setdefault(who, []).extend(words)
@@ -209,7 +209,7 @@ def _said(memory: Memory, agents: int) -> dict[str, str]:
 
 
 def _meeting(board: Board, things: Mapping[str, str], porter: str, smith: str) -> str:
-    """Return a cell to meet in soon and near the door, the key not being taken yet: where most is lost per step."""
+    """Return the cheapest cell to meet in, for a key still on the floor: the meeting counts more than the door."""
     to_key, to_door = distances(board, things["key"]), distances(board, things["door"])
     walked = distances(board, smith)
     met = {m: max(to_key[porter] + 1 + to_key[m], walked[m]) for m in to_key}

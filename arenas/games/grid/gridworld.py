@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -32,7 +33,7 @@ SYMBOLS: Final = ("floor", "wall", "key", "door", "porter", "smith")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where everything is at the beginning."""
+    """Initial positions of walls, agents, key and door."""
 
     board: Board
     porter: str
@@ -42,15 +43,15 @@ class Layout:
 
 
 def worth(step: int, horizon: int) -> float:
-    """Return by how much what is paid in a step counts, the first one being 1."""
+    """Return the weight of a reward paid in a step; 1 in the first."""
     return max(horizon - step + 1, 0) / horizon
 
 
 def plans(layout: Layout) -> set[tuple[int, int, int]]:
-    """Return the steps in which the key can be taken, change hands and open the door, for each cell m to meet in.
+    """Return when the key can be taken, change hands and open the door, for each cell m to meet in.
 
-    The movers do not stop each other, so the porter carries the key there in d(porter, key) + 1 + d(key, m) steps, the
-    smith walks there in d(smith, m), and opens the door d(m, door) + 1 steps after both are there.
+    The movers do not block each other. The porter carries the key to m in d(porter, key) + 1 + d(key, m) steps, the
+    smith arrives in d(smith, m), and opens the door d(m, door) + 1 steps after both are there.
     """
     board = layout.board
     to_key, to_door, walked = (distances(board, cell) for cell in (layout.key, layout.door, layout.smith))
@@ -70,7 +71,7 @@ def best_score(layout: Layout, horizon: int) -> float:
 
 @lru_cache(maxsize=64)
 def generate(size: int, horizon: int, layouts: int, seed: int) -> tuple[Layout, ...]:
-    """Draw different layouts that can be solved within the horizon."""
+    """Generate distinct layouts that can be solved within the horizon."""
     found: dict[Layout, None] = {}
     draw = 0
     while len(found) < layouts:
@@ -90,7 +91,7 @@ def generate(size: int, horizon: int, layouts: int, seed: int) -> tuple[Layout, 
 
 
 def random_score(layout: Layout, horizon: int) -> float:
-    """Return the expected score of uniformly random replies, from the chances of all states, step by step.
+    """Return the expected score of uniformly random replies, by propagating state probabilities step by step.
 
     `floor`[p, s]: the key lies there, the porter is in cell p and the smith in s. `carried`[p, s]: the porter has it.
     `handed`[s]: the smith has it.
@@ -121,7 +122,7 @@ def random_score(layout: Layout, horizon: int) -> float:
 
 
 class Gridworld(Arena):
-    """A layout is a case; the fraction `held_out` of them makes the split "held_out"."""
+    """Key and door on a grid; a case is a layout, and the fraction `held_out` forms the split "held_out"."""
 
     rules = """
     Gridworld: a porter finds the key and carries it, a smith opens the door with it; they have to meet, and to talk.
@@ -181,28 +182,29 @@ class Gridworld(Arena):
         heard = (agents - 1) * 3 * horizon
         super().__init__(seats, (*words, *symbols("t", horizon + 1)), view_words=heard + size * size + 16)
 
+    @override
     def splits(self) -> Mapping[str, Sequence[int]]:
-        """Return the layouts of "train" and, if some are held out, of "held_out"."""
         return self._splits
 
+    @override
     def lay(self, case: int) -> None:
-        """Take up a layout."""
         self.layout = self.layouts[case]
         self.at = {PORTER: self.layout.porter, SMITH: self.layout.smith}
         self.holder = ""  # the key lies on the floor
         self.time = 0
         self.talking = True
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """All talk, then the movers move."""
         return tuple(self.possible_agents) if self.talking else (PORTER, SMITH)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """First a word, then a move."""
         return self.replies[agent][0 if self.talking else 1]
 
+    @override
     def view(self, agent: str) -> str:
-        """What is new to the agent; the walls, and what else stays, only before the first step."""
+        # Only what is new to the agent: walls and other fixed things come before the first step alone.
         if not self.talking:
             return "move"
         known = self._map() if self.time == 0 else []
@@ -222,11 +224,11 @@ class Gridworld(Arena):
         return ["walls", *sorted(self.layout.board.walls)]
 
     def _things(self) -> list[tuple[str, str]]:
-        """Return what lies where."""
+        """Return the positions of key, door and movers."""
         return [("key", self.layout.key)] * (not self.holder) + [("door", self.layout.door)]
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Move both at once; hand the key over where they meet."""
         if self.talking:
             self.talking = False
             return Outcome()
@@ -246,43 +248,44 @@ class Gridworld(Arena):
         over = opened or self.time == self.horizon
         return Outcome(dict.fromkeys(self.possible_agents, reward), done=over, truncated=over and not opened)
 
+    @override
     def hidden(self) -> str:
-        """The step, where everything is, and who has the key."""
         holding = ["holding", self.holder] if self.holder else []
         things = [word for thing in self._things() for word in thing]
         movers = ["porter", self.at[PORTER], "smith", self.at[SMITH]]
         return " ".join(["step", f"t{self.time}", *movers, *holding, *things, *self._map()])
 
+    @override
     def anchors(self) -> Anchors:
-        """Exact over the layouts of "train": `random` by the chances of all states, `full` by `best_score`.
-
-        `silent` is what the script of that name scores, the best known to us, not a proven bound.
-        """
+        # Exact over the layouts of "train": `random` by state probabilities, `full` by `best_score`.
+        # `silent` is the score of that script, the best we know, not a proven bound.
         return _anchors(*self.settings)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """`silent`: meet in the middle. `best`: tell each other where to meet; near the optimum."""
+        # `silent`: meet in the middle. `best`: agree where to meet; near the optimum.
         size, agents, horizon = self.settings[:3]
         return gridplay.scripts(size, agents, horizon)
 
     # --- the image -------------------------------------------------------------------------------------------
 
     @cached_property
+    @override
     def observation_spaces(self) -> dict[str, spaces.Dict]:
-        """Those of every arena, and an image: a number of `SYMBOLS` for each cell, the north first."""
+        # The spaces of every arena, and an image: a number of `SYMBOLS` per cell, north first.
         size = self.settings[0]
         image = spaces.Box(0, len(SYMBOLS) - 1, (size, size), np.int8)
         common: dict[str, spaces.Dict] = super().observation_spaces
         return {agent: spaces.Dict({**space.spaces, "image": image}) for agent, space in common.items()}
 
+    @override
     def observe(self, agent: str) -> dict[str, Any]:
-        """Return text, ids and mask as in every arena, and the image of what the agent knows by itself."""
         return {**super().observe(agent), "image": self.image(agent)}
 
     def image(self, agent: str) -> NDArray[np.int8]:
-        """Draw what an agent sees now, or was shown before the first step, without what others told it: [size, size].
+        """Draw what an agent sees now, or saw before the first step, without the others' messages: [size, size].
 
-        Later symbols hide earlier ones in a cell. An agent that does not see the movers sees itself.
+        Later symbols cover earlier ones in a cell. An agent that does not see the movers sees itself.
         """
         size, layout, count = self.settings[0], self.layout, len(self.possible_agents)
         shown = dict.fromkeys(cells(size), "floor") | dict.fromkeys(layout.board.walls, "wall")

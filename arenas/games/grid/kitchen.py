@@ -1,4 +1,4 @@
-"""The rules of `overcooked` as tables and pure functions: what a step changes, and what it is worth.
+"""Rules of `overcooked` as tables and pure functions: transitions and rewards.
 
 They are those of Overcooked-AI (Carroll et al. 2019, "On the utility of learning about humans for human-AI
 coordination"), but that soup needs no time to cook, that walls hold nothing, and that one uses a thing by walking into
@@ -47,7 +47,7 @@ Cell = tuple[int, int]  # column from the west, row from the north
 
 
 class Kitchen(NamedTuple):
-    """What is where. A thing is its words: none, an ingredient, a dish, or soup and what is in it."""
+    """State of the kitchen. A thing is its words: none, an ingredient, a dish, or soup and its ingredients."""
 
     cells: tuple[Cell, ...]  # of the cooks
     hands: tuple[Words, ...]
@@ -56,7 +56,7 @@ class Kitchen(NamedTuple):
 
 
 def tile(rows: Rows, cell: Cell) -> str:
-    """Return what is built on a cell; the floor is a space."""
+    """Return the tile of a cell; the floor is a space."""
     built = rows[cell[1]][cell[0]]
     return " " if built in "01" else built
 
@@ -68,7 +68,7 @@ def store_cells(rows: Rows) -> tuple[Cell, ...]:
 
 
 def opened(rows: Rows) -> Kitchen:
-    """Return the kitchen before the first step, with nothing in hands, on counters and in pots."""
+    """Return the kitchen before the first step, with hands, counters and pots empty."""
     cells = [(row.index(cook), y) for cook in "01" for y, row in enumerate(rows) if cook in row]
     return Kitchen(tuple(cells), ((), ()), ((),) * len(store_cells(rows)))
 
@@ -79,7 +79,7 @@ def ahead(cell: Cell, move: str) -> Cell:
 
 
 def used(built: str, hand: Words, held: Words, size: int) -> tuple[Words, Words]:
-    """Return what is in a cook's hands, and on a counter or in a pot, once the cook has walked into it."""
+    """Return the contents of a cook's hands and of a counter or pot, once the cook has walked into it."""
     if built in BOXES and not hand:
         return (BOXES[built],), held
     if built == "C" and not (hand and held):
@@ -94,19 +94,19 @@ def used(built: str, hand: Words, held: Words, size: int) -> tuple[Words, Words]
 
 
 def replaced(things: tuple[Words, ...], place: int, thing: Words) -> tuple[Words, ...]:
-    """Return the things with another one at a place."""
+    """Return the things with one of them replaced."""
     return (*things[:place], thing, *things[place + 1 :])
 
 
 def walked(rows: Rows, cells: tuple[Cell, ...], moves: Words) -> tuple[Cell, ...]:
-    """Return where the cooks stand after their moves; if they would collide or swap, neither walks."""
+    """Return the cooks' cells after their moves; if they would collide or swap, neither moves."""
     there = [ahead(cell, move) for cell, move in zip(cells, moves, strict=True)]
     free = tuple(new if tile(rows, new) == " " else old for old, new in zip(cells, there, strict=True))
     return cells if free[0] == free[1] or free == cells[::-1] else free
 
 
 def stepped(rows: Rows, kitchen: Kitchen, moves: Words, recipe: Words) -> tuple[Kitchen, Words]:
-    """Return the kitchen after a step, and the soup that was served in it, if any.
+    """Return the kitchen after a step, and the soup served in it, if any.
 
     Cook 0 uses what it walks into, then cook 1 does, then both walk. Only the first soup counts.
     """
@@ -128,7 +128,7 @@ def stepped(rows: Rows, kitchen: Kitchen, moves: Words, recipe: Words) -> tuple[
 
 
 def milestone(rows: Rows, kitchen: Kitchen, recipe: Words) -> int:
-    """Return how far the soup is: the right ingredients in a pot without others, or one more once dished up."""
+    """Return the progress of the soup: the right ingredients in a pot without others, plus one once dished up."""
     if (SOUP, *recipe) in kitchen.hands:
         return len(recipe) + 1
     pots = [held for cell, held in zip(store_cells(rows), kitchen.stores, strict=True) if tile(rows, cell) == "P"]
@@ -137,17 +137,17 @@ def milestone(rows: Rows, kitchen: Kitchen, recipe: Words) -> int:
 
 @lru_cache
 def right(held: Words, recipe: Words) -> int:
-    """Return how many ingredients a pot holds, or 0 if one of them is too many."""
+    """Count the ingredients in a pot; 0 if one of them is too many."""
     return 0 if Counter(held) - Counter(recipe) else len(held)
 
 
 def worth(progress: int, size: int, soup: float, shaping: float) -> float:
-    """Return all that has been paid for so much progress; 3 and 5 are Overcooked-AI's shaped rewards."""
+    """Return the total reward of a progress; 3 and 5 are Overcooked-AI's shaped rewards."""
     return shaping * (3 * min(progress, size) + 5 * (progress > size)) + soup * (progress > size + 1)
 
 
 def seen(rows: Rows, kitchen: Kitchen, cook: int, all_around: bool) -> Words:
-    """Return what is next to a cook, by direction: all, or only what may change, which is what holds something."""
+    """Return the tiles next to a cook, by direction: all, or only those that may change, which hold something."""
     words: list[str] = []
     for move in ("north", "east", "south", "west"):
         cell = ahead(kitchen.cells[cook], move)

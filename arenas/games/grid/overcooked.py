@@ -8,6 +8,7 @@ from itertools import combinations_with_replacement, product
 from typing import ClassVar, Final
 
 import numpy as np
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -40,14 +41,14 @@ SAMPLED: Final = 2_000  # episodes from which the score of random replies is est
 
 
 def recipes(size: int) -> list[Words]:
-    """Return all recipes: `size` ingredients in any number each, in alphabetical order."""
+    """Return all recipes: every multiset of `size` ingredients, in alphabetical order."""
     return list(combinations_with_replacement(INGREDIENTS, size))
 
 
 def sensible(rows: Rows, kitchen: Kitchen, cook: int, recipe: Words) -> list[str]:
-    """Return a cook's moves without those into walls, and those that take what the recipe does not need.
+    """Return a cook's moves without those into walls, and those that take a thing the recipe does not need.
 
-    Without them no plan is lost: a wrong ingredient only fills hands, counters and pots.
+    Pruning loses no plan: a wrong ingredient only fills hands, counters and pots.
     """
     useless = {"X", *(built for built, content in BOXES.items() if content not in (DISH, *recipe))}
     return [move for move in MOVES if tile(rows, ahead(kitchen.cells[cook], move)) not in useless]
@@ -57,7 +58,7 @@ def sensible(rows: Rows, kitchen: Kitchen, cook: int, recipe: Words) -> list[str
 def quickest(rows: Rows, recipe: Words, horizon: int) -> tuple[tuple[Words, ...], int]:
     """Return the shortest joint plan to the greatest progress in `horizon` steps, and that progress: exact.
 
-    Both know the recipe. Breadth first over the kitchens that can be reached; a plan is the two moves of each step.
+    Both cooks know the recipe. Breadth-first search over reachable kitchens; a plan has two moves per step.
     """
     start = opened(rows)
     came: dict[Kitchen, tuple[Kitchen, Words]] = {}
@@ -81,7 +82,7 @@ def quickest(rows: Rows, recipe: Words, horizon: int) -> tuple[tuple[Words, ...]
 
 
 def response(rows: Rows, recipe: Words, helper: Words, horizon: int) -> tuple[Words, int]:
-    """Return cook 0's best moves, and the progress they reach, when cook 1 makes these moves and then stays: exact."""
+    """Return cook 0's best response to cook 1's moves, after which cook 1 stays, and its progress: exact."""
     layer: dict[Kitchen, Words] = {opened(rows): ()}
     best: Words = ()
     progress, known = 0, set[Kitchen]()
@@ -108,10 +109,10 @@ def response(rows: Rows, recipe: Words, helper: Words, horizon: int) -> tuple[Wo
 def in_silence(
     rows: Rows, size: int, horizon: int, soup: float, shaping: float
 ) -> tuple[Words, dict[Words, Words], float]:
-    """Return cook 1's moves, cook 0's for each recipe, and what they score.
+    """Return cook 1's moves, cook 0's for each recipe, and their score.
 
-    Cook 1 always stays, or makes the moves of the quickest plan for one recipe, whichever it is; cook 0, which knows
-    the recipe and these moves, does its best. The best of those: better blind moves are not ruled out.
+    Cook 1 always stays, or makes the moves of the quickest plan for one recipe, whichever was drawn; cook 0, which
+    knows the recipe and these moves, plays its best response. Returns the best pair; better blind moves are not ruled out.
     """
     found: tuple[Words, dict[Words, Words], float] = ((), {}, float("-inf"))
     guesses = [quickest(rows, recipe, horizon)[0] for recipe in recipes(size)]
@@ -125,7 +126,7 @@ def in_silence(
 
 @lru_cache(maxsize=64)
 def at_random(rows: Rows, size: int, horizon: int, soup: float, shaping: float, penalty: float) -> float:
-    """Return what uniformly random moves score: an estimate from SAMPLED episodes of fixed seed."""
+    """Estimate the score of uniformly random moves from SAMPLED episodes with a fixed seed."""
     rng, total, names = np.random.default_rng(0), 0.0, tuple(MOVES)
     for drawn in rng.integers(len(MOVES), size=(SAMPLED, horizon, 2)).tolist():
         recipe = recipes(size)[int(rng.integers(size + 1))]
@@ -140,7 +141,10 @@ def at_random(rows: Rows, size: int, horizon: int, soup: float, shaping: float, 
 
 
 class Overcooked(Arena):
-    """`layout` is window (cook_1 reaches only the ingredients, cook_0 all else) or cramped_room; a case is a recipe."""
+    """Overcooked with a private recipe, which is the case.
+
+    `layout` is window (cook_1 reaches only the ingredients, cook_0 all else) or cramped_room.
+    """
 
     rules = """
     Overcooked in words: two cooks in a kitchen, only one of whom knows the recipe, as in OvercookedV2.
@@ -197,23 +201,24 @@ class Overcooked(Arena):
             view_words=talk * (size + 2) + 24 + 6 * size,
         )
 
+    @override
     def lay(self, case: int) -> None:
-        """Choose the recipe."""
         self.recipe, self.kitchen = recipes(self.size)[case], opened(self.rows)
         self.taken = 0  # steps
         self.asked = self.talk > 0  # cook 0, for words
         self.came_from: tuple[Cell | None, ...] = (None, None)
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """Cook 0 talks before the first steps; both move in each."""
         return COOKS[:1] if self.asked else COOKS
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """Words, or a move."""
         return self.replies[agent][0 if self.asked else -1]
 
+    @override
     def view(self, agent: str) -> str:
-        """The recipe when cook 0 is asked first; then the steps left, the cell if it is new, surroundings and hands."""
+        # The recipe when cook 0 is first asked; then the steps left, the cell if it is new, surroundings and hands.
         first = agent == COOKS[0] and self.taken == 0
         told = ["recipe", *self.recipe] if first and self.asked == (self.talk > 0) else []
         if first and self.asked:
@@ -225,8 +230,8 @@ class Overcooked(Arena):
         left = ["left", str(self.horizon - self.taken)]
         return " ".join([*told, *left, *place, *around, "hold", *named(kitchen.hands[cook])])
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Let cook 0 talk; or both act, and pay for progress and for what was served."""
         if self.asked:
             self.asked = False
             return Outcome()
@@ -244,8 +249,8 @@ class Overcooked(Arena):
     def _worth(self, progress: int) -> float:
         return worth(progress, self.size, self.soup, self.shaping)
 
+    @override
     def hidden(self) -> str:
-        """The recipe, the steps left, both cooks, then all counters and pots."""
         words = ["recipe", *self.recipe]
         if self.taken < self.horizon:
             words += ["left", str(self.horizon - self.taken)]
@@ -255,20 +260,21 @@ class Overcooked(Arena):
             words += [TILES[tile(self.rows, cell)], *named(held)]
         return " ".join(words)
 
+    @override
     def anchors(self) -> Anchors:
-        """Random is an estimate (`at_random`), silent the best known (`in_silence`), full exact (`quickest`).
-
-        Full is that of two cooks who know the recipe; told before the first step, cook_1 does. In silence cook_1 goes
-        by nothing that it sees, for moves tell too: with two ingredients, when cook_0 takes the first can stand for the
-        second. In the window kitchen with one ingredient no moves help (tests/arenas/games/grid/test_overcooked.py
-        looks at all up to 30 steps); elsewhere, what scores above silent need not have talked.
-        """
+        # Random is an estimate (`at_random`), silent the best known (`in_silence`), full exact (`quickest`).
+        # Full is the score of two cooks who know the recipe; cook_1 knows it if it is told before the first step. In
+        # silence cook_1 ignores what it sees, for moves can signal: with two ingredients, the time when cook_0 takes
+        # the first can encode the second. In the window kitchen with one ingredient no moves help
+        # (tests/arenas/games/grid/test_overcooked.py checks all up to 30 steps); elsewhere a score above silent does
+        # not prove talk.
         known = (self.rows, self.size, self.horizon, self.soup, self.shaping)
         full = [self._worth(quickest(self.rows, recipe, self.horizon)[1]) for recipe in recipes(self.size)]
         return Anchors(at_random(*known, self.penalty), in_silence(*known)[2], sum(full) / len(full))
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """Silent: the moves of `in_silence`. Full: cook_0 says the recipe, and both follow the quickest plan for it."""
+        # Silent: the moves of `in_silence`. Full: cook_0 says the recipe, and both follow the quickest plan for it.
         helper, answers, _ = in_silence(self.rows, self.size, self.horizon, self.soup, self.shaping)
 
         plans = {recipe: quickest(self.rows, recipe, self.horizon)[0] for recipe in recipes(self.size)}
@@ -292,5 +298,5 @@ class Overcooked(Arena):
         return {"silent": silent, "full": full} if self.talk else {"silent": silent}
 
     def _told(self, memory: Memory) -> Words:
-        """Return the recipe, which cook 0 is shown at first."""
+        """Return the recipe, which cook 0 sees first."""
         return memory.views[0][1 : 1 + self.size]

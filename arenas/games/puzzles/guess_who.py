@@ -7,6 +7,8 @@ from functools import cache
 from math import prod
 from typing import ClassVar, Final
 
+from typing_extensions import override
+
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
 from arenas.scripted import Memory, Script, first
@@ -26,9 +28,9 @@ WORLD: Final = (  # hair, eyes, head, face, height, clothes
 
 @cache
 def most_found(characters: int, questions: int, price: float) -> tuple[float, int]:
-    """Return what `characters` together are worth at best, whatever questions mean, and how many to part off (0: none).
+    """Return the best total value of `characters` under any code, and how many to split off (0: guess).
 
-    A guess is right for one of the m characters that are left. A question parts them into s and m - s and costs its
+    A guess is right for one of the m characters that are left. A question splits them into s and m - s and costs its
     price for each: f(m, q) = max(1, max_s f(s, q - 1) + f(m - s, q - 1) - price m). No code does better, as an answer
     has only two forms.
     """
@@ -58,7 +60,7 @@ def plan(left: tuple[int, ...], questions: int, price: float) -> tuple[float, in
 
 
 class GuessWho(Arena):
-    """`attributes` of `values` values each, so many questions at most; a case is a character."""
+    """Guess who with `attributes` of `values` values each and a limit on questions; a case is a character."""
 
     rules = """
     Guess who: one agent sees a character, the other finds out by questions that are answered with yes or no.
@@ -90,25 +92,26 @@ class GuessWho(Arena):
             view_words=8 + attributes + 4 * rounds,
         )
 
+    @override
     def lay(self, case: int) -> None:
-        """Choose the character."""
         self.truth = self.describe.words(case)
         self.stage, self.asked = "ask", 0
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """Question and answer in turn, then a description."""
         return (ANSWERER,) if self.stage == "answer" else (ASKER,)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """A question or silence, yes or no, a description."""
         return self.replies[agent][int(self.stage == "describe")]
 
+    @override
     def view(self, agent: str) -> str:
-        """What is to be done; the answerer sees the character, once."""
+        # The current task; the answerer sees the character, once.
         return self.hidden() if self.stage == "answer" and self.asked == 1 else self.stage
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Charge both for a question; pay both for a right description."""
         if self.stage == "describe":
             return Outcome(dict.fromkeys(self.replies, float(replies[ASKER] == self.truth)), done=True)
         if self.stage == "answer":
@@ -119,20 +122,22 @@ class GuessWho(Arena):
         self.stage = "answer" if question else "describe"
         return Outcome(dict.fromkeys(self.replies, -self.price * question))
 
+    @override
     def hidden(self) -> str:
-        """The character."""
         return f"character {' '.join(self.truth)}"
 
+    @override
     def anchors(self) -> Anchors:
-        """Without answers, guess at once. At random, each question is silence once in its replies; see `most_found`."""
+        # Without answers, guess at once. Random questions are silence as often as any other reply; see `most_found`.
         guess = 1 / self.cases
         going_on = 1 - 1 / self.ask.size
         questions = sum(going_on**i for i in range(1, self.rounds + 1))
         full = most_found(self.cases, self.rounds, self.price)[0] / self.cases
         return Anchors(guess - self.price * questions, guess, full)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """`best`: questions mean what they say, and are those of `plan`. `full`: any, and answers part off numbers."""
+        # `best`: literal questions, those of `plan`. `full`: any code; each answer splits off a number of characters.
 
         def best(memory: Memory) -> Words:
             if memory.agent == ANSWERER:
@@ -162,7 +167,7 @@ class GuessWho(Arena):
         return low, most_found(left, self.rounds - len(answers), self.price)[1]
 
     def _left(self, memory: Memory) -> list[Words]:
-        """Return the values that honest answers leave of each attribute."""
+        """Return the values of each attribute that honest answers leave."""
         left = list(self.world)
         for question, (_, answer) in zip(memory.replied, memory.heard, strict=False):
             i = next(i for i, values in enumerate(self.world) if question[0] in values)

@@ -8,6 +8,7 @@ from math import prod
 from typing import ClassVar, Final
 
 import networkx as nx
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -21,12 +22,12 @@ Edge = tuple[str, str]
 
 
 def chain(relays: int) -> list[Edge]:
-    """One relay after another."""
+    """Return the edges of a chain of relays."""
     return list(pairwise([SOURCE, *symbols("relay_", relays), SINK]))
 
 
 def diamond(relays: int) -> list[Edge]:
-    """Relays side by side, each between the source and the sink."""
+    """Return the edges of relays side by side, each between the source and the sink."""
     return [edge for relay in symbols("relay_", relays) for edge in ((SOURCE, relay), (relay, SINK))]
 
 
@@ -34,7 +35,7 @@ GRAPHS: Final = {"chain": chain, "diamond": diamond}
 
 
 def in_order(edges: Sequence[Sequence[str]]) -> list[Edge]:
-    """Return the edges so that those into a seat stand before those out of it; raises ArenaError for other graphs."""
+    """Sort edges topologically: those into a seat before those out of it; raises ArenaError for other graphs."""
     graph = nx.DiGraph([(edge[0], edge[-1]) for edge in edges if len(edge) == 2])
     relays = symbols("relay_", max(len(graph) - 2, 0))
     single = len(edges) == graph.number_of_edges() <= MOST_EDGES
@@ -52,7 +53,7 @@ def in_order(edges: Sequence[Sequence[str]]) -> list[Edge]:
 
 
 def ways(edges: Sequence[Edge]) -> list[list[Edge]]:
-    """Return as many ways from the source to the sink as share no edge: the largest flow, and the smallest cut."""
+    """Return a maximum set of edge-disjoint paths from the source to the sink: the maximum flow, and minimum cut."""
     graph = nx.DiGraph(edges)
     if not (graph.has_node(SOURCE) and graph.has_node(SINK) and nx.has_path(graph, SOURCE, SINK)):
         return []
@@ -60,13 +61,13 @@ def ways(edges: Sequence[Edge]) -> list[list[Edge]]:
 
 
 def best_accuracy(edges: Sequence[Edge], states: int, messages: int, arrives: Sequence[float]) -> float:
-    """Return a share of right answers that no code beats when edge i delivers a message with chance `arrives[i]`.
+    """Return an upper bound on accuracy under any code, when edge i delivers with probability `arrives[i]`.
 
-    Where the edges that deliver have a smallest cut of c, the sink can tell at most M^c of n states apart, M being the
-    messages of an edge, so it is right in min(M^c, n) of n; with nothing delivered in 1 of n. The bound is the mean of
-    this over what is delivered. It is reached by passing on: on a chain always, as a sink that hears what a relay made
-    up is right in 1 of n like any other guess, and on every graph without losses, along ways that share no edge. With
-    losses on other graphs it may stay out of reach, as nobody is told what was lost.
+    Where the edges that deliver have a minimum cut of c, the sink can tell at most M^c of n states apart, M being the
+    messages of an edge, so it is right in min(M^c, n) of n; with nothing delivered in 1 of n. The bound is the mean
+    over what is delivered. Forwarding attains it: on a chain always, as a sink that hears what a relay made up is right
+    in 1 of n like any other guess, and on every graph without losses, along edge-disjoint paths. With losses on other
+    graphs it may be out of reach, as nobody learns what was lost.
     """
     total = 0.0
     for happens in product(*([(there, q) for there, q in ((True, p), (False, 1 - p)) if q > 0] for p in arrives)):
@@ -76,7 +77,7 @@ def best_accuracy(edges: Sequence[Edge], states: int, messages: int, arrives: Se
 
 
 class Relay(Arena):
-    """`graph`: a chain of `relays`, a diamond of as many side by side, or a list of edges such as [["source_0", ...]].
+    """Relay over a `graph`: a chain of `relays`, a diamond, or a list of edges such as [["source_0", ...]].
 
     Each edge carries one message of `length` out of `alphabet` symbols.
     """
@@ -130,45 +131,48 @@ class Relay(Arena):
             channels=dict(zip(self.names, self.edges, strict=True)),
         )
 
+    @override
     def lay(self, case: int) -> None:
-        """Draw the state."""
         self.truth, self.stage = self.states[case], 0
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """Whoever speaks on the edge whose turn it is; at last the sink."""
         return (self.edges[self.stage][0] if self.stage < len(self.edges) else SINK,)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """A message on that edge, or the sink's answer."""
         return self.talk[self.stage] if self.stage < len(self.talk) else self.replies[SINK][0]
 
+    @override
     def view(self, agent: str) -> str:
-        """The source sees the state; who speaks on several edges sees on which now."""
+        # The source sees the state; who speaks on several edges sees the current one.
         if agent == SINK:
             return "which"
         asked = f"state {self.truth}" if agent == SOURCE else "pass"
         return asked if len(self.replies[agent]) == 1 else f"{self.names[self.stage]} {asked}"
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Go on to the next edge; pay all when the sink is right."""
         self.stage += 1
         hit = float(replies.get(SINK) == (self.truth,))
         return Outcome(dict.fromkeys(self.replies, hit), done=SINK in replies)
 
+    @override
     def hidden(self) -> str:
-        """The state."""
         return f"state {self.truth}"
 
     def best(self, arrives: Mapping[str, float]) -> float:
-        """Return `best_accuracy` where the edges named deliver with these chances, and the others always."""
+        """Return `best_accuracy` where the named edges deliver with these probabilities, and the others always."""
         return best_accuracy(self.edges, self.cases, self.messages, [arrives.get(name, 1.0) for name in self.names])
 
+    @override
     def anchors(self) -> Anchors:
-        """Over edges that lose nothing; without any the sink is right once in n."""
+        # Over lossless edges; without any message the sink is right once in n.
         return Anchors(1 / self.cases, 1 / self.cases, self.best({}))
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """The source sends one digit of the state's number, in base M, on each way; relays pass on."""
+        # The source sends one digit of the state's number, in base M, on each path; relays forward it.
         routes = ways(self.edges)
         digit = {way[0]: self.messages**i for i, way in enumerate(routes)}
         before = {b: a for way in routes for a, b in pairwise(way)}

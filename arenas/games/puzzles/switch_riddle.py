@@ -8,6 +8,7 @@ from math import comb
 from typing import ClassVar, Final
 
 import numpy as np
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -21,13 +22,13 @@ Rule = frozenset[tuple[int, int]]
 
 
 def covered(n: int, days: int) -> float:
-    """Return the chance that n prisoners have all been in the room when one is drawn on each of `days` days."""
+    """Return the probability that n prisoners have all visited when one is drawn on each of `days` days."""
     ways: int = sum((-1) ** k * comb(n, k) * (n - k) ** days for k in range(n + 1))
     return float(ways / n**days)
 
 
 def dark_score(n: int, days: int, rule: Rule) -> float:
-    """Return what a rule pays by which a visitor declares on these (day, own visits so far), whatever the light."""
+    """Return the score of declaring on these (day, own visits so far), whatever the light shows."""
     score, chances = 0.0, {(0,) * n: 1.0}  # of everyone's visits, in ascending order, while nobody has declared
     for day in range(1, days + 1):
         after: dict[tuple[int, ...], float] = {}
@@ -47,9 +48,9 @@ def dark_score(n: int, days: int, rule: Rule) -> float:
 def in_the_dark(n: int, days: int) -> tuple[Rule, float]:
     """Return the best known rule without light (see `dark_score`) and its exact score.
 
-    It begins with declaring on the last day, where own visit number m leaves days - m days to the others: that pays
-    2 covered(n - 1, days - m) - 1 if it is declared, and m - 1 is binomial. With up to four prisoners and 12 days, that
-    is changed at one (day, visits) after the other for as long as it helps.
+    Local search from declaring on the last day, where own visit number m leaves days - m days to the others: that pays
+    2 covered(n - 1, days - m) - 1 if it is declared, and m - 1 is binomial. With up to four prisoners and 12 days, one
+    (day, visits) after the other is changed for as long as it helps.
     """
     gain = {m: 2 * covered(n - 1, days - m) - 1 for m in range(1, days + 1)}
     rule = frozenset((days, m) for m, paid in gain.items() if paid > 0)
@@ -66,7 +67,7 @@ def in_the_dark(n: int, days: int) -> tuple[Rule, float]:
 
 
 def at_least(memory: Memory, n: int) -> int:
-    """Return how many prisoners have certainly been there, today's visitor included, by the code of `scripts`.
+    """Return a lower bound on the visitors so far, today's included, by the code of `scripts`.
 
     A light that is on means that at least min(day, n - 1) had been there on the day before.
     """
@@ -79,7 +80,10 @@ def at_least(memory: Memory, n: int) -> int:
 
 
 class SwitchRiddle(Arena):
-    """n prisoners, `days` days (None: 4n - 6); where n to the power of days is at most 2^16, a case is an order."""
+    """Switch riddle with n prisoners and `days` days (None: 4n - 6).
+
+    A case is an order of visitors, if n to the power of days is at most 2^16.
+    """
 
     rules = """
     Switch riddle: each day one of n prisoners, drawn at random, is led into a room with a light and may switch it.
@@ -107,30 +111,32 @@ class SwitchRiddle(Arena):
         words = ("day", *map(str, range(1, self.days + 1)), "light", *LIGHT, "visited", "now")
         super().__init__(dict.fromkeys(prisoners, choose(MOVES)), words, view_words=n + 8)
 
+    @override
     def deal(self, rng: np.random.Generator, split: str) -> None:
-        """Draw who is led into the room on each day."""
         if self.cases:
             super().deal(rng, split)
         else:
             self._start(tuple(rng.integers(self.n, size=self.days).tolist()))
 
+    @override
     def lay(self, case: int) -> None:
-        """Take the digits of `case` in base n as the visitors, the last day counting fastest."""
+        # The digits of `case` in base n are the visitors, the last day counting fastest.
         self._start(tuple(case // self.n**place % self.n for place in reversed(range(self.days))))
 
     def _start(self, order: tuple[int, ...]) -> None:
         self.order, self.day, self.light = order, 1, 0
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """Who is in the room."""
         return (self.possible_agents[self.order[self.day - 1]],)
 
+    @override
     def view(self, agent: str) -> str:
-        """The day and the light."""
+        # The day and the light.
         return f"day {self.day} light {LIGHT[self.light]}"
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Switch the light, or end the riddle."""
         [(move,)] = replies.values()
         if move == DECLARE:
             right = len(set(self.order[: self.day])) == self.n
@@ -141,27 +147,25 @@ class SwitchRiddle(Arena):
         self.day += 1
         return Outcome()
 
+    @override
     def hidden(self) -> str:
-        """Who has been there before today, who is there, and what that prisoner sees."""
         before = sorted(set(self.order[: self.day - 1]))
         visited = " ".join(self.possible_agents[i] for i in before)
         return " ".join(["visited", *visited.split(), "now", self.acting()[0], self.view("")])
 
+    @override
     def anchors(self) -> Anchors:
-        """Random: a declaration with chance 1/3 a day. Silent: `in_the_dark`.
-
-        Full is the chance that all have been there by the last day, as if everyone saw who is led there. With two or
-        three prisoners the light suffices for that; with more it is a bound that one light is not known to reach.
-        """
+        # Random: a declaration with probability 1/3 a day. Silent: `in_the_dark`.
+        # Full is the probability that all have visited by the last day, as if everyone saw the visitors. With two or
+        # three prisoners the light suffices for that; with more it is a bound that one light is not known to reach.
         random = sum((2 / 3) ** (day - 1) / 3 * (2 * covered(self.n, day) - 1) for day in range(1, self.days + 1))
         return Anchors(random, in_the_dark(self.n, self.days)[1], covered(self.n, self.days))
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """The light is on while its last visitor knew of min(day, n - 1) visitors; who knows of n declares.
-
-        With n <= 3 the light then always counts right. With more it forgets, and who knows of fewer declares as if in
-        the dark; that is little better than silence.
-        """
+        # The light is on while its last visitor knew of min(day, n - 1) visitors; who knows of n declares.
+        # With n <= 3 the light then always counts right. With more it loses count, and who knows of fewer declares as
+        # if in the dark; that is little better than silence.
         n, (rule, _) = self.n, in_the_dark(self.n, self.days)
 
         def silent(memory: Memory) -> Words:

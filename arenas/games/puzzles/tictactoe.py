@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
+from typing_extensions import override
+
 from arenas.core import Anchors, Arena, Outcome
 from arenas.scripted import Memory, Script
 from arenas.spec import ReplySpec, Words, choose, symbols
@@ -22,36 +24,36 @@ def free(board: Words) -> Words:
 
 
 def turn(board: Words) -> int:
-    """Return whose turn it is."""
+    """Return the index of the player to move."""
     return (9 - len(free(board))) % 2
 
 
 def place(board: Words, cell: str) -> Words:
-    """Return the board once the player to move has marked a cell."""
+    """Return the board after the player to move marks a cell."""
     return tuple(MARKS[turn(board)] if word == cell else word for word in board)
 
 
 def won(board: Words) -> bool:
-    """Say whether somebody, so the player who moved last, has a line."""
+    """Say whether a line is complete; the player who moved last has then won."""
     return any(board[a] == board[b] == board[c] for a, b, c in LINES)
 
 
 @cache
 def value(board: Words) -> int:
-    """Return what perfect play pays the player to move: 1, 0 or -1 (minimax)."""
+    """Return the minimax value for the player to move: 1, 0 or -1."""
     if won(board):
         return -1
     return max((-value(place(board, cell)) for cell in free(board)), default=0)
 
 
 def perfect(memory: Memory) -> Words:
-    """Return the first of the best moves."""
+    """Return the first of the optimal moves."""
     board = memory.view[-9:]
     return (max(free(board), key=lambda cell: -value(place(board, cell))),)
 
 
 class TicTacToe(Arena):
-    """Nothing is drawn, so there is one deal. player_0 is x and begins."""
+    """Tic-tac-toe; there is one deal, and player_0 is x and begins."""
 
     rules = """
     Tic-tac-toe: x and o take turns to mark one of nine cells; three in a row, column or diagonal win.
@@ -68,41 +70,43 @@ class TicTacToe(Arena):
     def __init__(self) -> None:
         super().__init__(dict.fromkeys(PLAYERS, choose(CELLS)), words=("you", *MARKS, "board"))
 
+    @override
     def lay(self, case: int) -> None:
-        """Begin with an empty board."""
         self.board: Words = CELLS
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """In turn, x first."""
         return (PLAYERS[turn(self.board)],)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """Mark a free cell."""
         return _cells(free(self.board) or CELLS)
 
+    @override
     def view(self, agent: str) -> str:
-        """Which mark is one's own, and the board with the names of free cells."""
+        # One's own mark, and the board with the names of free cells.
         return " ".join(("you", MARKS[PLAYERS.index(agent)], "board", *self.board))
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Pay 1 for a line and -1 for the other's; nothing for a draw."""
         (player,) = map(PLAYERS.index, replies)
         self.board = place(self.board, replies[PLAYERS[player]][0])
         if not won(self.board):
             return Outcome(done=not free(self.board))
         return Outcome({PLAYERS[player]: 1.0, PLAYERS[1 - player]: -1.0}, done=True)
 
+    @override
     def hidden(self) -> str:
-        """The board; nothing is hidden."""
         return " ".join(("board", *self.board))
 
+    @override
     def anchors(self) -> Anchors:
-        """What one wins the other loses, so every score is 0; minimax from the empty board is 0 too."""
+        # Zero-sum, so every mean score is 0; the minimax value of the empty board is 0 too.
         drawn = float(value(CELLS))
         return Anchors(random=0.0, silent=0.0, full=0.0, equilibrium=0.0, values=(drawn, 0.0 - drawn))
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """Return `equilibrium`: perfect play."""
         return {"equilibrium": perfect}
 
 

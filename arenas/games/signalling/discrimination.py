@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from math import comb
 from typing import ClassVar, Final
 
+from typing_extensions import override
+
 from arenas.core import Anchors, Arena
 from arenas.errors import ArenaError
 from arenas.spec import ReplySpec, Words, objects, say, symbols
@@ -16,7 +18,7 @@ LISTENER: Final = "listener_0"
 
 
 def best_score(objects: int, messages: int, distractors: int) -> float:
-    """Return the chance of a right choice under the best code that has `messages` messages for `objects` objects.
+    """Return the accuracy of the best code with `messages` messages for `objects` objects.
 
     A code sorts the objects into classes, and the listener can only guess among the candidates of the class it heard.
     A class with c of the d+1 candidates holds the target with probability c/(d+1), and the guess is then right once in
@@ -34,16 +36,16 @@ def best_score(objects: int, messages: int, distractors: int) -> float:
 
 
 class Discrimination(Arena):
-    """Base of games with one target among `distractors` other objects. A case is a target.
+    """Base of games with one target among `distractors` other objects; a case is a target.
 
     Args:
-        attributes: how many attributes an object has.
-        values: how many values each attribute has.
-        distractors: how many objects the listener sees beside the target.
-        length: the symbols of a message.
-        alphabet: how many symbols there are.
+        attributes: number of attributes of an object.
+        values: number of values of each attribute.
+        distractors: number of objects that the listener sees beside the target.
+        length: symbols per message.
+        alphabet: number of symbols.
         words: of views and `hidden`, beside those of replies.
-        view_words: the most words of a view.
+        view_words: maximum words of a view.
     """
 
     tags = ("cooperative", "communication")
@@ -78,7 +80,7 @@ class Discrimination(Arena):
 
     @abstractmethod
     def _listener_specs(self) -> ReplySpec | Sequence[ReplySpec]:
-        """Return what the listener may be asked for."""
+        """Return the reply specs of the listener."""
 
     def _draw_candidates(self, case: int) -> tuple[list[Words], int]:
         """Draw the distractors and the order from the episode's seed; return all candidates and the target's index."""
@@ -89,12 +91,13 @@ class Discrimination(Arena):
         self.stage = SPEAKER
         return [self.objects.words(candidate) for candidate in candidates], target
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """The speaker, then the listener."""
         return (self.stage,)
 
+    @override
     def anchors(self) -> Anchors:
-        """Without a message all candidates are equally likely; with one, see `best_score`."""
+        # Without a message all candidates are equally likely; with one, see `best_score`.
         blind = 1 / self.candidates
         return Anchors(blind, blind, full=best_score(self.cases, self.messages.size, self.candidates - 1))
 

@@ -12,7 +12,7 @@ SENDER, RECEIVER = "sender_0", "receiver_0"
 
 
 class Lewis(Arena):
-    """n equally likely states, k symbols."""
+    """Lewis game with n equally likely states and k symbols."""
 
     rules = """Lewis signalling: the sender sees one of n states and says one of k symbols; the receiver names the state.
 
@@ -38,7 +38,7 @@ class Lewis(Arena):
         return (self.stage,)
 
     def view(self, agent: str) -> str:
-        """Only the sender sees the state."""
+        """The sender sees the state."""
         return f"state {self.truth}" if agent == SENDER else "which"
 
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
@@ -52,7 +52,7 @@ class Lewis(Arena):
         return f"state {self.truth}"
 
     def anchors(self) -> Anchors:
-        """Without a signal the guess is right once in n; k symbols can tell min(k, n) states apart."""
+        """Without a signal the guess is right once in n; k symbols distinguish min(k, n) states."""
         return Anchors(random=1 / self.cases, silent=1 / self.cases, full=min(self.k, self.cases) / self.cases)
 
     def scripts(self) -> Mapping[str, Script]:

@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 
 import networkx as nx
 import numpy as np
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -18,14 +19,14 @@ GRAPHS: Final = {"complete": nx.complete_graph, "ring": nx.cycle_graph, "chain":
 
 
 def pairs(graph: str, agents: int) -> list[tuple[int, int]]:
-    """Return who knows whom, each pair in seat order."""
+    """Return the pairs of neighbours, in seat order."""
     return sorted((min(edge), max(edge)) for edge in GRAPHS[graph](agents).edges)
 
 
 class Naming(Arena):
-    """`agents` on a graph (complete, ring or chain), so many names, so many rounds. Any pair is as likely as any other.
+    """Naming game of `agents` on a graph: complete, ring or chain; any pair of neighbours is equally likely.
 
-    Nothing is said: names are moves, and what is known of others is what one met.
+    There is no channel: names are moves, and an agent learns only the picks of those it meets.
     """
 
     rules = """
@@ -61,43 +62,47 @@ class Naming(Arena):
         pick = choose(NAMES[:names])
         super().__init__(dict.fromkeys(symbols("agent_", agents), pick), ("pick", "you", "they"), 8 + 3 * agents)
 
+    @override
     def deal(self, rng: np.random.Generator, split: str) -> None:
-        """Draw who meets in each round."""
         self.met = tuple(self.pairs[i] for i in rng.integers(len(self.pairs), size=self.rounds).tolist())
         self.round = 0
         self.news: dict[str, Words] = {}
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """The pair of this round."""
         a, b = self.met[min(self.round, self.rounds - 1)]
         return self.possible_agents[a], self.possible_agents[b]
 
+    @override
     def view(self, agent: str) -> str:
-        """What both picked when the agent last met somebody."""
+        # Both picks when the agent last met somebody.
         if agent not in self.news:
             return "pick"
         mine, theirs = self.news[agent]
         return f"you {mine} they {theirs}"
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Pay the pair, and keep for each what it will be shown."""
         (a, (mine,)), (b, (yours,)) = replies.items()
         self.news = self.news | {a: (mine, yours), b: (yours, mine)}
         self.round += 1
         reward = 1.0 if mine == yours else self.miss
         return Outcome({a: reward, b: reward}, done=self.round == self.rounds)
 
+    @override
     def hidden(self) -> str:
-        """Who meets now, and what each picked and met last."""
+        # The pair that meets now, and each agent's last pick and the one it met.
         known = [(agent, *self.news[agent]) for agent in self.possible_agents if agent in self.news]
         return " ".join([*self.acting(), *(word for words in known for word in words)])
 
+    @override
     def anchors(self) -> Anchors:
-        """Two of the agents are paid in each round. Which name to pick can be agreed in training: silent = full."""
+        # Two of the agents are paid in each round. The name to pick can be settled in training: silent = full.
         meetings = 2 * self.rounds / len(self.possible_agents)
         chance = 1 / self.names
         return Anchors(meetings * (chance + (1 - chance) * self.miss), meetings, meetings)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """All pick the first name: a convention."""
+        # A convention: all pick the first name.
         return {"silent": first, "full": first}

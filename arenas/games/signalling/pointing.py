@@ -14,10 +14,10 @@ from arenas.spec import ReplySpec, Words, choose, fill
 
 
 class Pointing(Discrimination):
-    """One target among `distractors` others; messages of `length` symbols out of `alphabet`. A case is a target.
+    """Pointing game: one target among `distractors` others; messages of `length` symbols; a case is a target.
 
-    `shown`: whether the listener's view lists the candidates that are left. Without, it knows of them only which values
-    it may name: the same game to who understands the message, and easier to learn, as a message alone stands out more.
+    `shown`: whether the listener's view lists the remaining candidates. Without, it learns only which values it may
+    name: the same game for a listener that understands the message, and easier to learn, as a message alone stands out.
     `once`: one reply, with a value of each attribute.
     """
 
@@ -61,8 +61,8 @@ class Pointing(Discrimination):
     def _listener_specs(self) -> ReplySpec | tuple[ReplySpec, ...]:
         return self.objects if self.once else tuple(map(choose, self.objects.steps))
 
+    @override
     def lay(self, case: int) -> None:
-        """Show the target, and draw the distractors and the order from the episode's seed."""
         candidates, target = self._draw_candidates(case)
         self.target, self.left = candidates[target], tuple(candidates)
         self.order: list[int] = self._rng.permutation(len(self.objects.steps)).tolist()
@@ -70,26 +70,29 @@ class Pointing(Discrimination):
 
     @property
     def asked(self) -> int:
-        """The attribute in which the candidates that are left differ most; of several, one that was drawn."""
+        """Index of the attribute in which the remaining candidates differ most; ties are drawn."""
         several = [len(set(values)) for values in zip(*self.left, strict=True)]
         return max(self.order, key=several.__getitem__)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """A message, or values that candidates have."""
         if agent == SPEAKER:
             return self.replies[SPEAKER][0]
         here = set(chain(*self.left))
         asked = self.objects.steps if self.once else (self.objects.steps[self.asked],)
         return fill(*(tuple(value for value in step if value in here) for step in asked))
 
+    @override
     def view(self, agent: str) -> str:
-        """The speaker sees only the target, the listener only the candidates that are left."""
+        # The speaker sees only the target, the listener only the remaining candidates.
         if agent == SPEAKER:
             return f"target {' '.join(self.target)}"
         return " ".join(["among", *(chain(*self.left) if self.shown else ())])
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Keep the candidates with most of what was named; pay at `once`, or if only the target is left, or not it."""
+        # Keep the candidates that match the most values named; pay at `once`, or when only the target or only others
+        # are left.
         if SPEAKER in replies:
             self.stage = LISTENER
             return Outcome()
@@ -100,12 +103,13 @@ class Pointing(Discrimination):
         hit = (self.target in self.left) / len(self.left)
         return Outcome({SPEAKER: hit, LISTENER: hit}, done=True)
 
+    @override
     def hidden(self) -> str:
-        """The target and the candidates."""
         return f"target {' '.join(self.target)} {self.among}"
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """The message is the target's number modulo the messages; the listener means the first candidate it fits."""
+        # The message is the target's number modulo the messages; the listener means the first candidate it fits.
 
         def listen(memory: Memory) -> Words:
             if memory.agent == SPEAKER:

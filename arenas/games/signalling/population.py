@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final
 
 import networkx as nx
 import numpy as np
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -26,14 +27,14 @@ Pair = tuple[int, int]
 
 
 def edges(graph: nx.Graph[Any]) -> list[list[str]]:
-    """Return any networkx graph as what `graph` takes: nodes become agents in their order, links lead both ways."""
+    """Convert any networkx graph to the `graph` parameter: nodes become agents in their order, links lead both ways."""
     number = {node: i for i, node in enumerate(graph.nodes)}
     pairs = graph.edges if graph.is_directed() else [p for a, b in graph.edges for p in ((a, b), (b, a))]
     return [[f"agent_{number[a]}", f"agent_{number[b]}"] for a, b in pairs if a != b]
 
 
 def _pairs(graph: str | Sequence[Sequence[str]], agents: int) -> list[Pair]:
-    """Return who may play on which seat with whom, in seat order; raises ArenaError."""
+    """Return the pairs of agents by seat, in seat order; raises ArenaError."""
     names = symbols("agent_", agents)
     if isinstance(graph, str):
         if graph not in GRAPHS:
@@ -50,12 +51,12 @@ def _pairs(graph: str | Sequence[Sequence[str]], agents: int) -> list[Pair]:
 
 
 class Population(Arena):
-    """Two agents, drawn from a graph, play a game for two.
+    """Population of agents on a graph: each episode, a pair of neighbours plays a game for two.
 
     Args:
-        agents: how many there are.
+        agents: number of agents.
         graph: complete, ring, chain, star or a list of edges.
-        game: what a pair plays.
+        game: the game of a pair.
     """
 
     rules = """
@@ -105,20 +106,21 @@ class Population(Arena):
             for split, cases in self.game.splits().items()
         }
 
+    @override
     def splits(self) -> Mapping[str, Sequence[int]]:
-        """Return the game's splits, every deal of them for every pair."""
+        # The game's splits, with every deal for every pair.
         return self._splits
 
+    @override
     def deal(self, rng: np.random.Generator, split: str) -> None:
-        """Draw a pair and a deal of the game."""
         if self.cases:
             super().deal(rng, split)
             return
         self._meet(int(rng.integers(len(self.pairs))))
         self.game.deal(rng, split)
 
+    @override
     def lay(self, case: int) -> None:
-        """Let a pair meet, in one of the game's deals."""
         pair, deal = divmod(case, self.game.cases)
         self._meet(pair)
         self.game.lay(deal)
@@ -129,24 +131,25 @@ class Population(Arena):
         self.playing = dict(zip(names, self.game_seats, strict=True))
         self.on = dict(zip(self.game_seats, names, strict=True))
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """Of the pair, those whose turn it is."""
         return tuple(sorted((self.on[seat] for seat in self.game.acting()), key=self.possible_agents.index))
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """What the game asks of the agent's seat."""
         return self.game.spec(self.playing[agent])
 
+    @override
     def view(self, agent: str) -> str:
-        """What the game shows on the agent's seat."""
         return self.game.view(self.playing[agent])
 
+    @override
     def audience(self, speaker: str) -> Collection[str]:
-        """Only the partner."""
         return tuple(agent for agent in self.playing if agent != speaker)
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Play the game's stage; all are paid the mean of the two."""
+        # All are paid the mean of the two.
         self.game = self.game.copy()
         by_seat = {self.playing[agent]: words for agent, words in replies.items()}
         outcome = self.game.resolve({seat: by_seat[seat] for seat in self.game_seats if seat in by_seat})
@@ -154,17 +157,19 @@ class Population(Arena):
         rewards = dict.fromkeys(self.possible_agents, mean) if mean else {}
         return Outcome(rewards, outcome.done, outcome.truncated)
 
+    @override
     def hidden(self) -> str:
-        """Who plays, in the order of the game's seats, and what the game hides."""
         return " ".join([*self.playing, self.game.hidden()]).strip()
 
+    @override
     def anchors(self) -> Anchors:
-        """The game's own: with one language for all, every pair plays as two can."""
+        # The game's own: with one shared language, every pair plays as two can.
         own = self.game.anchors()
         return Anchors(own.random, own.silent, own.full)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """The game's own, each played by everyone on whatever seat it has."""
+        # The game's own, each played by every agent on its current seat.
         first, second = self.game_seats
         if {*self.game.replies[first]} & {*self.game.replies[second]}:
             return {}  # what an agent is asked does not tell on which seat it is

@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -21,7 +22,7 @@ LISTENER: Final = "listener_0"
 
 
 def diagonals(attributes: int, values: int) -> NDArray[np.int64]:
-    """Return, for each object, the sum of its value numbers modulo `values`: its diagonal.
+    """Return the diagonal of each object: the sum of its value numbers modulo `values`.
 
     From two attributes on, every value of every attribute occurs equally often on every diagonal (two attributes: a
     Latin square), so that leaving diagonals out makes no value rarer than another.
@@ -33,7 +34,7 @@ def diagonals(attributes: int, values: int) -> NDArray[np.int64]:
 
 
 def best_fraction(attributes: int, values: int, messages: int, deals: int) -> float:
-    """Return a fraction of right attributes that no code with M = `messages` messages can beat.
+    """Return an upper bound on the fraction of right attributes under any code with M = `messages` messages.
 
     To each message the listener answers with one object, a *code word*; at best the speaker sends the message whose
     code word is nearest in Hamming distance. Attributes right = sum over r = 0 .. a-1 of [a code word lies within
@@ -55,10 +56,11 @@ def best_fraction(attributes: int, values: int, messages: int, deals: int) -> fl
 
 
 class Reconstruction(Arena):
-    """Messages of `length` symbols out of `alphabet`, or of `least` to `length` if that is given; a case is an object.
+    """Reconstruction game; a case is an object.
 
-    `held_out`: the fraction of attribute combinations that are kept out of the split "train" and make the split
-    "held_out", rounded to whole diagonals (see `diagonals`), at least one and at most all but one.
+    Messages have `length` symbols out of `alphabet`, or `least` to `length` if that is set. `held_out`: the fraction of
+    attribute combinations held out of the split "train" and put in "held_out", rounded to whole diagonals (see
+    `diagonals`), at least one and at most all but one.
     """
 
     rules = """
@@ -116,25 +118,26 @@ class Reconstruction(Arena):
             view_words=4 + length + attributes,
         )
 
+    @override
     def splits(self) -> Mapping[str, Sequence[int]]:
-        """Return the objects of "train" and, if some are held out, of "held_out"."""
         return self._splits
 
+    @override
     def lay(self, case: int) -> None:
-        """Show an object."""
         self.truth = self.replies[LISTENER][0].words(case)
         self.stage = SPEAKER
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """The speaker, then the listener."""
         return (self.stage,)
 
+    @override
     def view(self, agent: str) -> str:
-        """Only the speaker sees the object; one word asks the listener, as more would drown the message at first."""
+        # Only the speaker sees the object; one word prompts the listener, as more would drown the message at first.
         return self.hidden() if agent == SPEAKER else "which"
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Pay both for the attributes that are right."""
         if SPEAKER in replies:
             self.stage = LISTENER
             return Outcome()
@@ -142,20 +145,22 @@ class Reconstruction(Arena):
         reward = sum(right) / len(right) if self.partial else float(all(right))
         return Outcome({SPEAKER: reward, LISTENER: reward}, done=True)
 
+    @override
     def hidden(self) -> str:
-        """The object."""
         return f"object {' '.join(self.truth)}"
 
+    @override
     def anchors(self) -> Anchors:
-        """Over the split "train", where a guessed attribute is right once in v, a guessed object once in the deals."""
+        # Over the split "train": a guessed attribute is right once in v, a guessed object once in the deals.
         deals = len(self._splits["train"])
         if self.partial:
             full = best_fraction(self.attributes, self.values, self.messages, deals)
             return Anchors(1 / self.values, 1 / self.values, full)
         return Anchors(1 / self.cases, 1 / deals, min(self.messages, deals) / deals)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """The code words are dealt objects, first those that share no value; the speaker points to the nearest."""
+        # The code words are dealt objects, first those that share no value; the speaker points to the nearest.
         dealt, naming, messages = self._splits["train"], self.replies[LISTENER][0], self.replies[SPEAKER][0]
         step = (self.cases - 1) // (self.values - 1)  # from one object with the same number everywhere to the next
         apart = [case for case in range(0, self.cases, step) if case in dealt]

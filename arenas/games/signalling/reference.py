@@ -13,7 +13,7 @@ from arenas.spec import ReplySpec, Words, choose, objects, symbols
 
 
 class Reference(Discrimination):
-    """The listener gives the position of the target. A case is a target."""
+    """Reference game; the listener names the target's position, and a case is a target."""
 
     rules = """
     Reference game: the speaker sees an object, the listener sees it among d others and says at which position it is.
@@ -40,8 +40,8 @@ class Reference(Discrimination):
     def _listener_specs(self) -> ReplySpec:
         return choose(self.positions)
 
+    @override
     def lay(self, case: int) -> None:
-        """Show the target, and draw the distractors and the order from the episode's seed."""
         candidates, target = self._draw_candidates(case)
         self.target, self.truth = " ".join(candidates[target]), self.positions[target]
         words = (
@@ -49,24 +49,26 @@ class Reference(Discrimination):
         )
         self.among = " ".join(words)
 
+    @override
     def view(self, agent: str) -> str:
-        """The speaker sees only the target, the listener only the candidates."""
+        # The speaker sees only the target, the listener only the candidates.
         return f"target {self.target}" if agent == SPEAKER else f"among {self.among}"
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Pay both when the position is right."""
         if SPEAKER in replies:
             self.stage = LISTENER
             return Outcome()
         hit = float(replies[LISTENER] == (self.truth,))
         return Outcome({SPEAKER: hit, LISTENER: hit}, done=True)
 
+    @override
     def hidden(self) -> str:
-        """Where the target is, and the candidates."""
         return f"target {self.truth} among {self.among}"
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """The message is the target's number modulo the messages; the listener takes the first candidate it fits."""
+        # The message is the target's number modulo the messages; the listener takes the first candidate it fits.
 
         def full(memory: Memory) -> Words:
             if memory.agent == SPEAKER:

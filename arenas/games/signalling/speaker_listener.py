@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -27,20 +28,20 @@ Grids = NDArray[np.float64]  # [..., size, size]: a number for each cell, in any
 
 
 def moved(cell: Cell, move: str, size: int) -> Cell:
-    """Return where a move leads; the edge of the grid stops it."""
+    """Return the cell to which a move leads; the edge of the grid stops it."""
     x, y = (min(max(at + step, 0), size - 1) for at, step in zip(cell, MOVES[move], strict=True))
     return x, y
 
 
 def distances(size: int) -> Grids:
-    """Return the steps between any two cells: [size * size, size, size]."""
+    """Return the number of steps between any two cells: [size * size, size, size]."""
     x, y = np.divmod(np.arange(size * size), size)
     apart: Grids = (np.abs(x[:, None] - x) + np.abs(y[:, None] - y)).astype(np.float64)
     return apart.reshape(-1, size, size)
 
 
 def after_moves(grids: Grids) -> Grids:
-    """Return what stands where each move leads, from each cell: [5, ..., size, size]."""
+    """Return the grid values that each move leads to, from each cell: [5, ..., size, size]."""
     size = grids.shape[-1]
     ahead = [[[moved((x, y), move, size) for y in range(size)] for x in range(size)] for move in MOVES]
     x, y = np.moveaxis(np.array(ahead), -1, 0)  # [5, size, size] each
@@ -48,7 +49,7 @@ def after_moves(grids: Grids) -> Grids:
 
 
 def least_to_come(cost: Grids, steps: int) -> Grids:
-    """Return the least sum of `cost` over the next steps, from each cell, by dynamic programming."""
+    """Return the minimum sum of `cost` over the next steps, from each cell, by dynamic programming."""
     total = np.zeros_like(cost)
     for _ in range(steps):
         total = after_moves(cost + total).min(0)
@@ -57,7 +58,7 @@ def least_to_come(cost: Grids, steps: int) -> Grids:
 
 @lru_cache
 def layouts(size: int, landmarks: int, scattered: bool) -> NDArray[np.int64]:
-    """Return the sets of cells on which landmarks may stand, by number: [layouts, landmarks]."""
+    """Return the sets of landmark cells, by number: [layouts, landmarks]."""
     if scattered:
         return np.array(list(combinations(range(size * size), landmarks)))
     last = size - 1
@@ -65,16 +66,16 @@ def layouts(size: int, landmarks: int, scattered: bool) -> NDArray[np.int64]:
 
 
 def least_distance(cost: Grids, horizon: int) -> float:
-    """Return the least expected sum of `cost` over an episode, the mean over worlds and first cells.
+    """Return the minimum expected sum of `cost` over an episode, the mean over worlds and first cells.
 
-    Nothing that happens tells the listener more than what it knew at first, so it cannot do better than to fix its path
-    beforehand. Knowing the goal, the cost of a cell is its distance; not knowing it, the mean over the landmarks.
+    The listener learns nothing after its first view and message, so a path fixed in advance is optimal. With a known
+    goal, the cost of a cell is its distance; with an unknown one, the mean over the landmarks.
     """
     return float(least_to_come(cost, horizon).mean())
 
 
 def mean_distance(cost: Grids, horizon: int) -> float:
-    """Return the same for a listener who moves at random."""
+    """Return the expected sum of `cost` over an episode for a listener who moves at random."""
     paid = 0.0
     for _ in range(horizon):
         cost = after_moves(cost).mean(0)
@@ -83,10 +84,10 @@ def mean_distance(cost: Grids, horizon: int) -> float:
 
 
 class SpeakerListener(Arena):
-    """A grid of `size` x `size` cells: a1, a2 is north of it, b1 east of it.
+    """Speaker and listener on a grid of `size` x `size` cells: a2 is north of a1, b1 east of it.
 
     Landmarks stand in its corners, in this order: red in a1, green in the one opposite, blue in that north of a1,
-    yellow in the last. `scattered`, they stand anywhere, and the listener is shown where.
+    yellow in the last. `scattered`, they stand anywhere, and the listener sees where.
     """
 
     rules = """
@@ -127,8 +128,8 @@ class SpeakerListener(Arena):
             words=("goal", "you", *COLOURS[:landmarks], *self.cells.values()),
         )
 
+    @override
     def lay(self, case: int) -> None:
-        """Put the listener and the landmarks down, those on cells of their own, and choose the goal."""
         case, place = divmod(case, self.size**2)
         case, self.goal = divmod(case, self.landmarks)
         cells = list(self.cells)
@@ -140,15 +141,14 @@ class SpeakerListener(Arena):
         self.marks = tuple(marks)
         self.taken = -1  # steps; before the first, the speaker speaks
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """The speaker once, then the listener."""
         return (SPEAKER,) if self.taken < 0 else (LISTENER,)
 
+    @override
     def view(self, agent: str) -> str:
-        """The speaker sees the goal's colour; the listener where it is, and once the landmarks if they are scattered.
-
-        Those in the corners are known: words after the message would drown it at first.
-        """
+        # The speaker sees the goal's colour; the listener its cell, and once the landmarks if they are scattered.
+        # Fixed landmarks are not shown: words after the message would drown it at first.
         if agent == SPEAKER:
             return f"goal {COLOURS[self.goal]}"
         here = f"you {self.cells[self.place]}"
@@ -157,8 +157,8 @@ class SpeakerListener(Arena):
     def _map(self) -> str:
         return " ".join(f"{colour} {self.cells[cell]}" for colour, cell in zip(COLOURS, self.marks, strict=False))
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Move the listener and pay minus the distance."""
         self.taken += 1
         if SPEAKER in replies:
             return Outcome()
@@ -166,12 +166,13 @@ class SpeakerListener(Arena):
         apart = sum(abs(a - b) for a, b in zip(self.place, self.marks[self.goal], strict=True))
         return Outcome(dict.fromkeys(self.replies, -float(apart)), done=self.taken == self.horizon)
 
+    @override
     def hidden(self) -> str:
-        """The goal, the landmarks and the listener."""
         return f"goal {COLOURS[self.goal]} {self._map()} you {self.cells[self.place]}"
 
+    @override
     def anchors(self) -> Anchors:
-        """Exact, over all deals: see `mean_distance` and `least_distance`."""
+        # Exact, over all deals: see `mean_distance` and `least_distance`.
         apart, sets = distances(self.size), layouts(self.size, self.landmarks, self.scattered)
         blind = np.mean([apart[cells] for cells in sets.T], axis=0)
         goals = apart[np.unique(sets)]  # every cell in use is as often the goal
@@ -181,8 +182,9 @@ class SpeakerListener(Arena):
             -least_distance(goals, self.horizon),
         )
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """The symbols number the colours; the listener takes the best path for all landmarks, or for the one named."""
+        # Symbols number the colours; the listener takes the best path for all landmarks, or for the one named.
         cells = {word: cell for cell, word in self.cells.items()}
         apart = distances(self.size)
 

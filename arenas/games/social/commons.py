@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import ClassVar, Final
 
 import numpy as np
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -20,19 +21,19 @@ TALK: Final = ("take", "each", "more", "less", "all", "yes", "no")
 
 
 def regrown(left: int, full: int) -> int:
-    """Return how many fish there are a month after so many were left; 0 if the lake collapsed."""
+    """Return the stock a month after `left` fish remained; 0 if the lake collapsed."""
     return 0 if left < COLLAPSE else min(GROWTH * left, full)
 
 
 def caught(asked: Sequence[int], stock: int) -> list[float]:
-    """Return each one's catch: what it asked for, or its part of the stock where that is not enough for all."""
+    """Return each agent's catch: its request, or its share of the stock if the requests exceed it."""
     enough = min(1.0, stock / max(sum(asked), 1))
     return [each * enough for each in asked]
 
 
 @lru_cache(maxsize=1 << 16)
 def plan(months: int, stock: int, full: int, step: int) -> tuple[int, int]:
-    """Return the most fish that can be caught in so many months, and how many of them in the first (the fewest)."""
+    """Return the maximum total catch in some months, and the first month's part of it (the smallest)."""
     if not months or not stock:
         return 0, 0
     wholes = range(0, stock + step, step)
@@ -42,7 +43,7 @@ def plan(months: int, stock: int, full: int, step: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=1 << 16)
 def expected(months: int, stock: int, full: int, step: int, agents: int) -> float:
-    """Return how many fish are caught in so many months if everyone asks for a random amount."""
+    """Return the expected total catch in some months if everyone requests a random amount."""
     if not months or not stock:
         return 0.0
     return sum(
@@ -53,10 +54,10 @@ def expected(months: int, stock: int, full: int, step: int, agents: int) -> floa
 
 @lru_cache
 def greed_dominates(agents: int, full: int, step: int) -> bool:
-    """Say whether to take the most is the only best reply in every month if everyone will take the most in the next.
+    """Say whether the maximum is the only best reply in every month if everyone takes it in the next.
 
-    Whatever the stock, and whatever the others ask for; where they ask for nothing, other amounts may be as good as the
-    most, but not nothing. What is left grows, and is then shared equally.
+    This holds for every stock and all requests of the others; where they request nothing, other amounts may be as good
+    as the most, but not nothing. The fish that remain regrow, and are then shared equally.
     """
     most = full // agents
     stock = np.arange(COLLAPSE, full + 1)[:, None, None]
@@ -72,7 +73,7 @@ def greed_dominates(agents: int, full: int, step: int) -> bool:
 
 @lru_cache
 def asked_at_random(most: int, step: int, agents: int) -> dict[int, float]:
-    """Return the distribution of the sum of everyone's uniformly random amounts."""
+    """Return the distribution of the sum of everyone's uniformly random requests."""
     chances = {0: 1.0}
     amounts = range(0, most + step, step)
     for _ in range(agents):
@@ -85,7 +86,7 @@ def asked_at_random(most: int, step: int, agents: int) -> dict[int, float]:
 
 
 def survival(asked: Sequence[int], full: int = 100) -> int:
-    """Return GovSim's survival time: in how many months there were fish, given what all asked for in each."""
+    """Return GovSim's survival time: the number of months with fish, from all requests of each month."""
     stock, months = full, 0
     for total in asked:
         if not stock:
@@ -95,14 +96,14 @@ def survival(asked: Sequence[int], full: int = 100) -> int:
 
 
 def equality(returns: Sequence[float]) -> float:
-    """Return 1 - Gini = 1 - sum_ij |x_i - x_j| / (2 n sum_i x_i); 1 where nobody has anything (Perolat et al. 2017)."""
+    """Return 1 - Gini = 1 - sum_ij |x_i - x_j| / (2 n sum_i x_i); 1 if all have nothing (Perolat et al. 2017)."""
     total = sum(returns)
     apart = sum(abs(a - b) for a in returns for b in returns)
     return 1.0 - apart / (2 * len(returns) * total) if total else 1.0
 
 
 class Commons(Arena):
-    """So many agents and months; catches are multiples of `step`; messages have at most `talk` words, 0 for no talk."""
+    """Commons dilemma; catches are multiples of `step`, messages have at most `talk` words, 0 for no talk."""
 
     rules = """
     Commons: fishers share a lake, may talk, and choose at once how much to catch; what is left doubles, or collapses.
@@ -144,28 +145,29 @@ class Commons(Arena):
             view_words=heard + agents + 8,
         )
 
+    @override
     def lay(self, case: int) -> None:
-        """Begin with a full lake."""
         self.month, self.stock, self.talking = 1, self.full, self.talk > 0
         self.took: Words = ()
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """All at once."""
         return tuple(self.possible_agents)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """First a message, if there is talk; then a catch."""
         return self.replies[agent][0 if self.talking else -1]
 
+    @override
     def view(self, agent: str) -> str:
-        """What everyone took last month, in seat order; the month, and how many fish there are."""
+        # Everyone's catch of last month, in seat order; the month, and the number of fish.
         now = f"month {self.month} stock {self.stock}"
         if self.talk and not self.talking:
             return now
         return " ".join([*(("took", *self.took) if self.took else ()), now])
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Talk pays nothing; a catch pays, and shrinks the stock."""
         if self.talking:
             self.talking = False
             return Outcome()
@@ -179,25 +181,26 @@ class Commons(Arena):
         over = not self.stock or self.month > self.months
         return Outcome(dict(zip(self.possible_agents, paid, strict=True)), done=over)
 
+    @override
     def hidden(self) -> str:
-        """Nothing is hidden: the number of fish, for the critic to see it at once."""
+        # Nothing is hidden: the number of fish lets the critic see it at once.
         return f"stock {self.stock}"
 
+    @override
     def anchors(self) -> Anchors:
-        """Random play and the optimum by dynamic programming over the stock; silent = full, and greed for equilibrium.
-
-        How much to catch can be agreed in training, without a message. Where `greed_dominates`, rational play ends at
-        once: from the last month back everyone takes the most, as nobody will leave anything later. Then each gets its
-        fair share of the first month, and that is the only (subgame perfect) equilibrium.
-        """
+        # Random play and the optimum by dynamic programming over the stock; silent = full, and greed for equilibrium.
+        # Catches can be settled in training, without a message. Where `greed_dominates`, rational play ends at once: by
+        # backward induction everyone takes the most, as nobody leaves anything later. Then each gets its fair share of
+        # the first month, and that is the only (subgame perfect) equilibrium.
         agents = len(self.possible_agents)
         full = plan(self.months, self.full, self.full, self.unit)[0] / self.full
         random = expected(self.months, self.full, self.full, self.unit, agents) / self.full
         greed = 1.0 if self.months == 1 or greed_dominates(agents, self.full, self.unit) else None
         return Anchors(random, full, full, greed, None if greed is None else (greed,) * agents)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """Everyone takes its part of the best plan, and nobody talks; or everyone takes the most."""
+        # Everyone takes its share of the best plan, silently; or everyone takes the most.
         known: dict[str, Script] = {"silent": self._planned, "full": self._planned}
         return known | ({} if self.anchors().equilibrium is None else {"equilibrium": self._greedy})
 

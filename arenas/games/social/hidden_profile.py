@@ -1,4 +1,4 @@
-"""Hidden profile: group decision from knowledge that is spread over the members."""
+"""Hidden profile: group decision from distributed knowledge."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -25,9 +26,9 @@ Known = tuple[int, ...]
 def profiles(members: int, candidates: int, points: int) -> NDArray[np.int8]:
     """Return all hidden profiles, then a manifest one for each: [case, member, candidate], 0 to `points` points.
 
-    Hidden: one candidate has more points in sum than any other, and each base puts a single other one first. Its
-    manifest twin keeps member 0's base; the others swap the points of their own first for those of member 0's. So each
-    base, up to the names, occurs as often in hidden as in manifest profiles: knowing it whole, the odds are even.
+    Hidden: one candidate has the largest sum of points, and every base puts another single one first. Its manifest twin
+    keeps member 0's base; the others swap the points of their own first for those of member 0's. So each base, up to
+    the names, occurs as often in hidden as in manifest profiles: given a whole base, the odds are even.
     """
     bases = np.indices((points + 1,) * candidates, np.int8).reshape(candidates, -1).T
     bases = bases[(bases == bases.max(1, keepdims=True)).sum(1) == 1]
@@ -48,7 +49,7 @@ def profiles(members: int, candidates: int, points: int) -> NDArray[np.int8]:
 def alone(
     members: int, candidates: int, points: int, lookups: int, price: float
 ) -> tuple[dict[Known, tuple[int, int]], float]:
-    """Return how a member on its own does best, and its score: known -> (what to look up, or -1; whom to name).
+    """Return the optimal policy of a single member, and its score: known -> (look-up, or -1; candidate to name).
 
     V(known) = max(P(the likeliest candidate is best | known), max over entries of E[V(known + entry)] - price), the
     latter while look-ups are left. All members are alike: in silence, that is the best score of all of them.
@@ -62,7 +63,7 @@ def alone(
 
     @cache
     def value(known: Known) -> float:
-        """V times the number of deals in which that is known."""
+        """V times the number of deals consistent with `known`."""
         told = np.array(known)
         counts = deals[((bases == told) | (told < 0)).all(1)].sum(0)
         top, choice = float(counts.max()), -1
@@ -78,15 +79,16 @@ def alone(
 
 
 def looked_up(memory: Memory, candidates: Words) -> Known:
-    """Return what a member has looked up so far: views begin with the entry that was asked for, as `anna 3`."""
+    """Return the entries that a member has looked up: views begin with the entry requested, as `anna 3`."""
     told = {view[0]: int(view[1]) for view in memory.views if view[0] in candidates}
     return tuple(told.get(name, -1) for name in candidates)
 
 
 class HiddenProfile(Arena):
-    """Bases hold 0 to `points` for each of `candidates`; members look up at most `lookups` (None: all) at `price`.
+    """Hidden profile with `candidates` rated 0 to `points`, and look-ups at a `price`; a case is a profile.
 
-    Then all talk at once, `rounds` times: `length` words at most, or any text of 200 characters. A case is a profile.
+    Members look up at most `lookups` entries (None: all), then all talk at once, `rounds` times: `length` words at most,
+    or any text of 200 characters.
     """
 
     rules = """
@@ -153,22 +155,23 @@ class HiddenProfile(Arena):
             view_words=heard + max(8, 2 + members * candidates),
         )
 
+    @override
     def lay(self, case: int) -> None:
-        """Fill the bases."""
         self.bases: list[list[int]] = self.tables[case].tolist()
         self.stage = 0
         self.asked: Mapping[str, str] = {}
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """All members at once."""
         return tuple(self.possible_agents)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """Look-ups, then talk, then a name."""
         return self.replies[agent][(self.stage >= self.lookups) + (self.stage >= self.lookups + self.rounds)]
 
+    @override
     def view(self, agent: str) -> str:
-        """The entry that was just looked up, then the look-ups that are left, or that it is time to talk or name."""
+        # The entry just looked up, then the look-ups left, or that it is time to talk or name.
         entry = self.asked.get(agent, NOTHING)
         base = self.bases[self.possible_agents.index(agent)]
         told = [] if entry == NOTHING else [entry, str(base[self.names.index(entry)])]
@@ -176,8 +179,8 @@ class HiddenProfile(Arena):
             return " ".join([*told, "left", str(self.lookups - self.stage)])
         return " ".join([*told, TALK if self.stage < self.lookups + self.rounds else NAME])
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Look entries up, for a price; or let them talk; or pay for the names."""
         step, self.stage = self.stage, self.stage + 1
         if step < self.lookups:
             self.asked = {agent: entry for agent, (_, entry) in replies.items()}
@@ -191,15 +194,14 @@ class HiddenProfile(Arena):
     def _best(self) -> int:
         return int(np.sum(self.bases, 0).argmax())
 
+    @override
     def hidden(self) -> str:
-        """The best candidate, then all bases."""
         return " ".join(["best", self.names[self._best()], *(str(p) for base in self.bases for p in base)])
 
+    @override
     def anchors(self) -> Anchors:
-        """Random and silent (`alone`) are exact, and full = 1 is reached if look-ups and talk cover whole bases free.
-
-        A price, fewer look-ups than candidates, or less talk than a word per candidate makes full a bound.
-        """
+        # Random and silent (`alone`) are exact, and full = 1 is reached if look-ups and talk cover whole bases free.
+        # A price, fewer look-ups than candidates, or less talk than a word per candidate makes full a bound.
         size = len(self.names)
         random = 1 / size - self.price * self.lookups * size / (size + 1)
         return Anchors(random, self._alone()[1], full=1.0)
@@ -207,8 +209,9 @@ class HiddenProfile(Arena):
     def _alone(self) -> tuple[dict[Known, tuple[int, int]], float]:
         return alone(self.members, len(self.names), self.points, self.lookups, self.price)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """All look up all they may, say their points in the order of the candidates, and name the largest sum."""
+        # All look up all they may, say their points in the order of the candidates, and name the largest sum.
         names, plan = self.names, self._alone()[0]
         length = len(self.replies[self.possible_agents[0]][1].steps)
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -28,7 +29,7 @@ def zero_sum(rows: Sequence[Sequence[float]]) -> Payoffs:
 
 
 def classics(k: float = -100.0) -> dict[str, tuple[Words, Payoffs]]:
-    """Return the actions and payoffs of the named games: payoffs[i][j] is paid when player_0 does i and player_1 j.
+    """Return the actions and payoffs of the named games: payoffs[i][j] for player_0's action i and player_1's j.
 
     Sources: Axelrod 1984 (prisoners_dilemma); Skyrms 2004 (stag_hunt, with numbers that make hare the safe choice);
     OpenSpiel's matrix_cd and matrix_bos (chicken, battle_of_the_sexes); Claus & Boutilier 1998 (climbing, and penalty,
@@ -47,16 +48,16 @@ def classics(k: float = -100.0) -> dict[str, tuple[Words, Payoffs]]:
 
 
 def kind(pay: NDArray[np.float64]) -> str:
-    """Tell games of common payoff (cooperative) and of constant sum (competitive) from all others (mixed)."""
+    """Classify a game: common payoff (cooperative), constant sum (competitive), or mixed."""
     if np.array_equal(pay[..., 0], pay[..., 1]):
         return "cooperative"
     return "competitive" if np.ptp(pay.sum(2)) < 1e-9 else "mixed"
 
 
 def survivors(pay: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows and columns that iterated strict dominance leaves.
+    """Return the rows and columns that survive iterated strict dominance.
 
-    Actions are struck out as long as one of the player's own actions always pays more.
+    An action is removed if one of the player's other actions always pays more.
     """
     left = (np.arange(pay.shape[0]), np.arange(pay.shape[1]))
     while True:
@@ -69,7 +70,7 @@ def survivors(pay: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.i
 
 
 def equilibrium(pay: NDArray[np.float64]) -> float | None:
-    """Return the players' mean payoff where rational play ends, if that is one number that can be proved.
+    """Return the players' mean equilibrium payoff, if it is one number that can be proved; else None.
 
     In a game of constant sum every cell has the same mean. Otherwise one cell must survive iterated strict dominance:
     it is then the only Nash equilibrium. A finite repetition of a game with a single equilibrium has no other (backward
@@ -82,12 +83,12 @@ def equilibrium(pay: NDArray[np.float64]) -> float | None:
 
 
 def mixes_evenly(pay: NDArray[np.float64]) -> bool:
-    """Say whether it is an equilibrium that all actions are equally likely: none is then better than another."""
+    """Say whether uniform play is an equilibrium: every action then pays the same."""
     return bool(np.ptp(pay[..., 0].mean(1)) < 1e-9 and np.ptp(pay[..., 1].mean(0)) < 1e-9)
 
 
 class Matrix(Arena):
-    """A game of `classics`, or your own `payoffs`: a table of pairs, a row for each action of player_0."""
+    """Matrix game: one of `classics`, or your own `payoffs`: pairs, a row for each action of player_0."""
 
     rules = """
     Matrix games: two players choose at once, a table pays both; played once or for `rounds` rounds.
@@ -129,27 +130,28 @@ class Matrix(Arena):
         specs = {player: (*talks, choose(own)) for player, own in zip(PLAYERS, (actions, columns), strict=True)}
         super().__init__(specs, words, view_words=32 + (talk and (talk + 2) * rounds))
 
+    @override
     def lay(self, case: int) -> None:
-        """Begin with the first round."""
         self.round = 0
         self.talking = self.talk > 0
         self.played: Words = ()
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """Both at once."""
         return PLAYERS
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """First a message, if there is talk; then an action."""
         return self.replies[agent][0 if self.talking else -1]
 
+    @override
     def view(self, agent: str) -> str:
-        """The number of the round, and what both did in the last one: one's own action first."""
+        # The number of the round, and both actions of the last one, one's own first.
         played = self.played if agent == PLAYERS[0] else self.played[::-1]
         return " ".join(["round", f"t{self.round}", *(("last", *played) if played else ())])
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Pay both what the table says; talk pays nothing."""
         if self.talking:
             self.talking = False
             return Outcome()
@@ -159,22 +161,23 @@ class Matrix(Arena):
         self.round += 1
         return Outcome(dict(zip(PLAYERS, self.payoffs[cell].tolist(), strict=True)), done=self.round == self.rounds)
 
+    @override
     def hidden(self) -> str:
-        """What player_0 sees; nobody knows more."""
+        # What player_0 sees; nobody knows more.
         return self.view(PLAYERS[0])
 
+    @override
     def anchors(self) -> Anchors:
-        """Return the mean and the best cell (mean of both players), and `equilibrium`, times the rounds.
-
-        Which cell to play can be agreed in training, without a message: so silent = full, the best joint play.
-        """
+        # The mean, the best cell (mean of both players) and `equilibrium`, times the rounds.
+        # The cell to play can be settled in training, without a message: so silent = full, the best joint play.
         means = self.payoffs.mean(2) * self.rounds
         value = equilibrium(self.payoffs)
         best = float(means.max())
         return Anchors(float(means.mean()), best, best, None if value is None else value * self.rounds)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """Always the best cell; and an equilibrium, where one survives dominance or mixing evenly is one."""
+        # Always the best cell; and an equilibrium, if one cell survives dominance or uniform play is one.
         means = self.payoffs.mean(2)
         best = self._always(np.unravel_index(int(means.argmax()), means.shape))
         left = survivors(self.payoffs)

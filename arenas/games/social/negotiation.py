@@ -9,6 +9,8 @@ from math import prod
 from statistics import fmean
 from typing import ClassVar, Final, NamedTuple
 
+from typing_extensions import override
+
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
 from arenas.scripted import Memory, Script
@@ -28,20 +30,20 @@ Amounts = tuple[int, ...]
 
 
 class Deal(NamedTuple):
-    """How many of each item there are, and what a piece is worth to each negotiator."""
+    """Quantities of the items, and each negotiator's value per piece."""
 
     counts: Amounts
     values: tuple[Amounts, Amounts]
 
 
 def worth(values: Amounts, taken: Amounts) -> int:
-    """Return the points of what someone takes."""
+    """Return the points of a negotiator's share."""
     return sum(value * number for value, number in zip(values, taken, strict=True))
 
 
 @lru_cache
 def deals() -> tuple[Deal, ...]:
-    """Return all deals there are."""
+    """Return all deals."""
     found = []
     for counts in product(range(1, MOST + 1), repeat=len(ITEMS)):
         if ALL[0] <= sum(counts) <= ALL[1]:
@@ -56,27 +58,27 @@ def _interesting(mine: Amounts, theirs: Amounts) -> bool:
 
 
 def splits(counts: Amounts) -> list[Amounts]:
-    """Return what someone may take: all the ways to divide the items."""
+    """Return all possible shares: every way to divide the items."""
     return list(product(*(range(count + 1) for count in counts)))
 
 
 def rest(counts: Amounts, taken: Amounts) -> Amounts:
-    """Return what is left."""
+    """Return the remaining items."""
     return tuple(count - number for count, number in zip(counts, taken, strict=True))
 
 
 def best_split(deal: Deal) -> Amounts:
-    """Return what negotiator_0 takes where both together get the most: every item goes to whom it is worth more."""
+    """Return negotiator_0's share in the split with the largest total: each item goes to whoever values it more."""
     return tuple(n if a >= b else 0 for n, a, b in zip(deal.counts, *deal.values, strict=True))
 
 
 def joint(deal: Deal, taken: Amounts) -> int:
-    """Return the points of both together if negotiator_0 takes these."""
+    """Return the total points of both if negotiator_0 takes this share."""
     return worth(deal.values[0], taken) + worth(deal.values[1], rest(deal.counts, taken))
 
 
 def efficiency(deal: Deal, taken: Amounts) -> float:
-    """Return the share of the points that both together could have got."""
+    """Return the total points as a share of the largest possible total."""
     return joint(deal, taken) / joint(deal, best_split(deal))
 
 
@@ -93,16 +95,16 @@ def pareto_optimal(deal: Deal, taken: Amounts) -> bool:
 
 @lru_cache
 def means() -> tuple[float, float]:
-    """Return the means over all deals of a random split's score and of the best one's, each per negotiator.
+    """Return the mean score over all deals of a random split and of the best one, each per negotiator.
 
-    Who writes a random split meets with one answer in all that there are, and then gets 5 of its 10 points in the mean.
+    A random proposal meets one matching answer among all, and then pays 5 of its 10 points on average.
     """
     random = fmean(POINTS / 2 / prod(n + 1 for n in deal.counts) for deal in deals())
     return random, fmean(joint(deal, best_split(deal)) / 2 for deal in deals())
 
 
 class Negotiation(Arena):
-    """So many `turns` of speaking, one negotiator after the other, with up to `words` words each."""
+    """Negotiation with `turns` of speaking, one negotiator after the other, and up to `words` words each."""
 
     rules = """
     Negotiation, Deal or No Deal: two negotiators divide books, hats and balls that they value differently.
@@ -132,23 +134,24 @@ class Negotiation(Arena):
             view_words=6 * len(ITEMS) + 4 + turns * (words + 2),
         )
 
+    @override
     def lay(self, case: int) -> None:
-        """Lay out the items and the values."""
         self.dealt = deals()[case]
         self.turn = 0
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """One after the other while they talk, both at once at the end."""
         return NEGOTIATORS if self.turn == self.turns else (NEGOTIATORS[self.turn % 2],)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """A message; at the end how many of each item one takes."""
         if self.turn < self.turns:
             return self.talks[0]
         return fill(*(NUMBERS[: count + 1] for count in self.dealt.counts))
 
+    @override
     def view(self, agent: str) -> str:
-        """At first how many there are of each item, and what a piece is worth to this negotiator."""
+        # At first the quantities of the items, and this negotiator's value per piece.
         seat = NEGOTIATORS.index(agent)
         asked = "speak" if self.turn < self.turns else " ".join(("take", *ITEMS))
         if self.turn != min(seat, self.turns):
@@ -156,8 +159,9 @@ class Negotiation(Arena):
         shown = zip(ITEMS, self.dealt.counts, self.dealt.values[seat], strict=True)
         return " ".join([*(f"{item} {count} worth {value}" for item, count, value in shown), asked])
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Pay both their points if what they take is all there is, just once."""
+        # Both are paid their points if their shares add up to the items exactly.
         if self.turn < self.turns:
             self.turn += 1
             return Outcome()
@@ -166,23 +170,23 @@ class Negotiation(Arena):
         paid = [float(worth(v, t)) if agreed else 0.0 for v, t in zip(self.dealt.values, taken, strict=True)]
         return Outcome(dict(zip(NEGOTIATORS, paid, strict=True)), done=True)
 
+    @override
     def hidden(self) -> str:
-        """How many there are of each item, and both values."""
         shown = zip(ITEMS, self.dealt.counts, *self.dealt.values, strict=True)
         return " ".join(f"{item} {count} worth {mine} {theirs}" for item, count, mine, theirs in shown)
 
+    @override
     def anchors(self) -> Anchors:
-        """Random splits; a split settled on in training for every set of items; the best split of every deal.
-
-        The values of both are alike in distribution, so any settled split pays 5 in the mean. What one takes can also
-        depend on one's own values, but then both seldom agree: searches for such plans gain less than one part in a
-        hundred (tests/arenas/games/social/test_negotiation.py), so silent is no proven optimum.
-        """
+        # Random splits; a split settled in training for every set of items; the best split of every deal.
+        # The values of both have the same distribution, so any settled split pays 5 on average. A share can also depend
+        # on one's own values, but then both seldom agree: searches for such plans gain less than one part in a hundred
+        # (tests/arenas/games/social/test_negotiation.py), so silent is no proven optimum.
         random, full = means()
         return Anchors(random, POINTS / 2, full)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """Nobody says a thing and negotiator_0 takes the smaller half; or both say their values, then split best."""
+        # Silent: negotiator_0 takes the smaller half. Otherwise both say their values, then split best.
         known: dict[str, Script] = {"silent": self._halve}
         return known | ({"full": self._tell} if self.turns >= 2 and self.words >= len(ITEMS) else {})
 

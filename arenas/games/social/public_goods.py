@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
+from typing_extensions import override
+
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
 from arenas.scripted import Memory, Script
@@ -15,13 +17,13 @@ TALK: Final = ("give", "keep", "each", "more", "less", "all", "yes", "no")
 
 
 def payoffs(given: Sequence[int], endowment: int, multiplier: float) -> list[float]:
-    """Return what each is paid for a round, in endowments: what it kept, and its part of the pot."""
+    """Return each player's payoff of a round, in endowments: what it kept, and its share of the pot."""
     part = multiplier * sum(given) / len(given)
     return [(endowment - own + part) / endowment for own in given]
 
 
 class PublicGoods(Arena):
-    """So many players and rounds; contributions are multiples of `step`; messages have up to `talk` words."""
+    """Public goods game; contributions are multiples of `step`; messages have up to `talk` words."""
 
     rules = """
     Public goods: players talk, and choose at once how much of an endowment to put into a pot that is shared equally.
@@ -67,27 +69,28 @@ class PublicGoods(Arena):
             view_words=rounds * (players - 1) * (2 + talk) + players + 8,
         )
 
+    @override
     def lay(self, case: int) -> None:
-        """Begin with the first round."""
         self.round, self.talking = 1, self.talk > 0
         self.gave: Words = ()
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """All at once."""
         return tuple(self.possible_agents)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """First a message, if there is talk; then a contribution."""
         return self.replies[agent][0 if self.talking else -1]
 
+    @override
     def view(self, agent: str) -> str:
-        """What everyone gave in the last round, in seat order, and the number of this one."""
+        # Everyone's contribution of the last round, in seat order, and the number of this one.
         if self.talk and not self.talking:
             return f"round {self.round}"
         return " ".join([*(("gave", *self.gave) if self.gave else ()), "round", str(self.round)])
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Pay what was kept and everyone's part of the pot; talk pays nothing."""
         if self.talking:
             self.talking = False
             return Outcome()
@@ -97,22 +100,23 @@ class PublicGoods(Arena):
         self.round, self.talking = min(self.round + 1, self.rounds), self.talk > 0
         return Outcome(dict(zip(self.possible_agents, paid, strict=True)), done=over)
 
+    @override
     def hidden(self) -> str:
-        """Nothing is hidden: what all gave in the last round."""
+        # Nothing is hidden: all contributions of the last round.
         return " ".join(["gave", *self.gave]) if self.gave else ""
 
+    @override
     def anchors(self) -> Anchors:
-        """Everyone gives half in the mean, nothing, or all; to give can be agreed in training, so silent = full.
-
-        To give nothing pays more than anything else whatever the others do, so it is where rational play ends; repeated
-        a known number of times, too (backward induction).
-        """
+        # On average half, nothing, or all is contributed; to give can be settled in training, so silent = full.
+        # To give nothing pays more than anything else whatever the others do, so it is where rational play ends, also
+        # when repeated a known number of times (backward induction).
         n, full = len(self.possible_agents), self.rounds * self.multiplier
         greed = float(self.rounds)
         return Anchors((greed + full) / 2, full, full, greed, (greed,) * n)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """Everyone gives all, or nothing; and nobody talks."""
+        # Everyone gives all, or nothing; and nobody talks.
         return {"silent": self._give(-1), "full": self._give(-1), "equilibrium": self._give(0)}
 
     def _give(self, which: int) -> Script:

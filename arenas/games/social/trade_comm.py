@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
+from typing_extensions import override
+
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
 from arenas.scripted import Memory, Script
@@ -14,10 +16,10 @@ PLAYERS: Final = ("player_0", "player_1")
 
 
 class TradeComm(Arena):
-    """`items` kinds of items, and `spare` more words to say. A case is a pair of items; both may hold the same.
+    """Trade Comm with `items` kinds of items and `spare` more words; a case is a pair of items, maybe the same.
 
-    `alone` is how many per cent of its pay a player gets for its own offer, whatever the other one offers: easier to
-    learn, with the same best play.
+    `alone`: per cent of its pay that a player gets for its own offer, whatever the other one offers: easier to learn,
+    with the same best play.
     """
 
     rules = """
@@ -48,25 +50,27 @@ class TradeComm(Arena):
         talk, offer = say(symbols("m", items + spare), 1), fill(self.items, self.items)
         super().__init__(dict.fromkeys(PLAYERS, (talk, offer)), words=("item", "trade"))
 
+    @override
     def lay(self, case: int) -> None:
-        """Hand out both items."""
         self.held = tuple(self.items[number] for number in divmod(case, len(self.items)))
         self.said = 0
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """Both speak in turn, then offer at once."""
         return PLAYERS if self.said == 2 else (PLAYERS[self.said],)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """First a word, then an offer."""
         return self.replies[agent][self.said == 2]
 
+    @override
     def view(self, agent: str) -> str:
-        """One's own item, and then when it is time to trade."""
+        # One's own item, and then when it is time to trade.
         return "trade" if self.said == 2 else f"item {self.held[PLAYERS.index(agent)]}"
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Pay both if the offers fit the items and each other, and each for an offer that fits the items."""
+        # Both are paid if the offers fit the items and each other, and each for an offer that fits the items.
         if self.said < 2:
             self.said += 1
             return Outcome()
@@ -75,21 +79,21 @@ class TradeComm(Arena):
         both = (1 - self.alone) * all(fits.values())
         return Outcome({player: self.alone * fit + both for player, fit in fits.items()}, done=True)
 
+    @override
     def hidden(self) -> str:
-        """Both items."""
         return " ".join(("item", *self.held))
 
+    @override
     def anchors(self) -> Anchors:
-        """Random offers fit once in items^2 each; talk tells everything.
-
-        Without talk each of n items of player_0 goes with at most one item it asks for, so at most n of the n^2 pairs
-        are traded; if both ask for what they hold, exactly the n equal pairs are. No offer alone fits more often.
-        """
+        # Random offers fit once in items^2 each; talk tells everything.
+        # Without talk each of n items of player_0 goes with at most one item it asks for, so at most n of the n^2 pairs
+        # are traded; if both ask for the item they hold, exactly the n equal pairs are. No offer alone fits more often.
         n = len(self.items)
         return Anchors(random=self.alone / n**2 + (1 - self.alone) / n**4, silent=1 / n, full=1.0)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """`silent`: ask for what one holds. `full`: word k for item k, and ask for what the other named."""
+        # `silent`: ask for the item one holds. `full`: word k for item k, and ask for the one the other named.
         return {"silent": _silent, "full": _full}
 
 

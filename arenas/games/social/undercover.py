@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import ClassVar, Final
 
+from typing_extensions import override
+
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
 from arenas.scripted import Memory, Script
@@ -39,7 +41,7 @@ FREE: Final = 100
 
 
 def found(votes: Iterable[str]) -> str | None:
-    """Return who has the most votes; None if several have."""
+    """Return the player with the most votes; None for a tie."""
     counts: dict[str, int] = {}
     for vote in votes:
         counts[vote] = counts.get(vote, 0) + 1
@@ -48,19 +50,19 @@ def found(votes: Iterable[str]) -> str | None:
 
 
 def names_an_animal(said: Words) -> bool:
-    """Say whether a message holds the name of one of the animals, or of several of its kind."""
+    """Say whether a message contains the name of one of the animals, or its plural."""
     words = re.findall("[a-z]+", " ".join(said).lower())
     return any(word in KINDS or word.removesuffix("s") in KINDS or word == "mice" for word in words)
 
 
 def conflicts(animal: str, said: Iterable[str]) -> int:
-    """Return how many words of a description do not fit an animal."""
+    """Count the words of a description that do not fit an animal."""
     foreign = {trait for values in TRAITS for trait in values} - set(KINDS[animal])
     return sum(word in foreign for word in said)
 
 
 class Undercover(Arena):
-    """So many players; in each of so many rounds everyone says up to `words` words."""
+    """Undercover for some players; in each round everyone says up to `words` words."""
 
     rules = """
     Undercover: everyone holds a word, one of them another; all describe theirs, then vote for who has the other one.
@@ -93,30 +95,32 @@ class Undercover(Arena):
             view_words=4 + self.turns * (2 + words),
         )
 
+    @override
     def lay(self, case: int) -> None:
-        """Give out the words."""
         pair, place = divmod(case, len(self.possible_agents))
         self.word, self.other = PAIRS[pair]
         self.undercover = self.possible_agents[place]
         self.turn = 0
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """One after the other while they describe; then all vote at once."""
         seats = self.possible_agents
         return tuple(seats) if self.turn == self.turns else (seats[self.turn % len(seats)],)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """A description; at the end the name of another player."""
         return self.votes[agent] if self.turn == self.turns else self.talk
 
+    @override
     def view(self, agent: str) -> str:
-        """The word one holds, when first asked."""
+        # The seat's own word, when first asked.
         if self.turn >= len(self.possible_agents):
             return "vote" if self.turn == self.turns else "describe"
         return f"word {self.other if agent == self.undercover else self.word} describe"
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Describing pays nothing, unless an animal is named; votes decide."""
+        # Descriptions pay nothing, unless one names an animal; votes decide.
         if self.turn == self.turns:
             return self._won(found(vote for (vote,) in replies.values()) == self.undercover)
         ((speaker, said),) = replies.items()
@@ -128,16 +132,18 @@ class Undercover(Arena):
         paid = dict.fromkeys(self.possible_agents, each)
         return Outcome(paid | {self.undercover: -each * (len(paid) - 1)}, done=True)
 
+    @override
     def hidden(self) -> str:
-        """Who is the undercover, and both words."""
         return f"undercover {self.undercover} {self.other} word {self.word}"
 
+    @override
     def anchors(self) -> Anchors:
-        """What one side wins the other loses: the mean is 0 whatever is played. `detection` tells plays apart."""
+        # Zero-sum between the sides: the mean is 0 whatever is played. `detection` tells plays apart.
         return Anchors(0.0, 0.0, 0.0, equilibrium=0.0)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """Say nothing and vote for the next seat; or describe truly and vote for whose description fits worst."""
+        # Say nothing and vote for the next seat; or describe truly and vote for the worst-fitting description.
         return {"silent": self._deaf, "best": self._honest}
 
     def _deaf(self, memory: Memory) -> Words:
@@ -159,9 +165,9 @@ class Undercover(Arena):
 
 
 def detection(returns: Sequence[Sequence[float]]) -> float:
-    """Return in which share of the episodes the undercover was found, or gave itself away.
+    """Return the share of episodes in which the undercover was voted out, or gave itself away.
 
     Args:
-        returns: for each episode what each seat was paid.
+        returns: each seat's return, for each episode.
     """
     return sum(min(paid) < -1.0 for paid in returns) / len(returns)

@@ -7,6 +7,8 @@ from itertools import product
 from math import prod
 from typing import ClassVar, Final
 
+from typing_extensions import override
+
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
 from arenas.scripted import Script
@@ -18,7 +20,7 @@ MOST_CASES: Final = 1 << 16
 
 
 def result(sum_: Words) -> int:
-    """Return the result of numbers and signs in turn; products come first."""
+    """Evaluate alternating numbers and signs; products come first."""
     total, sign, factors = 0, 1, [int(sum_[0])]
     for operator, number in zip(sum_[1::2], sum_[2::2], strict=True):
         if operator == "*":
@@ -30,9 +32,9 @@ def result(sum_: Words) -> int:
 
 
 class Arithmetic(Arena):
-    """`terms` numbers from 0 to `most`, with signs out of `signs` between them: + and - unless given.
+    """Arithmetic with `terms` numbers from 0 to `most` and signs out of `signs` between them.
 
-    A reply in plain text has at most `free` characters; with 0 one of the possible results is chosen.
+    A reply in plain text has at most `free` characters; with 0 the solver chooses one of the possible results.
     """
 
     rules = """
@@ -59,35 +61,37 @@ class Arithmetic(Arena):
         self.results = tuple(map(str, sorted({result(words) for words in product(*self.places)})))
         super().__init__({SOLVER: choose(self.results, free=free)}, words=(*numbers, *signs), view_words=2 * terms)
 
+    @override
     def lay(self, case: int) -> None:
-        """Write down the sum."""
         words: list[str] = []
         for place in reversed(self.places):
             case, digit = divmod(case, len(place))
             words.append(place[digit])
         self.sum = tuple(reversed(words))
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """The solver."""
         return (SOLVER,)
 
+    @override
     def view(self, agent: str) -> str:
-        """The sum, such as `17 + 4`."""
         return " ".join(self.sum)
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Pay for the right result: what counts of a reply is its last word."""
+        # The last word of a reply is the answer.
         right = replies[SOLVER][-1].rstrip(".") == str(result(self.sum))
         return Outcome({SOLVER: float(right)}, done=True)
 
+    @override
     def hidden(self) -> str:
-        """The result."""
         return str(result(self.sum))
 
+    @override
     def anchors(self) -> Anchors:
-        """A random reply is right once in as many as there are; nobody needs to be talked to."""
+        # A random reply is right once in the number of results; nobody needs a message.
         return Anchors(random=1 / len(self.results), silent=1.0, full=1.0)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """The solver calculates."""
         return {"full": lambda memory: (str(result(memory.view)),), "silent": lambda m: (str(result(m.view)),)}

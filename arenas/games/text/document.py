@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 
 import numpy as np
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -19,7 +20,10 @@ THINGS: Final = ("sky", "sea", "sand", "door", "roof", "tree", "hat", "lamp")
 
 
 class Document(Arena):
-    """`chunks` of `facts` sentences each (`least` to `chunks`, if it is above 0); things have one of `colours`."""
+    """Document of `least` to `chunks` chunks (always `chunks` if `least` is 0) with `facts` sentences each.
+
+    Things have one of `colours`.
+    """
 
     rules = """
     Document: a reader gets a text in chunks, one after the other, and is asked at the end for a fact that stood in one.
@@ -46,8 +50,8 @@ class Document(Arena):
         specs = (choose((NEXT,)), choose(self.colours))
         super().__init__({READER: specs}, words=(CODE, *THINGS), view_words=max(2 * facts, 32))
 
+    @override
     def deal(self, rng: np.random.Generator, split: str) -> None:
-        """Write the text."""
         self.chunks = self.most if self.least == self.most else int(rng.integers(self.least, self.most + 1))
         size = self.chunks * self.facts
         things = rng.integers(len(THINGS), size=size)
@@ -60,37 +64,40 @@ class Document(Arena):
         )
         self.read = 0
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """The reader."""
         return (READER,)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """To read on; at the end, a colour."""
         return self.replies[agent][self.read == self.chunks]
 
+    @override
     def view(self, agent: str) -> str:
-        """The next chunk; at the end, what is asked for."""
+        # The next chunk; at the end, the question.
         if self.read == self.chunks:
             return CODE
         return " ".join(self.text[self.read * self.facts : (self.read + 1) * self.facts])
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Turn the page; pay for the right colour at the end."""
         if self.read < self.chunks:
             self.read += 1
             return Outcome()
         return Outcome({READER: float(replies[READER] == (self.code,))}, done=True)
 
+    @override
     def hidden(self) -> str:
-        """The code's colour."""
         return f"{CODE} {self.code}"
 
+    @override
     def anchors(self) -> Anchors:
-        """A colour at random; nobody needs to be talked to, and who has read everything knows."""
+        # A random colour; nobody needs a message, and a reader who has read everything knows.
         return Anchors(random=1 / len(self.colours), silent=1.0, full=1.0)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """The reader remembers all that it read."""
+        # The reader remembers all that it read.
         return {"full": _remembers, "silent": _remembers}
 
 

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import ClassVar, Final
 
 import numpy as np
+from typing_extensions import override
 
 from arenas.core import Anchors, Arena, Outcome
 from arenas.errors import ArenaError
@@ -63,7 +64,7 @@ POSTS: Final = tuple(f"{who} {what} {after} . {asks} ?" for who, what, after, as
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text in small letters, without marks."""
+    """Return the lower-case words of a text, without punctuation."""
     return re.findall(r"\b\w+\b", text.lower())
 
 
@@ -77,12 +78,12 @@ PLAIN: Final = frozenset(
 
 
 def rise(value: float, low: float, high: float) -> float:
-    """Return 0 up to `low`, 1 from `high` on, and a straight line between."""
+    """Return a linear ramp: 0 up to `low`, 1 from `high` on."""
     return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
 def style(short: str, long: str) -> float:
-    """Return up to 0.4 for transitions in the long text, and 0.6 for words that both have."""
+    """Return the style score: up to 0.4 for transitions in the long text, and 0.6 for words in common."""
     kinds = sum(any(phrase in long.lower() for phrase in kind) for kind in TRANSITIONS)
     some, others = ({word for word in words(text) if word not in PLAIN} for text in (short, long))
     shared = len(some & others) / len(some | others) if some | others else 1.0
@@ -90,7 +91,7 @@ def style(short: str, long: str) -> float:
 
 
 def reward(short: str, long: str) -> float:
-    """Return what a summary and its longer version earn together, 0 to 2.98, in four steps, each opening the next.
+    """Return the reward of a summary and its longer version, 0 to 2.98, in four steps, each opening the next.
 
     +0.5    both have 8 to 256 words
     +1.0    the long one has 1.6 to 3.2 times the characters; less on the way to 1.1 and 5.0, where it is 0
@@ -114,7 +115,7 @@ def reward(short: str, long: str) -> float:
 
 
 class Writing(Arena):
-    """A case is a post. Texts have at most `characters`; models that know few words write with two of them."""
+    """Joint writing; a case is a post. Small models write texts of at most `characters` with two words."""
 
     rules = """
     Writing in pairs: both writers read a post; at once one writes a summary, the other a longer version of it.
@@ -135,39 +136,42 @@ class Writing(Arena):
         shown = dict.fromkeys(word for line in (*POSTS, *TASKS) for word in line.split())
         super().__init__(dict.fromkeys(WRITERS, text), words=tuple(shown), view_words=48)
 
+    @override
     def lay(self, case: int) -> None:
-        """Hand out the post."""
         self.post = POSTS[case]
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """Both at once."""
         return WRITERS
 
+    @override
     def view(self, agent: str) -> str:
-        """The post, and what to make of it."""
+        # The post, and the task.
         return f"{self.post} {TASKS[WRITERS.index(agent)]}"
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Pay both for the pair of texts."""
         short, long = (" ".join(replies[writer]) for writer in WRITERS)
         return Outcome(dict.fromkeys(WRITERS, reward(short, long)), done=True)
 
+    @override
     def hidden(self) -> str:
-        """The post."""
         return self.post
 
+    @override
     def anchors(self) -> Anchors:
-        """Random texts of the two words (a mean over 2,000); nobody talks, and lengths can be settled beforehand."""
+        # Random texts of the two words (a mean over 2,000); nobody talks, and lengths can be settled in training.
         best = sum(STEPS) - 0.4 + 0.4 * (0.4 + 0.05 * (len(TRANSITIONS) - 1))
         return Anchors(random_mean(), best, best)
 
+    @override
     def scripts(self) -> Mapping[str, Script]:
-        """A summary of twelve words, and sixteen that hold them and a transition of each kind."""
+        # A summary of twelve words, and sixteen that contain them and a transition of each kind.
         return {name: lambda memory: written(memory.agent) for name in ("full", "silent")}
 
 
 def written(agent: str) -> Words:
-    """Return texts that earn all there is."""
+    """Return a pair of texts with the maximum reward."""
     short = tuple(words("this post is about a thing that happened between two old friends"))
     long = " ".join(phrase for phrase, *_ in TRANSITIONS)
     return short if agent == WRITERS[0] else (*short, *long.split())
@@ -175,7 +179,7 @@ def written(agent: str) -> Words:
 
 @cache
 def random_mean() -> float:
-    """Return the mean of 2,000 random pairs of replies."""
+    """Estimate the mean reward of random replies from 2,000 pairs."""
     rng, spec = np.random.default_rng(0), Writing().replies[WRITERS[0]][0]
     texts = (" ".join(spec.words(int(number))) for number in rng.integers(spec.size, size=4000))
     return fmean(reward(short, long) for short, long in zip(texts, texts, strict=False))
