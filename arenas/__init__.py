@@ -73,7 +73,7 @@ ARENAS: dict[str, Callable[..., Arena]] = {
     "undercover": Undercover,
     "writing": Writing,
 }
-"""Name -> what builds the arena. Add your own: `arenas.ARENAS["mine"] = Mine`, or `arenas.load("mine.py")`."""
+"""Registry of arenas: name -> factory. Add your own: `arenas.ARENAS["mine"] = Mine`, or `arenas.load("mine.py")`."""
 
 
 _KINDS: Final = {
@@ -84,7 +84,7 @@ _KINDS: Final = {
     "text": "arithmetic document writing",
     "puzzles": "guess_who relay switch_riddle tictactoe",
 }
-"""Folder in `arenas.games` -> the games in it, which lay in `arenas` itself up to version 0.1."""
+"""Folder in `arenas.games` -> its games, which were modules of `arenas` itself up to version 0.1."""
 
 still_found(
     {
@@ -100,7 +100,7 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Callable[..., Arena]:
-    """Return what builds an arena; raises ArenaError for an unknown name.
+    """Return the factory of an arena; raises ArenaError for an unknown name.
 
     `LIBRARY:GAME` names a game of another library, such as `openspiel:kuhn_poker`; see `arenas.bridges`.
     """
@@ -120,9 +120,9 @@ def find(name: str) -> Callable[..., Arena]:
 
 
 def load(path: Path | str) -> str:
-    """Run a Python file that defines an arena; return the name by which it can be made: its absolute path.
+    """Load an arena from a Python file; return its name for `make`: the absolute path.
 
-    Raises ArenaError. Load only what a person named; `make` runs no file, whatever the name it is given says.
+    Raises ArenaError. Load only files that a person named; `make` runs no file, whatever name it gets.
     """
     name = str(Path(path).absolute())
     ARENAS[name] = files.load(name)
@@ -130,7 +130,7 @@ def load(path: Path | str) -> str:
 
 
 def make(name: str, **options: Any) -> Arena:
-    """Build an arena; raises ArenaError for an unknown name or options it does not take."""
+    """Build an arena by name; raises ArenaError for an unknown name or option."""
     maker = find(name)
     _check(name, maker, options)
     try:
@@ -147,11 +147,11 @@ _PLAIN: Final[Mapping[str, tuple[str, type]]] = {
     "float": ("a number", Real),
     "str": ("a text", str),
 }
-"""Annotation of a parameter -> what it takes."""
+"""Annotation of a parameter -> its kind in words, and the type to check."""
 
 
 def _check(name: str, maker: Callable[..., Arena], options: Mapping[str, Any]) -> None:
-    """Raise ArenaError for an option that is not of the plain kind its parameter declares."""
+    """Raise ArenaError for an option whose type differs from the plain one that its parameter declares."""
     for key, parameter in signature(maker).parameters.items():
         declared = parameter.annotation
         kind, _, other = (declared.__name__ if isinstance(declared, type) else str(declared)).partition(" | ")

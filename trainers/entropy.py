@@ -1,10 +1,10 @@
-"""Entropy bonus: its weight for each token, larger the more settled a choice is.
+"""Entropy bonus: a weight per token that grows as the choice becomes deterministic.
 
     c_t = random + (settled - random) (1 - H_t / H_max)
 
 With random = 0 the bonus c_t H_t has the gradient of -(settled H_max / 2) (1 - H_t / H_max)^2, a penalty on lost
-entropy. Where replies depend on nothing yet, no bonus holds them there, as any fixed weight of use later may; and a
-code that lumps meanings together is shaken until it falls apart, which a small fixed weight does not do.
+entropy. While replies depend on nothing yet, this bonus does not hold them at random, as a fixed weight of useful size
+may; and it destabilises a code that maps several meanings to one message, which a small fixed weight does not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Losses over the N trained tokens of a batch, as pure functions, the equation above each.
+"""Policy and value losses over the N trained tokens of a batch: pure functions, each below its equation.
 
 Each returns a *sum* of terms that carry their own weight in the mean, so that splitting a batch changes nothing (DAPO,
 Yu et al. 2025; never a mean of means).
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class PolicyLoss(NamedTuple):
-    """The loss, and what its metrics need."""
+    """Policy loss, with the ratios and the clip count for its metrics."""
 
     loss: Tensor  # scalar, weighted sum over tokens
     ratio: Tensor  # [N] pi / pi_old, detached
@@ -21,7 +21,7 @@ class PolicyLoss(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """Bounds of the surrogate: 1 - low, 1 + high, and the dual clip of bad replies, if any."""
+    """Clip bounds of the ratio: 1 - low, 1 + high, and the dual clip for negative advantages, if any."""
 
     low: float
     high: float
@@ -43,21 +43,21 @@ def surrogate(ratio: Tensor, advantage: Tensor, weight: Tensor, clip: Clip) -> P
 
 
 def ppo_clip(logprobs: Tensor, behavior_logprobs: Tensor, advantage: Tensor, weight: Tensor, clip: Clip) -> PolicyLoss:
-    """The surrogate token by token: rho_t = exp(log pi(a_t) - log pi_old(a_t))."""
+    """PPO loss, one ratio per token: rho_t = exp(log pi(a_t) - log pi_old(a_t))."""
     return surrogate((logprobs - behavior_logprobs).exp(), advantage, weight, clip)
 
 
 def sequence_clip(
     logprobs: Tensor, behavior_logprobs: Tensor, advantage: Tensor, weight: Tensor, clip: Clip, reply: Tensor
 ) -> PolicyLoss:
-    """One ratio for each reply of n tokens (GSPO, Zheng et al. 2025, eq. 7): s = exp(1/n sum_t log rho_t)."""
+    """GSPO loss, one ratio per reply of n tokens (Zheng et al. 2025, eq. 7): s = exp(1/n sum_t log rho_t)."""
     return surrogate(reply_mean(logprobs - behavior_logprobs, reply).exp(), advantage, weight, clip)
 
 
 def geometric_clip(
     logprobs: Tensor, behavior_logprobs: Tensor, advantage: Tensor, weight: Tensor, clip: Clip, reply: Tensor
 ) -> PolicyLoss:
-    """The geometric mean of a reply's clipped ratios (GMPO, Zhao et al. 2025, eq. 4).
+    """GMPO loss, the geometric mean of a reply's clipped ratios (Zhao et al. 2025, eq. 4).
 
     L = - sum_t w_t A exp(1/n sum_t' m_t')
     m_t = min(log rho_t, log(1 + high)) where A > 0, max(log rho_t, log(1 - low)) where A < 0
@@ -71,14 +71,14 @@ def geometric_clip(
 
 
 def reply_mean(values: Tensor, reply: Tensor) -> Tensor:
-    """Return for each token [N] the mean over the tokens of its reply; `reply` [N] numbers replies."""
+    """Return for each token [N] the mean over the tokens of its reply; `reply` [N] numbers the replies."""
     index = torch.unique(reply, return_inverse=True)[1]
     count = torch.bincount(index).to(values.dtype)
     return (torch.zeros_like(count).index_add(0, index, values) / count)[index]
 
 
 def divergence(logprobs: Tensor, reference: Tensor, behavior_logprobs: Tensor) -> Tensor:
-    """KL(pi, reference) at each token [N], with the gradient of the divergence also for tokens of an older policy.
+    """KL(pi, reference) per token [N] by k3, importance-weighted so that its gradient holds off-policy too.
 
     k3 = rho_t (exp(d_t) - d_t - 1),    d_t = log ref(a_t) - log pi(a_t)
     (Schulman 2020; with the importance weight: DeepSeek-V3.2)
@@ -88,17 +88,23 @@ def divergence(logprobs: Tensor, reference: Tensor, behavior_logprobs: Tensor) -
 
 
 def value_loss(values: Tensor, targets: Tensor) -> Tensor:
-    """L = 1/2 sum_p (V_p - target_p)^2 over P values; the targets are constants."""
+    """Value loss L = 1/2 sum_p (V_p - target_p)^2 over P values; the targets are constants."""
     return 0.5 * (values - targets.detach()).square().sum()
 
 
 def explained_variance(values: Tensor, targets: Tensor) -> float:
-    """1 - Var(target - V) / Var(target): 1 is a perfect critic, 0 a constant one; 0 where targets do not vary."""
+    """Explained variance 1 - Var(target - V) / Var(target): 1 is a perfect critic, 0 a constant one.
+
+    0 also where the targets do not vary.
+    """
     spread = targets.var(unbiased=False)
     return float(1 - (targets - values).var(unbiased=False) / spread) if spread > 1e-12 else 0.0
 
 
 def calibration(values: Tensor, targets: Tensor) -> float:
-    """Slope of the targets over the values: 1 is calibrated, below 1 exaggerates; 0 where the values do not vary."""
+    """Calibration: the slope of targets over values; 1 is calibrated, below 1 exaggerates.
+
+    0 where the values do not vary.
+    """
     spread = values.var(unbiased=False)
     return float(((values - values.mean()) * (targets - targets.mean())).mean() / spread) if spread > 1e-12 else 0.0

@@ -1,4 +1,4 @@
-"""Games of other libraries as arenas, by name: `LIBRARY:GAME`, such as `openspiel:kuhn_poker`.
+"""Bridges: games of other libraries as arenas, by name: `LIBRARY:GAME`, such as `openspiel:kuhn_poker`.
 
 A library is imported when one of its games is named. Names may come from configurations of strangers: only modules of
 packages that a bridge lists, and what you registered with it yourself, are imported.
@@ -20,13 +20,13 @@ LIBRARIES: Final = ("openspiel", "pettingzoo", "textarena")
 
 
 def find(library: str, game: str) -> Callable[..., Arena]:
-    """Return what builds the arena of a game; raises ArenaError, also where the library is not installed."""
+    """Return the factory of a game's arena; raises ArenaError, also if the library is not installed."""
     maker: Callable[..., Arena] = _bridge(library).find(game)
     return maker
 
 
 def games(library: str) -> dict[str, str]:
-    """Return the games of a library: name -> "", or why it cannot be played here."""
+    """Return the games of a library: name -> "", or the reason it cannot be played here."""
     problems: dict[str, str] = _bridge(library).games()
     return problems
 
@@ -38,7 +38,7 @@ def _bridge(library: str) -> Any:
 
 
 def install(package: str, source: str) -> Any:
-    """Import a package; raises ArenaError, which says from which `source` pip installs it."""
+    """Import a package; raises ArenaError with the `source` to pip install if it is missing."""
     try:
         return import_module(package)
     except ModuleNotFoundError as error:

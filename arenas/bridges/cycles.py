@@ -1,4 +1,4 @@
-"""An episode of a PettingZoo environment, played in turn (AEC) or at once (parallel)."""
+"""Episodes of PettingZoo environments: turn-based (AEC) or simultaneous (parallel)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from typing_extensions import override
 
 from arenas.bridges.rendering import Rendering
 from arenas.bridges.replayed import Game
@@ -16,7 +17,7 @@ from arenas.spec import ReplySpec, Words, choose
 
 
 def unmasked(observation: Any) -> tuple[Any, Any]:
-    """Return what is observed, without a name if it is one thing, and the mask of legal actions, None without one."""
+    """Split an observation from its action mask, None without one; a single remaining entry loses its name."""
     if not isinstance(observation, Mapping) or "action_mask" not in observation:
         return observation, None
     rest = {name: part for name, part in observation.items() if name != "action_mask"}
@@ -24,7 +25,7 @@ def unmasked(observation: Any) -> tuple[Any, Any]:
 
 
 class Cycles(Game):
-    """Base of both cycles: observations as words, masks as specs, replies as actions."""
+    """Base of both cycles: observations as words, action masks as reply specs, replies as actions."""
 
     def __init__(
         self, environment: Any, seed: int, specs: Mapping[str, ReplySpec], renderings: Mapping[str, Rendering]
@@ -41,14 +42,15 @@ class Cycles(Game):
 
     @abstractmethod
     def observe(self, agent: str) -> Any:
-        """Return the environment's own observation."""
+        """Return the environment's raw observation."""
 
+    @override
     def view(self, agent: str) -> str:
-        """The observation as words."""
         return self.renderings[agent].text(unmasked(self.observe(agent))[0])
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """The actions that the mask allows; all if it allows none, as the environment then has to bear any."""
+        # A mask without legal actions allows all: the environment then has to handle any.
         mask = unmasked(self.observe(agent))[1]
         if mask is None:
             mask = self.infos.get(agent, {}).get("action_mask")
@@ -57,12 +59,12 @@ class Cycles(Game):
             return spec
         return choose(tuple(spec.words(int(i))[0] for i in np.flatnonzero(mask)))
 
+    @override
     def hidden(self) -> str:
-        """What every agent observes."""
         return " ".join(f"{agent} {self.view(agent)}" for agent in self.specs)
 
     def action(self, agent: str, words: Words) -> Any:
-        """Return a reply as the environment's action."""
+        """Convert a reply to the environment's action."""
         space = self.environment.action_space(agent)
         if isinstance(space, spaces.MultiDiscrete):
             return np.array([int(word) for word in words], space.dtype)
@@ -70,24 +72,25 @@ class Cycles(Game):
 
 
 class InTurn(Cycles):
-    """An AEC environment: each stage is one agent's."""
+    """Turn-based (AEC) environment: one agent acts per stage."""
 
+    @override
     def begin(self, seed: int) -> None:
-        """Reset the environment."""
         self.environment.reset(seed=seed)
         self.infos = self.environment.infos
         self.over = False
 
+    @override
     def observe(self, agent: str) -> Any:
-        """What the environment shows an agent now."""
         return self.environment.observe(agent)
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """Whom the environment has selected."""
         return () if self.over else (self.environment.agent_selection,)
 
+    @override
     def play(self, replies: Mapping[str, Words]) -> Outcome:
-        """Step the agent, and those that are out."""
+        # Step the agent, then every agent that is out.
         environment = self.environment
         ((agent, words),) = replies.items()
         environment.step(self.action(agent, words))
@@ -104,23 +107,24 @@ class InTurn(Cycles):
 
 
 class AtOnce(Cycles):
-    """A parallel environment: all its agents act in each stage."""
+    """Parallel environment: all its live agents act in each stage."""
 
+    @override
     def begin(self, seed: int) -> None:
-        """Reset the environment."""
         observations, infos = self.environment.reset(seed=seed)
         self.seen, self.infos = dict(observations), dict(infos)
 
+    @override
     def observe(self, agent: str) -> Any:
-        """What an agent saw last."""
+        # The observation of the agent's last step: one that is out keeps it.
         return self.seen[agent]
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """Whoever is still in."""
         return tuple(agent for agent in self.specs if agent in self.environment.agents)
 
+    @override
     def play(self, replies: Mapping[str, Words]) -> Outcome:
-        """Step all agents."""
         actions = {agent: self.action(agent, words) for agent, words in replies.items()}
         observations, rewards, terminations, truncations, infos = self.environment.step(actions)
         self.seen |= observations

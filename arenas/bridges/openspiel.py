@@ -1,8 +1,8 @@
 """Games of OpenSpiel as arenas: `openspiel:kuhn_poker`, `openspiel:goofspiel`.
 
-An agent is shown its information state (or its observation: `observe`), in words that are declared: names and numbers
-that random games brought up stay words, others are spelled (`1 ~ 2 ~ 3`), signs stand alone, and a line's end is /.
-Legal actions are its replies. Chance is drawn from the arena's seed. (Lanctot et al. 2019, OpenSpiel.)
+An agent sees its information state (or its observation: `observe`) in declared words: names and numbers that occur in
+random games are words, others are spelled (`1 ~ 2 ~ 3`), punctuation stands alone, and a line break is /. Legal actions
+are its replies. Chance is drawn from the arena's seed. (Lanctot et al. 2019, OpenSpiel.)
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from string import ascii_letters, punctuation
 from typing import Any, ClassVar, Final
 
 import numpy as np
+from typing_extensions import override
 
 from arenas.bridges import install
 from arenas.core import Anchors, Arena, Outcome
@@ -26,11 +27,11 @@ from arenas.spec import ReplySpec, Words, choose
 
 MOST_ACTIONS: Final = 1 << 13
 PROBES: Final = 100
-"""Random games that show which words a game uses and what it calls its actions."""
+"""Random games that reveal the words of a game and the names of its actions."""
 PROBED: Final = 1000
-"""Decisions that these games may have, all together."""
+"""Maximum decisions in these games, all together."""
 EPISODES: Final = 50
-"""Of random play, from which the anchor `random` is estimated where it does not follow from the rules."""
+"""Episodes of random play that estimate the anchor `random` where it does not follow from the rules."""
 STATE: Final = "information_state"
 PARTS: Final = re.compile(r"[A-Za-z]+|[0-9]+|[^\sA-Za-z0-9]")
 """Names, numbers and signs."""
@@ -38,7 +39,7 @@ _ESTIMATES: dict[tuple[str, str], float] = {}
 
 
 def games() -> dict[str, str]:
-    """Return the games of OpenSpiel; "" or why one cannot be played."""
+    """Return the games of OpenSpiel: name -> "", or the reason it cannot be played."""
     found = {}
     for name in _library().registered_names():
         try:
@@ -51,7 +52,7 @@ def games() -> dict[str, str]:
 
 
 def find(game: str) -> Callable[..., Arena]:
-    """Return what builds the arena of a game; raises ArenaError."""
+    """Return the factory of a game's arena; raises ArenaError."""
     library = _library()
     if game not in library.registered_names():
         raise ArenaError(f"OpenSpiel has no game {game!r}: `marl arenas openspiel:` lists them")
@@ -69,12 +70,12 @@ def _library() -> Any:
 
 
 class OpenSpiel(Arena):
-    """A game of OpenSpiel.
+    """Game of OpenSpiel.
 
     Args:
         game: its short name.
-        observe: what is shown, "information_state" or "observation"; by default the first of them that there is.
-        view_words: the most words of an observation for PettingZoo.
+        observe: "information_state" or "observation"; by default the first of them that the game provides.
+        view_words: maximum words of an observation, for PettingZoo.
         options: parameters of the game.
     """
 
@@ -100,40 +101,43 @@ class OpenSpiel(Arena):
         self.rules = f"{self.kind.long_name}, a game of OpenSpiel for {len(seats)} players."
 
     def _read(self, text: str) -> str:
-        """Return a text of OpenSpiel as declared words."""
+        """Convert a text of OpenSpiel to declared words."""
         text = text.strip("\n").replace("\n", "/").encode("ascii", "backslashreplace").decode()
         return " ".join(part if part in self._ids else " ~ ".join(part) for part in PARTS.findall(text))
 
+    @override
     def deal(self, rng: np.random.Generator, split: str) -> None:
-        """Begin a game; all chance in it follows from one number."""
+        # All chance of a game follows from one number.
         self.luck, self.drawn = int(rng.integers(1 << 31)), 0
         self.node = self._settled(self.game.new_initial_state())
 
     def _settled(self, state: Any) -> Any:
-        """Let chance move until players do."""
+        """Resolve chance nodes until players move."""
         while state.is_chance_node():
             state.apply_action(_drawn(state, np.random.default_rng((self.luck, self.drawn))))
             self.drawn += 1
         return state
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """Whose move it is; at simultaneous nodes all that have one."""
+        # All players with a move at simultaneous nodes.
         return () if self.node.is_terminal() else tuple(f"player_{player}" for player, _ in _asked(self.node))
 
+    @override
     def view(self, agent: str) -> str:
-        """The information state or observation."""
         return self._read(_shown(self.node, int(agent.rpartition("_")[2]), self.observe_as))
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """The legal actions."""
         player = int(agent.rpartition("_")[2])
         legal = {} if self.node.is_terminal() else dict(_asked(self.node))
         if player not in legal:
             return self.replies[agent][0]
         return choose(tuple(self.actions[player][action] for action in legal[player]))
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Apply the actions; pay what the returns have grown by."""
+        # The reward is the change of the returns.
         state = self.node.clone()
         before = state.returns()
         players = {int(agent.rpartition("_")[2]): words[0] for agent, words in replies.items()}
@@ -142,12 +146,13 @@ class OpenSpiel(Arena):
         paid = {f"player_{i}": now - then for i, (now, then) in enumerate(zip(state.returns(), before, strict=True))}
         return Outcome(paid, done=state.is_terminal())
 
+    @override
     def hidden(self) -> str:
-        """The whole state."""
         return self._read(str(self.node))
 
+    @override
     def anchors(self) -> Anchors:
-        """In games of constant sum every score is its share; else random play is estimated, with fixed seeds."""
+        # In games of constant sum every score is its share; else random play is estimated, with fixed seeds.
         utility = type(self.kind.utility)
         if self.kind.utility in (utility.ZERO_SUM, utility.CONSTANT_SUM):
             share = float(self.game.utility_sum() or 0.0) / self.game.num_players()
@@ -181,7 +186,7 @@ def _load(game: str, options: Mapping[str, Any]) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Return what OpenSpiel says, without the place in its source."""
+    """Return OpenSpiel's message without the position in its source."""
     return re.sub(r"^\S+\.(cc|h):\d+ ", "", " ".join(str(error).split()))[:300]
 
 
@@ -200,7 +205,7 @@ def _observed(game: str, kind: Any, wanted: str) -> str:
 
 @lru_cache(maxsize=64)
 def described(game: str, observe: str) -> tuple[tuple[Words, ...], frozenset[str]]:
-    """Play a few random games; return a word for each action of each player, and names and numbers that were shown."""
+    """Probe a game by random play: a word per action of each player, and the names and numbers shown."""
     made = _library().load_game(game)
     rng = np.random.default_rng(0)
     texts: list[str] = []
@@ -230,7 +235,7 @@ def _shown(state: Any, player: int, observe: str) -> str:
 
 
 def _named(called: Mapping[int, set[str]], n: int) -> Words:
-    """Return a word for each action: its name, or its number where names are alike or change."""
+    """Return a word for each action: its name, or its number if names collide or change."""
     if any(len(each) > 1 for each in called.values()):
         return tuple(f"action_{action}" for action in range(n))
     names = {action: "_".join(name.strip(" ,").split()) for action, (name,) in called.items()}
@@ -246,7 +251,7 @@ def _drawn(state: Any, rng: np.random.Generator) -> int:
 
 
 def _asked(state: Any) -> Iterator[tuple[int, list[int]]]:
-    """Yield the players that move now, and their legal actions."""
+    """Yield the players to move and their legal actions."""
     players = range(state.num_players()) if state.is_simultaneous_node() else (state.current_player(),)
     for player in players:
         if legal := state.legal_actions(player):

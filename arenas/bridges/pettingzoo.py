@@ -1,11 +1,11 @@
 """Environments of PettingZoo as arenas: `pettingzoo:mpe2.simple_spread_v3`, `pettingzoo:classic.tictactoe_v3`.
 
-Observations become words (`arenas.bridges.rendering`), discrete actions become replies: words where they have names,
-else their numbers. Only what an action mask allows is offered. An environment that can be played in parallel is: all
-its agents reply at once. The critic is shown what all agents observe.
+Observations become words (`arenas.bridges.rendering`), discrete actions become replies: words where actions have names,
+else their numbers. Reply specs follow action masks. An environment with a parallel version uses it: all its agents
+reply at once. The critic sees the observations of all agents.
 
-Actions that tell the others something, as in mpe2, stay moves: its observations carry them, and what is said would
-travel a second time over the bus, which could then neither lose nor garble it.
+Communicative actions, as in mpe2, stay moves: observations already carry them, and a message would travel a second time
+over the bus, which could then neither lose nor garble it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 from gymnasium import spaces
+from typing_extensions import override
 
 from arenas.bridges import install
 from arenas.bridges.cycles import AtOnce, InTurn, unmasked
@@ -38,27 +39,27 @@ PACKAGES: Final = {
     "butterfly": ("pettingzoo.butterfly", "pettingzoo[butterfly]"),
     "sisl": ("pettingzoo.sisl", "pettingzoo[sisl]"),
 }
-"""How a package is called here -> what is imported, and what to install for it."""
+"""Name of a package in `pettingzoo:PACKAGE.GAME` -> module to import, and requirement to pip install."""
 MOVES: Final = ("stay", "left", "right", "down", "up")
 ACTIONS: Final[dict[str, tuple[Words, ...]]] = {
     "classic.rps_v2": (("rock", "paper", "scissors"),),
     "classic.leduc_holdem_v4": (("call", "raise", "fold", "check"),),
     "classic.texas_holdem_v4": (("call", "raise", "fold", "check"),),
 }
-"""Names of actions, in their order; several places where an action is several choices."""
+"""Names of actions, in order; one tuple per choice where an action is several choices."""
 EPISODES: Final = 24
-"""Of random play, from which the anchor `random` is estimated."""
+"""Episodes of random play that estimate the anchor `random`."""
 _OWN: dict[str, Callable[..., Any]] = {}
 _ESTIMATES: dict[tuple[str, str], float] = {}
 
 
 def register(name: str, make: Callable[..., Any]) -> None:
-    """Let `pettingzoo:NAME` stand for what `make(**options)` returns: an AECEnv or a ParallelEnv."""
+    """Register an environment factory as `pettingzoo:NAME`; `make(**options)` returns an AECEnv or a ParallelEnv."""
     _OWN[name] = make
 
 
 def games() -> dict[str, str]:
-    """Return the environments of the packages that are installed; "" or why one cannot be played."""
+    """Return the environments of the installed packages: name -> "", or the reason it cannot be played."""
     found = dict.fromkeys(sorted(_OWN), "")
     for short, (package, source) in PACKAGES.items():
         try:
@@ -82,7 +83,7 @@ def _modules(package: str, source: str) -> list[str]:
 
 
 def find(game: str) -> Callable[..., Arena]:
-    """Return what builds the arena of an environment; raises ArenaError."""
+    """Return the factory of an environment's arena; raises ArenaError."""
     if game in _OWN:
         return _maker(game, _OWN[game])
     short, _, name = game.partition(".")
@@ -96,7 +97,7 @@ def find(game: str) -> Callable[..., Arena]:
     if name not in known:
         raise ArenaError(f"no environment {name!r} in {package}: there are {', '.join(known)}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what the package imports
+        warnings.simplefilter("ignore")  # from the package's own imports
         module = _imported(f"{package}.{name}", source)
     return _maker(game, getattr(module, "parallel_env", None) or module.env, getattr(module, "raw_env", None))
 
@@ -110,7 +111,7 @@ def _imported(module: str, source: str) -> Any:
 
 
 def _maker(game: str, make: Callable[..., Any], described: Any = None) -> Callable[..., Arena]:
-    """Return the arena's maker, whose signature names the environment's own parameters too."""
+    """Return the arena's factory, whose signature includes the environment's own parameters."""
     maker = partial(PettingZoo, game, make)
     own = [p for p in signature(PettingZoo).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
     theirs = signature(described or make).parameters.values()
@@ -120,13 +121,13 @@ def _maker(game: str, make: Callable[..., Any], described: Any = None) -> Callab
 
 
 class PettingZoo(Replayed):
-    """An environment of PettingZoo, with its observations as words.
+    """Environment of PettingZoo, with its observations as words.
 
     Args:
-        game: what it is called after `pettingzoo:`.
-        make: builds it.
-        bins: so many values real numbers are rounded to.
-        limit: where numbers without bounds are cut off.
+        game: its name after `pettingzoo:`.
+        make: factory of the environment.
+        bins: number of values that real numbers are rounded to.
+        limit: bound of numbers that have none.
         options: parameters of the environment.
     """
 
@@ -154,13 +155,14 @@ class PettingZoo(Replayed):
         cls = type(made.unwrapped)
         self.rules = f"{game} of PettingZoo.\n\n{_plain(getdoc(getmodule(cls)) or getdoc(cls) or '')}".strip()
 
+    @override
     def start(self, environment: Any, seed: int) -> Game:
-        """Reset the environment."""
         play = InTurn if hasattr(environment, "agent_iter") else AtOnce
         return play(environment, seed, self.specs, self.renderings)
 
+    @override
     def anchors(self) -> Anchors:
-        """Random play is estimated from a few episodes with fixed seeds; nothing else is known."""
+        # Random play is estimated from a few episodes with fixed seeds; nothing else is known.
         if self._key not in _ESTIMATES:
             fresh = self.copy()
             fresh._rng = np.random.Generator(np.random.PCG64())
@@ -190,7 +192,7 @@ def _plain(text: str) -> str:
 
 
 def _observed(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """Return the space of what is observed beside the mask."""
+    """Return the observation space without the action mask."""
     if not isinstance(space, spaces.Dict):
         return space
     rest, _ = unmasked(space.spaces)

@@ -1,4 +1,4 @@
-"""Render gymnasium observations as words of a finite vocabulary."""
+"""Text encoding of gymnasium observations, in a finite vocabulary."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from arenas.errors import ArenaError
 from arenas.spec import Words
 
 MOST: Final = 1024
-"""Integers that are still written out; more of them are binned like real numbers."""
+"""Integers in a range up to which they are written out; larger ranges are binned like real numbers."""
 ENDLESS: Final = 1e6
-"""A range that goes further is taken for one without an end."""
+"""Magnitude beyond which a bound counts as infinite."""
 DENSE: Final = 8
-"""From so many numbers on, arrays between 0 and 1 are written as the places that are not 0."""
+"""Minimum size of arrays between 0 and 1 that are written sparsely, as the positions that are not 0."""
 
 
 class Rendering(NamedTuple):
-    """How the values of one space read: their text, its words, and how many of them there are at most."""
+    """Text encoding of a space: text of a value, vocabulary, and maximum length in words."""
 
     text: Callable[[Any], str]
     words: Words
@@ -28,11 +28,11 @@ class Rendering(NamedTuple):
 
 
 def rendering(space: spaces.Space[Any], bins: int, limit: float) -> Rendering:
-    """Return how to write a space down; raises ArenaError for one that has no words.
+    """Choose the text encoding of a space; raises ArenaError for an unsupported one.
 
-    Integers are written out. Real numbers are rounded to `bins` values from one end of their range to the other, and
-    cut off at -limit and limit where it has no end. Arrays between 0 and 1 are the places that are not 0: `x3` is 1 at
-    place 3 of the flattened array, `x3 0.5` is 0.5, and `none` is 0 everywhere.
+    Integers are written out. Real numbers are rounded to `bins` values over their range, and clipped to -limit and
+    limit where it has no end. Arrays between 0 and 1 are the positions that are not 0: `x3` is 1 at position 3 of the
+    flattened array, `x3 0.5` is 0.5, and `none` is 0 everywhere.
     """
     match space:
         case spaces.Discrete():
@@ -110,7 +110,7 @@ def _places(size: int, grid: Grid | None) -> Rendering:
 
 
 def _grid(low: float, high: float, bins: int) -> Grid:
-    """Return so many values from low to high, and how each is written."""
+    """Return `bins` values from low to high, and the word for each."""
     values = np.linspace(low, high, bins)
     values[np.abs(values) < 1e-12 * (high - low)] = 0.0  # no -0
     digits = 1

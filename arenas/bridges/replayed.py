@@ -12,25 +12,26 @@ from copy import copy
 from typing import Any, Self
 
 import numpy as np
+from typing_extensions import override
 
 from arenas.core import Arena, Outcome
 from arenas.spec import ReplySpec, Words
 
 
 class Game(ABC):
-    """One running episode. Views and specs may be asked for repeatedly."""
+    """Running episode of another library's game. Views and specs may be requested repeatedly."""
 
     @abstractmethod
     def acting(self) -> tuple[str, ...]:
-        """Return who replies now, in seat order."""
+        """Return the agents that reply now, in seat order."""
 
     @abstractmethod
     def view(self, agent: str) -> str:
-        """Return what an agent is shown."""
+        """Return an agent's view."""
 
     @abstractmethod
     def spec(self, agent: str) -> ReplySpec:
-        """Return what an acting agent may reply."""
+        """Return the reply spec of an acting agent."""
 
     @abstractmethod
     def play(self, replies: Mapping[str, Words]) -> Outcome:
@@ -38,11 +39,11 @@ class Game(ABC):
 
     @abstractmethod
     def hidden(self) -> str:
-        """Return what the critic is shown."""
+        """Return the hidden state for the critic."""
 
 
 class Replayed(Arena):
-    """An arena whose rules are implemented by another library.
+    """Arena whose rules are implemented by another library.
 
     Args:
         open: returns the library's environment, which the episodes of an arena use one after another.
@@ -61,7 +62,7 @@ class Replayed(Arena):
 
     @property
     def game(self) -> Game:
-        """The episode at this point."""
+        """Running episode at this point; replays the moves if it is not there yet."""
         if self._game is None:
             if self._environment is None:
                 self._environment = self._open()
@@ -70,37 +71,40 @@ class Replayed(Arena):
                 self._game.play(replies)
         return self._game
 
+    @override
     def deal(self, rng: np.random.Generator, split: str) -> None:
-        """Begin an episode with a seed of its own."""
+        # Each episode has a seed of its own.
         self._seed = int(rng.integers(1 << 31))
         self._past: tuple[Mapping[str, Words], ...] = ()
         self._game = None
 
+    @override
     def copy(self) -> Self:
-        """Return the arena at this point; the copy replays the moves when it is first used."""
+        # The copy replays the moves on first use.
         other = copy(self)
         other._environment = other._game = None
         return other
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """Whom the library asks."""
         return self.game.acting()
 
+    @override
     def view(self, agent: str) -> str:
-        """What the library shows."""
         return self.game.view(agent)
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """What the library takes now; any reply of the seat where it is not asked."""
+        # Any reply of the seat while it does not act.
         game = self.game
         return game.spec(agent) if agent in game.acting() else self.replies[agent][0]
 
+    @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
-        """Let the library apply the moves."""
         outcome = self.game.play(replies)
         self._past = (*self._past, dict(replies))
         return outcome
 
+    @override
     def hidden(self) -> str:
-        """What the library knows of the state."""
         return self.game.hidden()

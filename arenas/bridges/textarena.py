@@ -1,7 +1,7 @@
 """Games of TextArena as arenas: `textarena:TicTacToe-v0`. Views and replies are free text.
 
-TextArena draws from Python's and numpy's global generators. Here each episode has generators of its own, which take the
-place of the global ones only while the game is at work. Nothing is downloaded: a game that would is refused.
+TextArena draws from Python's and numpy's global generators. Here each episode has generators of its own, which replace
+the global ones only while the game runs. Nothing is downloaded: a game that would download is rejected.
 (Guertler et al. 2025, TextArena.)
 """
 
@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from arenas.bridges import install
 from arenas.bridges.replayed import Game, Replayed
@@ -29,18 +30,18 @@ from arenas.errors import ArenaError
 from arenas.spec import ReplySpec, Words, choose
 
 PLAYERS: Final = (2, 1, 3, 4, 5, 6, 7, 8)
-"""Numbers of players, in the order in which they are tried where none is given."""
+"""Player counts, in the order in which they are tried by default."""
 MOVES: Final = tuple(f"[{i}]" for i in range(10))
 DRESSED: Final = ("-train", "-raw")
-"""Ends of the names under which TextArena keeps the same game in other wrappers; here it has none."""
+"""Suffixes of names under which TextArena wraps the same game differently; here games are unwrapped."""
 _LOCK: Final = threading.RLock()
 _LOG: Final = getLogger(__name__)
 
 
 def games() -> dict[str, str]:
-    """Try every game, without network: "" if it begins and bears a move, else why it does not."""
+    """Test every game offline: name -> "" if it starts and accepts a move, else the reason."""
     found = {}
-    _LOG.disabled = True  # what fails is told below
+    _LOG.disabled = True  # failures are returned instead
     for name in _names():
         try:
             arena = TextArena(name)
@@ -55,7 +56,7 @@ def games() -> dict[str, str]:
 
 
 def find(game: str) -> Callable[..., Arena]:
-    """Return what builds the arena of a game; raises ArenaError."""
+    """Return the factory of a game's arena; raises ArenaError."""
     if game not in _names():
         raise ArenaError(f"TextArena has no game {game!r}: `marl arenas textarena:` lists those that can be played")
     maker = partial(TextArena, game)
@@ -72,7 +73,7 @@ def _names() -> list[str]:
 
 
 class Luck:
-    """The states of both global generators that belong to one episode."""
+    """States of both global random generators, private to one episode."""
 
     def __init__(self, seed: int) -> None:
         self.python = random.Random(seed).getstate()
@@ -80,7 +81,7 @@ class Luck:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Let global draws be this episode's, leave the global generators as they were, and swallow what is printed."""
+        """Install the episode's generator states, restore the global ones afterwards, and discard printed output."""
         with _LOCK, redirect_stdout(io.StringIO()):
             outside = random.getstate(), np.random.get_state()  # noqa: NPY002
             random.setstate(self.python)
@@ -95,7 +96,7 @@ class Luck:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Let this thread reach no network and download nothing, and swallow what is printed."""
+    """Block network access and downloads in this thread, and discard printed output."""
     nltk = install("nltk", "sabir[textarena]")
     connect, download, here = socket.socket.connect, nltk.download, threading.get_ident()
 
@@ -115,14 +116,14 @@ def _offline() -> Iterator[None]:
 
 
 class TextArena(Replayed):
-    """A game of TextArena.
+    """Game of TextArena.
 
     Args:
         game: its id.
-        players: how many; 0 for the first number with which it begins, of 2, 1, 3, 4, ...
-        moves: what agents with a small vocabulary, random ones among them, choose from; others may write anything.
-        free: the most characters of a reply.
-        turns: the episode is cut off after so many.
+        players: number of players; 0: the first of 2, 1, 3, 4, ... with which the game starts.
+        moves: replies of agents with a small vocabulary, random ones among them; others may write any text.
+        free: maximum characters of a reply.
+        turns: maximum number of turns; the episode is then truncated.
     """
 
     tags = ("textarena",)
@@ -139,35 +140,36 @@ class TextArena(Replayed):
         self.metadata = Arena.metadata | {"name": _named(game)}  # type: ignore[misc]
         self.moves = choose(tuple(moves), free)
         super().__init__(
-            lambda: None,  # what a game was left with is not always gone when it is begun again
+            lambda: None,  # reset does not always clear a game's state
             replies={f"player_{i}": self.moves for i in range(self.players)},
             words=[*ascii_letters, *digits, *punctuation],
             view_words=1 << 12,
         )
         self.rules = f"{game} of TextArena. Its first view tells the rules."
 
+    @override
     def start(self, environment: Any, seed: int) -> Game:
-        """Build the game anew and begin it."""
         made, count = _opened(self.id, self.players)
         try:
             return Turns(made, count, seed, self.moves, self.turns)
         except Exception as error:
             raise ArenaError(f"textarena:{self.id} cannot be played here: {_reason(error, count)}") from None
 
+    @override
     def encode(self, text: str) -> NDArray[np.int64]:
-        """Return the last characters of a text as ids; blanks are 0."""
+        # Ids of the last characters of a text; blanks are 0.
         ids = np.zeros(self.view_words, np.int64)
         shown = text[-self.view_words :]
         ids[: len(shown)] = [self._ids.get(character, 0) for character in shown]
         return ids
 
+    @override
     def anchors(self) -> Anchors:
-        """Nothing is known."""
         return Anchors()
 
 
 class Turns(Game):
-    """One episode: who is asked sees what is new to it, and its text is the move."""
+    """Episode of a TextArena game: the current player sees new messages only, and its text is the move."""
 
     def __init__(self, environment: Any, players: int, seed: int, moves: ReplySpec, turns: int) -> None:
         self.environment, self.moves, self.left = environment, moves, turns
@@ -186,24 +188,26 @@ class Turns(Game):
         self.asked = f"player_{player}"
         self.shown = "\n".join(lines).encode("ascii", "namereplace").decode().replace("\t", " ").replace("\r", "")
 
+    @override
     def acting(self) -> tuple[str, ...]:
-        """Whose turn it is."""
         return () if self.over else (self.asked,)
 
+    @override
     def view(self, agent: str) -> str:
-        """What is new to it."""
         return self.shown if agent == self.asked else ""
 
+    @override
     def spec(self, agent: str) -> ReplySpec:
-        """Any text, or one of the moves."""
         return self.moves
 
+    @override
     def hidden(self) -> str:
-        """TextArena keeps its state in forms that have no words."""
+        # TextArena keeps its state in forms that have no words.
         return ""
 
+    @override
     def play(self, replies: Mapping[str, Words]) -> Outcome:
-        """Make the move; a game that fails at it ends there, unpaid and cut off."""
+        # A game that raises at a move ends there, unpaid and truncated.
         ((_, words),) = replies.items()
         self.left -= 1
         try:
@@ -229,7 +233,7 @@ def _named(game: str) -> str:
 
 
 def _opened(game: str, players: int) -> tuple[Any, int]:
-    """Return the raw game and the number of players with which it begins; raises ArenaError, in one sentence."""
+    """Return the raw game and a number of players with which it starts; raises ArenaError."""
     library = install("textarena", "sabir[textarena]")
     problem: Exception | None = None
     with Luck(0).used(), _offline():
@@ -242,13 +246,13 @@ def _opened(game: str, players: int) -> tuple[Any, int]:
                     problem = problem or error
                 else:
                     return made, count
-        except Exception as error:  # whatever a game does when it cannot be had here
+        except Exception as error:  # games fail in many ways where data or packages are missing
             problem = error
     raise ArenaError(f"textarena:{game} cannot be played here: {_reason(problem, players)}")
 
 
 def _raw(library: Any, game: str) -> Any:
-    """Return a game without its wrappers: its observations are then what is new, message by message."""
+    """Return a game without wrappers, whose observations are the new messages one by one."""
     made = library.make(game)
     while isinstance(made, library.Wrapper):
         made = made.env
@@ -256,7 +260,7 @@ def _raw(library: Any, game: str) -> Any:
 
 
 def _reason(problem: Exception | None, players: int) -> str:
-    """Return in a few words why a game did not begin."""
+    """Explain briefly why a game did not start."""
     said = " ".join(str(problem).split())
     if isinstance(problem, LookupError) and "nltk" in said.lower():
         resource = said.partition("Resource ")[2].partition(" not found")[0]

@@ -1,4 +1,4 @@
-"""Exact play: what scripts return on average over all deals and all draws, with no sampling.
+"""Exact expected returns of scripts over all deals and all draws, without sampling.
 
 It needs an arena whose deals are counted (`cases`), that draws nothing besides, and whose replies can be listed.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def deals(arena: Arena, split: str = "train") -> Sequence[int]:
-    """Return the numbers of a split's deals; raises ArenaError if there are none, or if they do not settle the deal."""
+    """Return a split's deals by number; raises ArenaError if they are not counted or do not determine the deal."""
     cases = arena.splits().get(split)
     if not cases:
         raise ArenaError(f"{arena.name} cannot number its deals, so there is no exact average: sample it")
@@ -31,7 +31,7 @@ def deals(arena: Arena, split: str = "train") -> Sequence[int]:
 
 
 def expected_returns(arena: Arena, scripts: Mapping[str, Script], split: str = "train") -> dict[str, float]:
-    """Return the expectation of each seat's return, over all deals of a split and all that the scripts may reply."""
+    """Compute each seat's expected return over all deals of a split and all replies of the scripts."""
     total = dict.fromkeys(arena.possible_agents, 0.0)
     numbers = deals(arena, split)
     for case in numbers:
@@ -43,7 +43,7 @@ def expected_returns(arena: Arena, scripts: Mapping[str, Script], split: str = "
 def _follow(
     arena: Arena, scripts: Mapping[str, Script], seen: Mapping[str, Seen], chance: float, total: dict[str, float]
 ) -> None:
-    """Add to `total` what is paid from here on, times the chance of it."""
+    """Add the expected rewards from here on to `total`."""
     asked = ask(arena, seen)
     joint: list[tuple[dict[str, Words], float]] = [({}, chance)]
     for agent, memory in asked.items():

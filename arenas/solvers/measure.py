@@ -1,4 +1,4 @@
-"""What is scored in play: random replies and an arena's scripts, sampled, each with a confidence interval."""
+"""Sampled scores of random play and of an arena's scripts, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from arenas.scripted import Script, uniform
 from arenas.solvers.play import sample
 
 Z: Final = NormalDist().inv_cdf(0.975)
-"""Standard errors on either side of a mean that hold 95 % of a normal distribution."""
+"""Half-width of a 95 % confidence interval in standard errors."""
 
 
 class Measured(NamedTuple):
-    """The mean score of sampled episodes; 95 % of such intervals, mean - half to mean + half, hold the true mean."""
+    """Mean score of sampled episodes, with its 95 % confidence interval from mean - half to mean + half."""
 
     mean: float
     half: float
 
     def agrees(self, anchor: float) -> bool:
-        """Whether the interval holds a known score."""
+        """Say whether the interval contains a score."""
         return abs(self.mean - anchor) <= self.half + 1e-9
 
 
 def best(scripts: Mapping[str, Script]) -> str:
-    """Return the name of the script that comes nearest to the optimum; "random" if there is none."""
+    """Return the name of the script nearest to the optimum; "random" without scripts."""
     return next((name for name in ("full", "best", "equilibrium", *scripts) if name in scripts), "random")
 
 
@@ -43,14 +43,14 @@ def measure(arena: Arena, episodes: int, seed: int = 0) -> dict[str, Measured]:
 
 
 def stages(arena: Arena, episodes: int = 20, seed: int = 0) -> tuple[int, int]:
-    """Return the fewest and the most stages of some random episodes."""
+    """Return the minimum and maximum number of stages in random episodes."""
     lengths = [_stages(arena, seed + i) for i in range(episodes)]
     return min(lengths), max(lengths)
 
 
 def _stages(arena: Arena, seed: int) -> int:
     arena.begin(seed)
-    draws = np.random.default_rng((seed, 1))  # not the numbers that the arena draws
+    draws = np.random.default_rng((seed, 1))  # independent of the arena's own draws
     count, done = 0, False
     while not done:
         specs = {agent: arena.spec(agent) for agent in arena.acting()}

@@ -1,4 +1,4 @@
-"""Play scripts in an arena without a bus: `play` one episode, `sample` many."""
+"""Scripted play in an arena without a bus: `play` one episode, `sample` many."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from arenas.scripted import ARENA, Memory, Script, Seen, chances, uniform
 def perceive(
     arena: Arena, seen: Mapping[str, Seen], replies: Mapping[str, Words], specs: Mapping[str, ReplySpec]
 ) -> dict[str, Seen]:
-    """Return what every seat has perceived after the replies of a stage: its own reply, and what it hears."""
+    """Extend every seat's perceptions by a stage: its own reply, and the messages it hears."""
     after = {agent: past + (((agent, replies[agent]),) if agent in replies else ()) for agent, past in seen.items()}
     for speaker, words in replies.items():
         channel, message = specs[speaker].route(words) if specs[speaker].kind == "say" else ("", ())
@@ -32,7 +32,7 @@ def perceive(
 
 
 def ask(arena: Arena, seen: Mapping[str, Seen]) -> dict[str, Memory]:
-    """Show every acting seat its view; return what each knows then."""
+    """Show every acting seat its view; return their memories."""
     return {
         agent: Memory(agent, arena.spec(agent), (*seen[agent], (ARENA, tuple(arena.view(agent).split()))))
         for agent in arena.acting()
@@ -42,9 +42,9 @@ def ask(arena: Arena, seen: Mapping[str, Seen]) -> dict[str, Memory]:
 def play(
     arena: Arena, scripts: Mapping[str, Script], seed: int, case: int | None = None, split: str = "train"
 ) -> dict[str, float]:
-    """Play one episode with a script for every seat; return each seat's return (the sum over the episode)."""
+    """Play one episode with a script on every seat; return each seat's return (the sum over the episode)."""
     arena.begin(seed, case=case, split=split)
-    rng = np.random.default_rng((seed, 1))  # not the numbers that the arena draws
+    rng = np.random.default_rng((seed, 1))  # independent of the arena's own draws
     returns = dict.fromkeys(arena.possible_agents, 0.0)
     seen: dict[str, Seen] = dict.fromkeys(arena.possible_agents, ())
     while True:
@@ -68,6 +68,6 @@ def _draw(script: Script, memory: Memory, rng: np.random.Generator) -> Words:
 
 
 def sample(arena: Arena, script: Script, episodes: int, seed: int = 0, split: str = "train") -> NDArray[np.float64]:
-    """Return the scores (mean of the seats' returns) of `episodes` episodes in which a script has every seat: [E]."""
+    """Return the scores (mean return of the seats) of `episodes` episodes with one script on every seat: [E]."""
     scripts = dict.fromkeys(arena.possible_agents, script)
     return np.array([fmean(play(arena, scripts, seed + i, split=split).values()) for i in range(episodes)])

@@ -13,9 +13,10 @@ from arenas.solvers.tree import Floats, Tree
 
 
 def worth(tree: Tree, policy: Floats, seat: int) -> Floats:
-    """Return what ends that follow each column directly pay a seat, times the chance of chance and others: [A + 1].
+    """Return each column's counterfactual value over the ends that follow it directly: [A + 1].
 
-    "Directly" means without another reply of the seat; the last entry is for ends before its first one.
+    The value of an end is its return to the seat, times the probabilities of chance and of the other seats. "Directly"
+    means without another reply of the seat; the last entry is for ends before its first one.
     """
     others = np.delete(np.arange(len(tree.seats)), seat)
     weight = tree.chance * tree.plan(policy)[tree.last[:, others]].prod(1) * tree.returns[:, seat]
@@ -25,10 +26,10 @@ def worth(tree: Tree, policy: Floats, seat: int) -> Floats:
 
 
 def best_response(tree: Tree, policy: Floats, seat: str) -> tuple[float, Floats]:
-    """Return the most a seat can expect when all others keep to the policy, and the policy with its best replies.
+    """Return a seat's best-response value against a policy, and the policy with its best replies.
 
-    From the seat's last information sets to its first: the best column's worth is added to the column before it.
-    Ties go to the first reply, also where the others never let the seat come.
+    Backward over the seat's information sets: the best column's value is added to the column before it. Ties go to the
+    first reply, also in information sets that the others never reach.
     """
     number = tree.seats.index(seat)
     value = worth(tree, policy, number)
@@ -44,21 +45,21 @@ def best_response(tree: Tree, policy: Floats, seat: str) -> tuple[float, Floats]
 
 
 def nash_conv(tree: Tree, policy: Floats) -> float:
-    """Return the sum over seats of what each gains by a best response alone; 0 at a Nash equilibrium (Lanctot 2017)."""
+    """NashConv: the sum over seats of the gain by a best response; 0 at a Nash equilibrium (Lanctot et al. 2017)."""
     gains = [best_response(tree, policy, seat)[0] for seat in tree.seats] - tree.expected(policy)
     return float(gains.sum())
 
 
 def exploitability(tree: Tree, policy: Floats) -> float:
-    """Return `nash_conv` over the number of seats: of zero-sum games of two, what best replies win from the policy."""
+    """Exploitability: NashConv / N; in zero-sum games of two seats, the mean gain of best replies over the policy."""
     return nash_conv(tree, policy) / len(tree.seats)
 
 
 def cfr_plus(tree: Tree, iterations: int) -> Floats:
-    """Return an approximate equilibrium of a two-seat game of constant sum, by CFR+ (Tammelin 2014).
+    """Approximate an equilibrium of a two-seat constant-sum game by CFR+ (Tammelin 2014).
 
     Seats take turns; cumulative regrets never fall below 0; the average weighs iteration t by t. A seat's regret for
-    a reply is the worth of its column and all that follows, less that of its information set under the present policy.
+    a reply is the value of its column and all that follows, less that of its information set under the current policy.
     Raises ArenaError for any other game.
     """
     total = tree.returns.sum(1)
@@ -77,7 +78,7 @@ def cfr_plus(tree: Tree, iterations: int) -> Floats:
 
 
 def _advantages(tree: Tree, policy: Floats, value: Floats) -> Floats:
-    """Return each column's worth with all that follows it, less its set's under the policy: [A]; changes `value`."""
+    """Return each column's value with all that follows it, less its set's under the policy: [A]; changes `value`."""
     advantage = np.empty_like(policy)
     for low, high in zip(tree.level[-2::-1], tree.level[:0:-1], strict=True):
         columns = slice(tree.offset[low], tree.offset[high])
@@ -89,6 +90,6 @@ def _advantages(tree: Tree, policy: Floats, value: Floats) -> Floats:
 
 
 def _normalised(tree: Tree, weights: Floats) -> Floats:
-    """Return weights as chances; where all are 0, uniform ones: [A]."""
+    """Normalise weights to probabilities per information set, uniform ones where all are 0: [A]."""
     total = np.add.reduceat(weights, tree.offset[:-1])[tree.set_of]
     return np.where(total > 0, weights / np.where(total > 0, total, 1), tree.uniform())

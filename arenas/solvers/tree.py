@@ -1,11 +1,11 @@
-"""The extensive form of an arena: every deal and every reply, kept as sequences, so that play is solved exactly.
+"""Extensive form of an arena in sequence form: every deal and every reply, so that play is solved exactly.
 
-A seat's information set is all it has perceived and replied when it is asked (`Memory.seen`), so it forgets nothing and
-the sequence form holds (Koller, Megiddo & von Stengel 1996): a seat's reply is a column, its chance of having given all
-its replies up to there a product down its own columns, and an end of the game is worth what it pays, times the chance
-of the deal, times these of all seats. Seats that are asked at once are asked one by one, in seat order, unseen.
+A seat's information set is all it has perceived and replied when it acts (`Memory.seen`), so recall is perfect and the
+sequence form holds (Koller, Megiddo & von Stengel 1996): a seat's reply is a column, the probability of all its replies
+up to there a product down its own columns, and the value of an end its payoff, times the probability of the deal, times
+those of all seats. Seats that act at once act one by one, in seat order, without seeing each other's replies.
 
-A policy is an array [A]: the chance of each column, summing to 1 in each information set.
+A policy is an array [A]: the probability of each column, summing to 1 in each information set.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Node:
-    """A stage of an episode, or its end: `asked` is empty there.
+    """Stage of an episode, or its end: `asked` is empty there.
 
-    `last` holds the last reply of each seat that has given one, as (what it knew then, the number of its reply).
+    `last` holds each seat's last reply, if any, as (its memory then, the index of its reply).
     """
 
     arena: Arena
@@ -50,9 +50,9 @@ class Node:
 
 
 def walk(arena: Arena, split: str = "train") -> Iterator[Node]:
-    """Visit every stage and end that legal replies reach from every deal, each before what follows it.
+    """Yield every stage and end that legal replies reach from every deal, parents first.
 
-    Raises ArenaError if the deals cannot be counted or do not settle the deal.
+    Raises ArenaError if the deals cannot be counted or do not determine the deal.
     """
     for case in deals(arena, split):
         arena.begin(0, case=case)
@@ -88,9 +88,9 @@ def _after(node: Node, seen: Mapping[str, Seen]) -> Iterator[tuple[Node, dict[st
 
 @dataclass(frozen=True)
 class Tree:
-    """An arena's extensive form: I information sets with A columns (replies), N seats, Z ends.
+    """Sequence form of an arena: I information sets with A columns (replies), N seats, Z ends.
 
-    Information sets are in the order of how often their seat has replied before, so a seat's earlier ones come first.
+    Information sets are ordered by the number of their seat's earlier replies, so a seat's earlier sets come first.
     """
 
     seats: tuple[str, ...]
@@ -106,20 +106,20 @@ class Tree:
 
     @cached_property
     def set_of(self) -> Ints:
-        """The information set of each column: [A]."""
+        """Information set of each column: [A]."""
         return np.repeat(np.arange(len(self.memories)), np.diff(self.offset))
 
     @cached_property
     def seat_of(self) -> Ints:
-        """The seat of each column: [A]."""
+        """Seat of each column: [A]."""
         return self.owner[self.set_of]
 
     def uniform(self) -> Floats:
-        """Return the policy by which every legal reply is equally likely: [A]."""
+        """Return the uniform policy over legal replies: [A]."""
         return 1 / np.diff(self.offset)[self.set_of].astype(np.float64)
 
     def policy(self, scripts: Script | Mapping[str, Script]) -> Floats:
-        """Return a script's chances, or those of one for each seat: [A]; raises ArenaError for an illegal reply."""
+        """Convert a script, or one for each seat, to a policy: [A]; raises ArenaError for an illegal reply."""
         policy = np.zeros(int(self.offset[-1]))
         for start, memory in zip(self.offset, self.memories, strict=False):
             script = scripts[memory.agent] if isinstance(scripts, Mapping) else scripts
@@ -128,7 +128,7 @@ class Tree:
         return policy
 
     def script(self, policy: Floats) -> Script:
-        """Return a policy as a script that gives the chances of every reply, and ends those below 1e-12."""
+        """Convert a policy to a script; probabilities below 1e-12 become 0."""
         table = {}
         for i, memory in enumerate(self.memories):
             p = policy[self.offset[i] : self.offset[i + 1]]
@@ -139,7 +139,7 @@ class Tree:
         return lambda memory: table[memory.agent, memory.seen]
 
     def plan(self, policy: Floats) -> Floats:
-        """Return, for each column, the chance that its seat replies so and all that leads there, if others let it: [A].
+        """Compute realization weights: each seat's probability of a column and all its columns before: [A].
 
         x(set, reply) = x(before(set)) * policy(set, reply)
         """
@@ -194,7 +194,7 @@ def _ordered(
     ends: list[tuple[list[tuple[int, int]], list[float]]],
     cases: int,
 ) -> Tree:
-    """Order information sets by how often their seat has replied; number the columns."""
+    """Sort information sets by the number of their seat's earlier replies; number the columns."""
     depth = np.array([len(memory.replied) for memory in memories])
     order = np.argsort(depth, kind="stable")
     place = np.empty_like(order)
@@ -203,7 +203,7 @@ def _ordered(
     offset = np.concatenate([[0], np.cumsum(sizes)])
 
     def columns(pairs: Ints) -> Ints:
-        """Turn (set or -1, reply) into columns."""
+        """Convert (set or -1, reply) to columns."""
         children: Ints = np.where(pairs[..., 0] < 0, -1, offset[place[pairs[..., 0]]] + pairs[..., 1])
         return children
 

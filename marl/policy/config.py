@@ -12,7 +12,7 @@ from protocols import topics
 
 
 class TinyPolicy(BaseModel):
-    """A GPT-2 from scratch over the arena's words."""
+    """Tiny model: a GPT-2 from scratch over the arena's words."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,7 +25,7 @@ class TinyPolicy(BaseModel):
 
 
 class LoraSettings(BaseModel):
-    """A low-rank change of a pretrained model's matrices (Hu et al. 2022), by peft."""
+    """LoRA adapter of a pretrained model (Hu et al. 2022), by peft."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,7 +35,7 @@ class LoraSettings(BaseModel):
 
 
 class HfPolicy(BaseModel):
-    """A pretrained chat model of Hugging Face's kind: all its weights, or a LoRA for each policy on one shared base."""
+    """Pretrained Hugging Face chat model: full fine-tuning, or one LoRA per policy on a shared base."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,14 +71,14 @@ def _kind(policy: Any) -> str:
 
 
 PolicyConfig = Annotated[Annotated[TinyPolicy, Tag("tiny")] | Annotated[HfPolicy, Tag("hf")], Discriminator(_kind)]
-"""What a policy is made of: a model from scratch, or a pretrained one."""
+"""Model of a policy: from scratch, or pretrained."""
 
 
 Sharing = Literal["separate", "shared"] | dict[str, tuple[str, ...]]
 
 
 def policy_names(sharing: Sharing, agents: Sequence[str]) -> dict[str, str]:
-    """Return seat -> name of the policy that plays it; raises UserError for groups that do not divide up the seats."""
+    """Map each seat to the name of its policy; raises UserError for groups that do not partition the seats."""
     if sharing == "shared":
         return dict.fromkeys(agents, "shared")
     if isinstance(sharing, str):

@@ -1,8 +1,8 @@
-"""An environment that teaches: one parameter of the arena moves towards its full value as the agents succeed.
+"""Curriculum: one parameter of the arena moves towards its target value as the agents succeed.
 
-A level is a value of the parameter. When at least `up` of the episodes succeed in `patience` updates in a row, the next
-level is played; when at most `down` do, the one before. (A success threshold as in Florensa et al. 2018 and ADR,
-OpenAI et al. 2019.)
+A level is a value of the parameter. When at least `up` of the episodes succeed in `patience` updates in a row, training
+moves to the next level; when at most `down` do, to the previous one. (A success threshold as in Florensa et al. 2018
+and ADR, OpenAI et al. 2019.)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from marl.scenario.world import World
 
 
 class CurriculumConfig(BaseModel):
-    """From `start` to the value that the scenario gives the parameter, which evaluations always play."""
+    """Curriculum settings: from `start` to the scenario's value, which evaluations always play."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,7 +33,7 @@ class CurriculumConfig(BaseModel):
 
 
 class Curriculum:
-    """The levels of a run, each a world, and which is played now; raises UserError for levels that do not fit."""
+    """Levels of a run, a world each, and the current one; raises UserError for levels that do not fit."""
 
     def __init__(self, config: CurriculumConfig, target: World) -> None:
         self.config = config
@@ -51,10 +51,10 @@ class Curriculum:
         self.levels: list[int] = [*range(config.start, goal, step), goal]
         self.worlds = [self._world(target, level) for level in self.levels[:-1]] + [target]
         self._at = 0
-        self._streak = 0  # updates in a row that asked for a harder (> 0) or an easier level (< 0)
+        self._streak = 0  # updates in a row that call for a harder (> 0) or an easier level (< 0)
 
     def _world(self, target: World, level: int) -> World:
-        """Return the world of a level; its agents must be the target's."""
+        """Build the world of a level; its agents must be the target's."""
         given = target.scenario.arena.model_dump() | {self.config.parameter: level}
         arena = type(target.scenario.arena).model_validate(given)
         made = World(target.scenario.model_copy(update={"arena": arena}))
@@ -71,16 +71,16 @@ class Curriculum:
 
     @property
     def world(self) -> World:
-        """What is played now."""
+        """World of the current level."""
         return self.worlds[self._at]
 
     @property
     def level(self) -> int:
-        """The parameter's value now."""
+        """Current value of the parameter."""
         return self.levels[self._at]
 
     def observe(self, episodes: Sequence[Episode]) -> None:
-        """Move to another level if the episodes of the last updates say so."""
+        """Count an update's successes; change the level once `patience` updates in a row agree."""
         share = succeeded(self.world, episodes)
         assert share is not None
         direction = int(share >= self.config.up) - int(share <= self.config.down)
@@ -90,9 +90,9 @@ class Curriculum:
             self._streak = 0
 
     def state(self) -> dict[str, int]:
-        """Return what a checkpoint keeps."""
+        """Return the state for a checkpoint."""
         return {"at": self._at, "streak": self._streak}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up a checkpoint's state."""
+        """Restore the state of a checkpoint."""
         self._at, self._streak = int(state.get("at", 0)), int(state.get("streak", 0))

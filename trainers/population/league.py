@@ -1,7 +1,7 @@
-"""A league: frozen versions of the policies, who of them is played against, and how good each is.
+"""League: frozen versions of the policies, matchmaking and ratings.
 
-All draws have coordinates, and the state is a handful of numbers: a run that is taken up again meets the same
-opponents. Where the weights are, `trainers/population/selfplay.py` knows.
+All draws have coordinates, and the state is a handful of numbers: a resumed run meets the same opponents. The weights
+are in `trainers/population/selfplay.py`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from openskill.models import BradleyTerryFull
 
 FLOOR: Final = 0.2
-"""The least share of episodes against frozen versions: with fewer, self-play forgets what it once could beat."""
+"""Minimum share of episodes against frozen versions: with fewer, self-play forgets what it once could beat."""
 MEAN: Final = 25.0
 DEVIATION: Final = MEAN / 3
-"""A rating before any game, on TrueSkill's scale: 6.5 points more win 3 of 4 games (beta = 25/6)."""
+"""Rating before any game, on TrueSkill's scale: 6.5 points more win 3 of 4 games (beta = 25/6)."""
 DRIFT: Final = MEAN / 300
-"""How far an update may move the skill of the policies in training: their variance grows by its square."""
+"""Skill drift of the policies in training per update: their variance grows by its square."""
 MEMORY: Final = 0.95
-"""What an update leaves of the weight of earlier results: the policies that won them were others."""
+"""Decay per update of the weight of earlier results, which older policies won."""
 
 
 class LeagueConfig(BaseModel):
-    """Frozen opponents of a run."""
+    """League settings: the frozen opponents of a run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,14 +43,14 @@ class LeagueConfig(BaseModel):
 
 
 class Rating(NamedTuple):
-    """What is believed of a skill: a normal distribution."""
+    """Skill rating: mean and deviation of a normal distribution."""
 
     mean: float = MEAN
     deviation: float = DEVIATION
 
 
 class Match(NamedTuple):
-    """An episode against a frozen version: the seat that the policy in training has, and the version on all others."""
+    """Episode against a frozen version: the seat of the policy in training, and the version on all others."""
 
     learner: str
     opponent: int
@@ -58,7 +58,7 @@ class Match(NamedTuple):
 
 @dataclass
 class Member:
-    """A frozen version, and the weighted results of the policies in training against it."""
+    """Frozen version, with the weighted results of the policies in training against it."""
 
     rating: Rating
     wins: float = 0.0
@@ -67,12 +67,12 @@ class Member:
 
     @property
     def beaten(self) -> float:
-        """The share of games won against it, a draw being half of one; a half before any game."""
+        """Win rate against the version, a draw counting half; 0.5 before any game."""
         return (self.wins + self.draws / 2 + 0.5) / (self.wins + self.draws + self.losses + 1)
 
 
 class League:
-    """The members and the ratings. `current` is that of the policies in training."""
+    """Members of the league and their ratings; `current` rates the policies in training."""
 
     def __init__(self, config: LeagueConfig, seed: int) -> None:
         self.config = config
@@ -82,9 +82,9 @@ class League:
         """Version -> member, oldest first."""
 
     def add(self, version: int) -> None:
-        """Freeze a version, which is as good as the policies in training; let go of one if there are too many.
+        """Add a frozen version, rated like the policies in training; evict one member above `size`.
 
-        Of the versions between the first and the newest goes the one whose neighbours are nearest to each other, so
+        The evicted version is the one, between the first and the newest, whose neighbours are nearest to each other, so
         that the others stay spread over the whole run.
         """
         self.members[version] = Member(self.current)
@@ -94,7 +94,7 @@ class League:
             del self.members[kept[crowded]]
 
     def chances(self, version: int) -> dict[int, float]:
-        """Return how likely each member is to be the opponent of a version: only older ones, if there are any.
+        """Return each member's probability of being the opponent of a version: only older ones, if there are any.
 
         prioritised: p_j ~ (1 - share won against j)^2, so that the hardest are met most often (PFSP, Vinyals et al.
         2019); uniform: all alike; latest: the newest one.
@@ -115,7 +115,7 @@ class League:
         ]
 
     def matches(self, version: int, episodes: int, seats: Sequence[str]) -> list[Match | None]:
-        """Say for each episode of an update whom it is played against; None: the policies in training play themselves.
+        """Assign a match to each episode of an update; None: the policies in training play themselves.
 
         Every N episodes, N being the number of seats, are a set: one opponent, and the learner once on each seat, in an
         order drawn for the set. At least `share` of all episodes are in sets against frozen versions.
@@ -135,14 +135,14 @@ class League:
         return result
 
     def record(self, results: Iterable[tuple[int, int]]) -> None:
-        """Take in an update's results: the opponent, and 1, 0 or -1 for what the policies in training did.
+        """Update ratings and results: pairs of an opponent and 1, 0 or -1 for the policies in training.
 
         Ratings follow Bradley and Terry's model (Weng & Lin 2011, algorithm 1). For a win s = 1, a draw 1/2, a loss 0:
 
             c^2 = 2 beta^2 + sigma^2 + sigma_j^2      p = 1 / (1 + exp((mu_j - mu) / c))
             mu += sigma^2 / c (s - p)                 sigma^2 *= 1 - sigma^3 / c^3 p (1 - p)
 
-        and likewise for the opponent. Before, sigma^2 of the policies in training grows by DRIFT^2: they have learned.
+        and likewise for the opponent. Before, sigma^2 of the policies in training grows by DRIFT^2, as they have learned.
         """
         model = _model()
         self.current = Rating(self.current.mean, math.hypot(self.current.deviation, DRIFT))
@@ -160,11 +160,11 @@ class League:
             member.losses += outcome < 0
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the state for a checkpoint."""
         return {"current": self.current, "members": {str(v): asdict(m) for v, m in self.members.items()}}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up a checkpoint's state."""
+        """Restore the state of a checkpoint."""
         self.current = Rating(*state["current"])
         self.members = {
             int(version): Member(Rating(*kept["rating"]), kept["wins"], kept["draws"], kept["losses"])
@@ -182,12 +182,12 @@ class League:
 
 
 def named(policy: str, version: int) -> str:
-    """Return the name under which a frozen version stands in a log."""
+    """Return the name of a frozen version in logs."""
     return f"{policy}{FROZEN}{version}"
 
 
 def outcome(episode: Episode, learner: str) -> int:
-    """Return 1, 0 or -1: the learner's return is above, equal to or below the mean of the others'."""
+    """Return the learner's result: 1, 0 or -1 for a return above, equal to or below the mean of the others'."""
     returns = dict(zip(episode.agents, episode.returns, strict=True))
     own = returns.pop(learner)
     lead = own - sum(returns.values()) / len(returns)
@@ -195,7 +195,7 @@ def outcome(episode: Episode, learner: str) -> int:
 
 
 def _pick(chances: Mapping[int, float], u: float) -> int:
-    """Invert the cumulative distribution at u."""
+    """Sample a version: invert the cumulative distribution at u."""
     total = 0.0
     for version, p in chances.items():
         total += p
@@ -205,7 +205,7 @@ def _pick(chances: Mapping[int, float], u: float) -> int:
 
 
 def _model() -> BradleyTerryFull:
-    """Return the model of ratings; it lets nobody drift, for frozen versions do not."""
+    """Build the rating model; without drift (tau = 0), as frozen versions do not change."""
     from openskill.models import BradleyTerryFull
 
     return BradleyTerryFull(mu=MEAN, sigma=DEVIATION, beta=DEVIATION / 2, tau=0.0)

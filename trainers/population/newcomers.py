@@ -17,7 +17,7 @@ from trainers.trainer import Metrics, Trainer
 
 
 class NewcomersConfig(BaseModel):
-    """Period of the turnover, and the policies that take turns."""
+    """Turnover settings: the period, and the policies that take turns."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,7 +26,7 @@ class NewcomersConfig(BaseModel):
 
 
 class Newcomers:
-    """Resets policies to fresh weights, and clears the state of their optimizers.
+    """Population turnover: resets policies to fresh weights, and clears the state of their optimizers.
 
     Args:
         config: period and policies.

@@ -1,4 +1,4 @@
-"""Self-play: a league's part of a run. Seats frozen opponents, rates what comes of it, freezes and keeps weights."""
+"""Self-play against a league: seats frozen opponents, rates matches, freezes and prunes weights."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ PART: Final = "part"
 
 
 class SelfPlay:
-    """The frozen versions of a run's policies, as opponents.
+    """Frozen versions of a run's policies, as opponents.
 
-    Weights lie in league/VERSION/POLICY of the run's folder, ordinary Hugging Face folders; in memory is a copy of each
-    version that is met in the present update.
+    Weights are saved in league/VERSION/POLICY of the run's folder, ordinary Hugging Face folders; memory holds a copy
+    of each version that plays in the current update.
 
     Args:
         config: the league's settings.
         seed: the run's.
-        trainer: it has the models in training, and knows who sits where.
+        trainer: holds the models in training and the policy of each seat.
         folder: the run's.
         alone: whether all seats are in this process.
     """
@@ -53,12 +53,12 @@ class SelfPlay:
         self._met: dict[int, dict[str, PolicyServer]] = {}
         self._matches: list[Match | None] = []
         self._played: dict[int, Floats] = {}
-        """Version -> its exact chances, where the arena is solved."""
+        """Version -> its policy array [A], where the arena is solved exactly."""
         self._needed: set[int] = set()
-        """Versions that the checkpoint before the next one may ask for."""
+        """Versions named by the last checkpoint; kept until the next but one."""
 
     def freeze(self, version: int) -> None:
-        """Keep the weights of now, and make them a member of the league."""
+        """Save the current weights, and add them to the league."""
         self.league.add(version)
         part = self.dir.league / PART
         shutil.rmtree(part, ignore_errors=True)
@@ -68,13 +68,13 @@ class SelfPlay:
         part.rename(self.place(version))
 
     def place(self, version: int) -> Path:
-        """Return where a version's weights are."""
+        """Return the folder of a version's weights."""
         return self.dir.frozen(version)
 
     def seated(self, plans: Sequence[Plan], version: int) -> list[Plan]:
-        """Return an update's plans, some of them against frozen versions: the learner on one seat, they on all others.
+        """Seat frozen opponents in an update's plans: the learner on one seat, the version on all others.
 
-        Raises UserError if the weights of an opponent are not whole.
+        Raises UserError if the weights of an opponent are missing or damaged.
         """
         matches = self.league.matches(version, len(plans), list(self.names))
         self._matches = matches
@@ -90,7 +90,7 @@ class SelfPlay:
         return {seat: live if seat == match.learner else frozen[self.names[seat]] for seat, live in seats.items()}
 
     def _thaw(self, version: int) -> dict[str, PolicyServer]:
-        """Return the policies of a version, with weights of their own."""
+        """Load the policies of a version, with weights of their own."""
         servers = {}
         for name, lm in self.policies.items():
             frozen = lm.frozen()
@@ -100,7 +100,7 @@ class SelfPlay:
         return servers
 
     def take(self, lm: LanguageModel, version: int, name: str) -> None:
-        """Load the weights of one policy of a version; raises UserError if they are not whole."""
+        """Load the weights of one policy of a version; raises UserError if they are missing or damaged."""
         folder = self.place(version) / name
         try:
             lm.restore(folder)
@@ -109,7 +109,7 @@ class SelfPlay:
             raise UserError(f"{folder}, of the league, is missing or damaged ({reason}): restore it") from None
 
     def learned(self, episodes: Sequence[Episode], version: int) -> Metrics:
-        """Rate an update's matches, and freeze the new weights if it is time; return what a log should hold."""
+        """Rate an update's matches, and freeze the new weights when due; return metrics."""
         played = [
             (match.opponent, outcome(episode, match.learner))
             for match, episode in zip(self._matches, episodes, strict=True)
@@ -130,7 +130,7 @@ class SelfPlay:
         }
 
     def average(self, tree: Tree, version: int, now: Floats) -> Floats:
-        """Return the time average of the frozen versions and the policies of now: [A]."""
+        """Return the time-averaged policy of the frozen versions and the current policies: [A]."""
         members = set(self.league.members) - {version}
         self._played = {v: policy for v, policy in self._played.items() if v in members}
         for v in sorted(members - self._played.keys()):
@@ -139,7 +139,7 @@ class SelfPlay:
         return exploit.average(tree, self._played | {version: now})
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps, and remove weights that neither it nor the one before it names."""
+        """Return the state for a checkpoint, and delete weights that neither it nor the one before it names."""
         now = set(self.league.members)
         self._keep(now | self._needed)
         self._needed = now
@@ -152,7 +152,7 @@ class SelfPlay:
                 shutil.rmtree(path)
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up a checkpoint's state; raises UserError if it is damaged, or frozen weights are gone."""
+        """Restore the state of a checkpoint; raises UserError if it is damaged, or frozen weights are missing."""
         try:
             self.league.restore(state["league"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -167,6 +167,6 @@ class SelfPlay:
 
 
 def distance(tree: Tree, trainer: Trainer, selfplay: SelfPlay | None) -> dict[str, float]:
-    """Return how far the policies in training, and their average over a league, are from an equilibrium."""
+    """Exploitability of the policies in training, and of their average over a league."""
     now = exploit.played(tree, {seat: trainer.policies[name] for seat, name in trainer.seats.items()})
     return exploit.measure(tree, now, selfplay.average(tree, trainer.version, now) if selfplay else None)

@@ -1,10 +1,10 @@
-"""How far messages have drifted from a frozen reference: the model that was there before training, or any other one.
+"""Language drift: how far a policy's messages have moved from a frozen reference model, such as its base.
 
     NLL = -1/n sum_t log pi_ref(m_t | s_t)          KL = 1/n sum_t sum_a pi(a | s_t) log [pi(a | s_t) / pi_ref(a | s_t)]
 
 over the n tokens of messages that were a choice, both under the masks of their reply specs (structural drift: Lazaridou
-et al. 2020). Messages whose NLL grows are such as the reference would not say; whether they still mean the same the
-measures of the study tell.
+et al. 2020). A rising NLL means messages that the reference would not say; the measures of the study tell whether they
+keep their meaning.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from trainers.batch import Batch
 from trainers.transmission.imitation import lessons
 
 ROWS = 64
-"""Transcripts that are read at a time."""
+"""Transcripts per forward pass."""
 
 
 def from_base(
     run: Trained, episodes: Sequence[Episode] | None = None, *, on: Literal["said", "all"] = "said"
 ) -> dict[str, dict[str, Measure]]:
-    """Measure how far the policies of a run have drifted from the pretrained model that they began as.
+    """Measure the drift of a run's policies from their pretrained base model.
 
     Args:
         run: one with `policy.hf`.
-        episodes: what its policies played; the episodes of an evaluation unless given, every reply greedy.
-        on: messages alone, or all replies: texts that are moves, as those of `writing`, count only then.
+        episodes: episodes of its policies; by default those of an evaluation, every reply greedy.
+        on: messages alone, or all replies, which include texts that are moves, as in `writing`.
 
     Returns the measures of `drift`, seat by seat. Raises UserError for a run of models from scratch.
     """
@@ -55,7 +55,7 @@ def from_base(
     for seat, lm in load.models(run).items():
         if isinstance(lm, ChatModel) and lm.adapter is not None:
             base = ChatModel(lm.base, None, lm.about, lm.settings)
-        else:  # all weights learned: the model is read again
+        else:  # all weights were trained: load the base model again
             base = base or policies(settings, ["reference"], run.world.about)["reference"]
         found[seat] = drift(lm, base, played, [seat], on=on)
     return found
@@ -70,12 +70,12 @@ def drift(
     *,
     on: Literal["said", "all"] = "said",
 ) -> dict[str, Measure]:
-    """Measure the messages of seats in some episodes, in bits per token.
+    """Measure the drift of the messages of some seats, in bits per token.
 
     Args:
         lm: the policy of the seats.
         reference: a frozen model with the same tokens.
-        episodes: what was played; greedy play shows less of a policy's spread in the NLL than play that was drawn.
+        episodes: episodes played; greedy play shows less of a policy's spread in the NLL than sampled play.
         seats: whose messages count.
         on: messages alone, or all replies.
 
@@ -110,7 +110,7 @@ def drift(
 
 
 def _states(model: LanguageModel, part: Batch, at: Tensor) -> Tensor:
-    """Return the hidden states [N, d] just before each token of a message was drawn."""
+    """Return the hidden states [N, d] from which each token of a message was sampled."""
     model.eval()
     return model.states_at(part.ids[:, :-1], at[:, 1:])
 

@@ -1,8 +1,8 @@
-"""Iterated learning: each generation learns from some episodes of the one before, then plays on its own.
+"""Iterated learning: each generation imitates some episodes of the one before, then trains on its own.
 
-The pupils see a few episodes of their parents' play, the bottleneck, and imitate them; then they train as the
-configuration says, and become parents. What is hard to learn from few examples is lost on the way. (Kirby & Hurford
-2002; neural iterated learning: Ren et al. 2020.) A generation is an ordinary run in a folder of its own.
+The pupils see a few episodes of their parents' play, the bottleneck, and imitate them; then they train by the
+configuration, and become parents. Structure that few examples do not convey is lost. (Kirby & Hurford 2002; neural
+iterated learning: Ren et al. 2020.) A generation is an ordinary run in a folder of its own.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from trainers.transmission.imitation import imitate, lessons
 FILE: Final = "generations.json"
 """Results of all generations, beside their folders."""
 MeasureLanguage = Callable[[Sequence[Log], Sequence[Log]], list[Measure]]
-"""Measures the logs of a generation's last evaluation; the second logs are its parents', none for the first."""
+"""Measures of the language in evaluation logs; the second ones are the parents', empty for the first."""
 
 
 class Generation(Frozen):
-    """One generation, as it was when its training ended."""
+    """Results of one generation, recorded at the end of its training."""
 
     number: int
     folder: str
     pupils: Measure
-    """Its score after the lessons, before it played."""
+    """Its score after the lessons, before training."""
     measures: dict[str, Measure] = Field(default_factory=dict)
     """By name, such as those of `marl.study.generations.language_measures`."""
 
@@ -103,7 +103,7 @@ def iterate(
 
 
 def _begun(config: RunConfig, make: Callable[[RunConfig], Run]) -> Run:
-    """Return a generation's run, new or from its folder; raises UserError if the folder holds another run."""
+    """Open a generation's run, new or from its folder; raises UserError if the folder holds another run."""
     run = make(config)
     if run.dir.exists:
         begun = check(RunConfig, read_toml(run.dir.config), str(run.dir.config))
@@ -115,7 +115,7 @@ def _begun(config: RunConfig, make: Callable[[RunConfig], Run]) -> Run:
 
 
 def _school(run: Run, parents: Run, bottleneck: int, steps: int, seed: int) -> Measure:
-    """Let a new run's policies imitate some of their parents' episodes; return their score afterwards."""
+    """Train a new run's policies to imitate some of their parents' episodes; return their score afterwards."""
     episodes = _sample(parents, bottleneck, key(seed, "bottleneck", run.config.seed))
     for name, lm in run.trainer.policies.items():
         seats = [seat for seat, policy in run.trainer.seats.items() if policy == name]
@@ -127,7 +127,7 @@ def _school(run: Run, parents: Run, bottleneck: int, steps: int, seed: int) -> M
 
 
 def _sample(parents: Run, bottleneck: int, seed: int) -> list[Episode]:
-    """Draw episodes of the parents' last evaluation, without its held-out deals."""
+    """Sample episodes of the parents' last evaluation, without its held-out deals."""
     logs = [log for log in load(parents.dir.eval_log) if log.deal.get("split", "train") == "train"]
     order = sorted(range(len(logs)), key=lambda i: key(seed, "seen", logs[i].episode))
     return collect(parents.world, [replay(logs[i]) for i in order[:bottleneck]])
@@ -141,7 +141,7 @@ def _save(results: Iterated, path: Path) -> None:
 
 
 def _noted(path: Path, bottleneck: int, steps: int) -> dict[int, Measure]:
-    """Return the noted scores of each generation's pupils; raises UserError for other lessons."""
+    """Read the recorded scores of each generation's pupils; raises UserError if their lessons had other settings."""
     if not path.is_file():
         return {}
     try:

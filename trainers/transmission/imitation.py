@@ -1,6 +1,6 @@
-"""Learning replies from episodes that others played: cross-entropy, without rewards.
+"""Imitation learning from recorded episodes: cross-entropy on replies, without rewards.
 
-L = -1/n sum_t log pi(a_t | s_t) over the n tokens that the seats' players replied, under the masks of their reply specs
+L = -1/n sum_t log pi(a_t | s_t) over the n tokens of the seats' replies, under the masks of their reply specs
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ NOT_TAUGHT: Final = float("nan")
 
 
 def lessons(lm: LanguageModel, episodes: Sequence[Episode], seats: Collection[str]) -> Batch:
-    """Lay out what seats perceived and replied, in the tokens of the model that is to learn it.
+    """Collate the perceptions and replies of seats, in the tokens of the model that is to imitate them.
 
-    Who played does not matter: a script, a person, another model. Replies that were missing or not legal are no lesson.
+    Any player will do: a script, a person, another model. Missing and illegal replies are not trained.
     """
     told = [_retold(lm, episode) for episode in episodes]
     taught = np.full((len(told), max((len(episode.turns) for episode in told), default=1)), NOT_TAUGHT)
@@ -35,7 +35,7 @@ def lessons(lm: LanguageModel, episodes: Sequence[Episode], seats: Collection[st
 
 
 def _retold(lm: LanguageModel, episode: Episode) -> Episode:
-    """Return an episode whose replies are tokens of this model, as it would have drawn them."""
+    """Re-encode an episode's replies as tokens of this model, as it would have sampled them."""
 
     def turn(given: Turn) -> Turn:
         words = given.spec.parse(given.sample.text) if given.legal else None
@@ -58,16 +58,16 @@ def imitate(
     lr: float = 1e-3,
     after: Callable[[int], bool] = lambda step: True,
 ) -> float:
-    """Take optimizer steps on lessons, and return the last step's loss; nan where there is nothing to learn.
+    """Minimise the cross-entropy of lessons with Adam; return the last step's loss, NaN without a trained token.
 
     Args:
-        lm: learns.
-        batch: what `lessons` returned for this model.
-        steps: how many at most.
+        lm: model to train.
+        batch: result of `lessons` for this model.
+        steps: maximum number of optimizer steps.
         seed: of the draws of lessons, `size` transcripts a step with replacement.
         size: transcripts of a step.
         lr: step size of Adam.
-        after: is told the number of each step that was made; to end, it returns False.
+        after: called with the number of each finished step; returns False to stop.
     """
     if not batch.tokens:
         return float("nan")

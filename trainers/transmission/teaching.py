@@ -1,8 +1,8 @@
-"""Is a language easy to teach? Fresh learners take a seat, learn from episodes, and play with those who know it.
+"""Ease of teaching: fresh learners imitate one seat of a run, and play with the policies of the others.
 
-What a newcomer comes to after few lessons says how learnable a language is (ease of teaching: Li & Bowling 2019). What
-it comes to in the end says whether a third party can understand what was said: agents who understand each other where
-no third party does share a code that is not in the messages alone (Lazaridou et al. 2020, pragmatic drift).
+The score after few lessons measures how learnable a language is (ease of teaching: Li & Bowling 2019). The final score
+shows whether a third party can understand it: agents who understand each other where no third party does share a code
+that is not in the messages alone (Lazaridou et al. 2020, pragmatic drift).
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ NEARLY: Final = 0.95
 
 
 class Teaching(Frozen):
-    """What learners of a seat come to, lesson by lesson."""
+    """Scores of fresh learners of a seat, lesson by lesson."""
 
     seat: str
     steps: list[int]
-    """Optimizer steps at which they played; 0 is before the first lesson."""
+    """Optimizer steps at which the learners played; 0 is before the first lesson."""
     scores: list[list[float]]
-    """[learners][steps] mean scores with the run's own policies on all other seats."""
+    """Mean scores [learners][steps] with the run's own policies on all other seats."""
     own: float
-    """The score of the run's own policy on the seat."""
+    """Score of the run's own policy on the seat."""
     ease: Measure
     """Mean over the steps of (score - untaught) / (own - untaught), the untaught score being that of step 0."""
     quickness: Measure
     """Steps to 95 % of the way from the untaught score to the run's own; the median learner."""
     third_party: Measure
-    """The run's own score less that of the learners after the last lesson: what they do not understand."""
+    """Third-party gap: the run's own score less that of the learners after the last lesson."""
 
 
 def teach(
@@ -58,19 +58,19 @@ def teach(
     seed: int = 0,
     after: Callable[[int], None] = lambda learner: None,
 ) -> Teaching:
-    """Teach fresh learners a seat of a run, by its own greedy play.
+    """Teach a seat to fresh learners, by the run's own greedy play.
 
     Args:
-        run: it stays as it is.
-        seat: which seat they learn. On the seat of a listener they learn to understand, on a speaker's to speak.
+        run: trained run; it is not changed.
+        seat: the learners' seat. On the seat of a listener they learn to understand, on a speaker's to speak.
         steps: optimizer steps, with 64 transcripts each.
-        every: how many steps lie between two games.
-        share: of the deals that are taught; they play all of them, so with less than 1 they must generalise.
-        learners: how many, each with initial weights of its own.
+        every: steps between two evaluations.
+        share: share of the deals taught; learners play all deals, so below 1 they must generalise.
+        learners: number of learners, each with initial weights of its own.
         seed: of weights, of lessons, and of the choice of deals.
-        after: is told the number of each learner that is done.
+        after: called with the number of each finished learner.
 
-    Raises UserError for a seat that is not there.
+    Raises UserError for a seat that does not exist.
     """
     if seat not in run.seats:
         raise UserError(f"there is no seat {seat!r}; the seats are {', '.join(run.seats)}")
@@ -89,7 +89,7 @@ def teach(
 
 
 def fresh(run: Trained, seed: int) -> LanguageModel:
-    """Return a model like those of a run, with other initial weights."""
+    """Build a model like those of a run, with other initial weights; raises UserError for pretrained models."""
     settings: dict[str, Any] = read_toml(run.dir.config) if run.dir.config.is_file() else {}
     if "hf" in settings.get("policy", {}):
         raise UserError(f"{run.dir.path}: teaching is for policies from scratch, and these are pretrained models")
@@ -98,7 +98,7 @@ def fresh(run: Trained, seed: int) -> LanguageModel:
 
 
 def chosen(episodes: Sequence[Episode], share: float, seed: int) -> list[Episode]:
-    """Return a share of the episodes, drawn deal by deal, at least one deal."""
+    """Sample a share of the episodes, deal by deal, at least one deal."""
     deals: dict[str, list[Episode]] = {}
     for episode in episodes:
         deals.setdefault(str(sorted(episode.log.deal.items()) or episode.log.episode), []).append(episode)
@@ -114,7 +114,7 @@ def _plans(run: Trained, seats: Any) -> list[Any]:
 def _learn(
     run: Trained, seat: str, lm: LanguageModel, taught: Sequence[Episode], when: Sequence[int], seed: int
 ) -> list[float]:
-    """Teach one learner, and return its scores at these steps."""
+    """Teach one learner; return its scores at these steps."""
     server = PolicyServer(lm, "learner")
     seats = {**run.seats, seat: server}
     scores: list[float] = []

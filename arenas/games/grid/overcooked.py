@@ -112,7 +112,7 @@ def in_silence(
     """Return cook 1's moves, cook 0's for each recipe, and their score.
 
     Cook 1 always stays, or makes the moves of the quickest plan for one recipe, whichever was drawn; cook 0, which
-    knows the recipe and these moves, plays its best response. Returns the best pair; better blind moves are not ruled out.
+    knows the recipe and these moves, plays its best response. The best pair counts; better blind moves may exist.
     """
     found: tuple[Words, dict[Words, Words], float] = ((), {}, float("-inf"))
     guesses = [quickest(rows, recipe, horizon)[0] for recipe in recipes(size)]
