@@ -137,8 +137,8 @@ def make(name: str, **options: Any) -> Arena:
         return maker(**options)
     except TypeError as error:
         problem = str(error).partition("__init__() ")[2] or error
-        known = ", ".join(signature(maker).parameters) or "no parameters"
-        raise ArenaError(f"arena {name}: {problem}; it takes {known}") from error
+        accepted = ", ".join(signature(maker).parameters) or "no parameters"
+        raise ArenaError(f"arena {name}: {problem}; it takes {accepted}") from error
 
 
 _PLAIN: Final[Mapping[str, tuple[str, type]]] = {

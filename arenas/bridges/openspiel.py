@@ -40,15 +40,15 @@ _ESTIMATES: dict[tuple[str, str], float] = {}
 
 def games() -> dict[str, str]:
     """Return the games of OpenSpiel: name -> "", or the reason it cannot be played."""
-    found = {}
+    problems = {}
     for name in _library().registered_names():
         try:
             find(name)()
         except ArenaError as error:
-            found[name] = str(error)
+            problems[name] = str(error)
         else:
-            found[name] = ""
-    return found
+            problems[name] = ""
+    return problems
 
 
 def find(game: str) -> Callable[..., Arena]:
@@ -56,7 +56,7 @@ def find(game: str) -> Callable[..., Arena]:
     library = _library()
     if game not in library.registered_names():
         raise ArenaError(f"OpenSpiel has no game {game!r}: `marl arenas openspiel:` lists them")
-    types = {each.short_name: each for each in library.registered_games()}
+    types = {game_type.short_name: game_type for game_type in library.registered_games()}
     maker = partial(OpenSpiel, game)
     own = [p for p in signature(OpenSpiel).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
     theirs = types[game].parameter_specification
@@ -171,18 +171,18 @@ def _load(game: str, options: Mapping[str, Any]) -> Any:
     if unknown := [name for name in options if name not in takes]:
         raise ArenaError(f"openspiel:{game} has no parameter {unknown[0]!r}; it takes {', '.join(takes)}")
     try:
-        made = library.load_game(game, dict(options))
+        loaded = library.load_game(game, dict(options))
     except (library.SpielError, TypeError, RuntimeError, LookupError) as error:
         raise ArenaError(f"openspiel:{game} cannot be loaded with {dict(options)}: {_reason(error)}") from None
-    kind = made.get_type()
+    kind = loaded.get_type()
     if kind.chance_mode == type(kind.chance_mode).SAMPLED_STOCHASTIC:
         raise ArenaError(f"openspiel:{game} draws by itself, so its episodes could not be replayed: choose another")
     if kind.dynamics == type(kind.dynamics).MEAN_FIELD:
         raise ArenaError(f"openspiel:{game} is a mean-field game, which has no players one by one: choose another")
-    if made.num_distinct_actions() > MOST_ACTIONS:
-        count = made.num_distinct_actions()
+    if loaded.num_distinct_actions() > MOST_ACTIONS:
+        count = loaded.num_distinct_actions()
         raise ArenaError(f"openspiel:{game} has {count} actions; replies need at most {MOST_ACTIONS}: make it smaller")
-    return made
+    return loaded
 
 
 def _reason(error: Exception) -> str:
@@ -195,7 +195,7 @@ def _observed(game: str, kind: Any, wanted: str) -> str:
         STATE: kind.provides_information_state_string,
         "observation": kind.provides_observation_string,
     }
-    there = [name for name, given in provided.items() if given]
+    there = [name for name, provides in provided.items() if provides]
     if not there or (wanted and wanted not in there):
         raise ArenaError(
             f"openspiel:{game} can show {' or '.join(there) or 'nothing as text'}, not {wanted or 'that'!r}"
@@ -206,27 +206,27 @@ def _observed(game: str, kind: Any, wanted: str) -> str:
 @lru_cache(maxsize=64)
 def described(game: str, observe: str) -> tuple[tuple[Words, ...], frozenset[str]]:
     """Probe a game by random play: a word per action of each player, and the names and numbers shown."""
-    made = _library().load_game(game)
+    loaded = _library().load_game(game)
     rng = np.random.default_rng(0)
     texts: list[str] = []
-    called: list[dict[int, set[str]]] = [{} for _ in range(made.num_players())]
+    called: list[dict[int, set[str]]] = [{} for _ in range(loaded.num_players())]
     decisions = 0
     for _ in range(PROBES):
-        state = made.new_initial_state()
+        state = loaded.new_initial_state()
         while not state.is_terminal() and decisions < PROBED:
             if state.is_chance_node():
                 state.apply_action(_drawn(state, rng))
                 continue
             decisions += 1
-            asked = dict(_asked(state))
-            for player, legal in asked.items():
+            legal_actions = dict(_asked(state))
+            for player, legal in legal_actions.items():
                 for action in legal:
                     called[player].setdefault(action, set()).add(state.action_to_string(player, action))
                 texts += [_shown(state, player, observe), str(state)]
-            _apply(state, {player: int(rng.choice(legal)) for player, legal in asked.items()})
+            _apply(state, {player: int(rng.choice(legal)) for player, legal in legal_actions.items()})
         texts.append(str(state))
-    known = frozenset(part for text in texts for part in PARTS.findall(text) if len(part) > 1)
-    return tuple(_named(each, made.num_distinct_actions()) for each in called), known
+    shown = frozenset(part for text in texts for part in PARTS.findall(text) if len(part) > 1)
+    return tuple(_named(names, loaded.num_distinct_actions()) for names in called), shown
 
 
 def _shown(state: Any, player: int, observe: str) -> str:
@@ -236,7 +236,7 @@ def _shown(state: Any, player: int, observe: str) -> str:
 
 def _named(called: Mapping[int, set[str]], n: int) -> Words:
     """Return a word for each action: its name, or its number if names collide or change."""
-    if any(len(each) > 1 for each in called.values()):
+    if any(len(aliases) > 1 for aliases in called.values()):
         return tuple(f"action_{action}" for action in range(n))
     names = {action: "_".join(name.strip(" ,").split()) for action, (name,) in called.items()}
     alike = Counter(names.values())
@@ -246,8 +246,8 @@ def _named(called: Mapping[int, set[str]], n: int) -> Words:
 
 def _drawn(state: Any, rng: np.random.Generator) -> int:
     outcomes, chances = zip(*state.chance_outcomes(), strict=True)
-    place = int(np.searchsorted(np.cumsum(chances), rng.random() * sum(chances), side="right"))
-    return int(outcomes[min(place, len(outcomes) - 1)])
+    index = int(np.searchsorted(np.cumsum(chances), rng.random() * sum(chances), side="right"))
+    return int(outcomes[min(index, len(outcomes) - 1)])
 
 
 def _asked(state: Any) -> Iterator[tuple[int, list[int]]]:

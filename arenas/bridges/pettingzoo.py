@@ -60,26 +60,26 @@ def register(name: str, make: Callable[..., Any]) -> None:
 
 def games() -> dict[str, str]:
     """Return the environments of the installed packages: name -> "", or the reason it cannot be played."""
-    found = dict.fromkeys(sorted(_OWN), "")
+    problems = dict.fromkeys(sorted(_OWN), "")
     for short, (package, source) in PACKAGES.items():
         try:
             names = _modules(package, source)
         except ArenaError as error:
-            found[short] = str(error)
+            problems[short] = str(error)
             continue
         for name in names:
             try:
                 find(f"{short}.{name}")()
             except (ArenaError, ImportError) as error:
-                found[f"{short}.{name}"] = " ".join(str(error).split())
+                problems[f"{short}.{name}"] = " ".join(str(error).split())
             else:
-                found[f"{short}.{name}"] = ""
-    return found
+                problems[f"{short}.{name}"] = ""
+    return problems
 
 
 def _modules(package: str, source: str) -> list[str]:
-    found = iter_modules(install(package, source).__path__)
-    return sorted(module.name for module in found if module.name.rpartition("_v")[2].isdigit())
+    modules = iter_modules(install(package, source).__path__)
+    return sorted(module.name for module in modules if module.name.rpartition("_v")[2].isdigit())
 
 
 def find(game: str) -> Callable[..., Arena]:
@@ -89,13 +89,13 @@ def find(game: str) -> Callable[..., Arena]:
     short, _, name = game.partition(".")
     if short not in PACKAGES or not name:
         raise ArenaError(
-            f"no environment pettingzoo:{game}: it is {', '.join(f'{each}.NAME' for each in PACKAGES)}, or what you "
+            f"no environment pettingzoo:{game}: it is {', '.join(f'{p}.NAME' for p in PACKAGES)}, or what you "
             "gave to arenas.bridges.pettingzoo.register"
         )
     package, source = PACKAGES[short]
-    known = _modules(package, source)
-    if name not in known:
-        raise ArenaError(f"no environment {name!r} in {package}: there are {', '.join(known)}")
+    available = _modules(package, source)
+    if name not in available:
+        raise ArenaError(f"no environment {name!r} in {package}: there are {', '.join(available)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # from the package's own imports
         module = _imported(f"{package}.{name}", source)
@@ -139,20 +139,22 @@ class PettingZoo(Replayed):
         if bins < 2 or limit <= 0:
             raise ArenaError(f"pettingzoo:{game} needs bins >= 2 and limit > 0, not bins={bins}, limit={limit}")
         self._key = game, repr(sorted((options | {"bins": bins, "limit": limit}).items()))
-        made = _open(game, make, options)
-        self.about = made
+        environment = _open(game, make, options)
+        self.about = environment
         self.metadata = Arena.metadata | {"name": _versioned(game)}  # type: ignore[misc]
-        seats = list(made.possible_agents)
-        self.specs = {seat: _spec(game, made.action_space(seat)) for seat in seats}
-        self.renderings = {seat: rendering(_observed(made.observation_space(seat)), bins, limit) for seat in seats}
+        seats = list(environment.possible_agents)
+        self.specs = {seat: _spec(game, environment.action_space(seat)) for seat in seats}
+        self.renderings = {
+            seat: rendering(_observed(environment.observation_space(seat)), bins, limit) for seat in seats
+        }
         super().__init__(
             partial(_open, game, make, options),
             replies=self.specs,
-            words=[word for each in self.renderings.values() for word in each.words],
-            view_words=sum(1 + each.length for each in self.renderings.values()),
+            words=[word for encoding in self.renderings.values() for word in encoding.words],
+            view_words=sum(1 + encoding.length for encoding in self.renderings.values()),
         )
-        self._environment = made
-        cls = type(made.unwrapped)
+        self._environment = environment
+        cls = type(environment.unwrapped)
         self.rules = f"{game} of PettingZoo.\n\n{_plain(getdoc(getmodule(cls)) or getdoc(cls) or '')}".strip()
 
     @override

@@ -50,7 +50,7 @@ def rendering(space: spaces.Space[Any], bins: int, limit: float) -> Rendering:
         case spaces.Tuple():
             parts = [rendering(part, bins, limit) for part in space.spaces]
             return Rendering(
-                lambda value: " ".join(part.text(each) for part, each in zip(parts, value, strict=True)),
+                lambda value: " ".join(part.text(element) for part, element in zip(parts, value, strict=True)),
                 tuple(word for part in parts for word in part.words),
                 sum(part.length for part in parts),
             )

@@ -40,7 +40,7 @@ _LOG: Final = getLogger(__name__)
 
 def games() -> dict[str, str]:
     """Test every game offline: name -> "" if it starts and accepts a move, else the reason."""
-    found = {}
+    problems = {}
     _LOG.disabled = True  # failures are returned instead
     for name in _names():
         try:
@@ -48,11 +48,11 @@ def games() -> dict[str, str]:
             arena.begin(0)
             arena.advance(dict.fromkeys(arena.acting()))
         except ArenaError as error:
-            found[name] = str(error).partition("here: ")[2]
+            problems[name] = str(error).partition("here: ")[2]
         else:
-            found[name] = getattr(arena.game, "failed", "")
+            problems[name] = getattr(arena.game, "failed", "")
     _LOG.disabled = False
-    return found
+    return problems
 
 
 def find(game: str) -> Callable[..., Arena]:
@@ -149,9 +149,9 @@ class TextArena(Replayed):
 
     @override
     def start(self, environment: Any, seed: int) -> Game:
-        made, count = _opened(self.id, self.players)
+        raw, count = _opened(self.id, self.players)
         try:
-            return Turns(made, count, seed, self.moves, self.turns)
+            return Turns(raw, count, seed, self.moves, self.turns)
         except Exception as error:
             raise ArenaError(f"textarena:{self.id} cannot be played here: {_reason(error, count)}") from None
 
@@ -238,14 +238,14 @@ def _opened(game: str, players: int) -> tuple[Any, int]:
     problem: Exception | None = None
     with Luck(0).used(), _offline():
         try:
-            made = _raw(library, game)
+            raw = _raw(library, game)
             for count in (players,) if players else PLAYERS:
                 try:
                     _raw(library, game).reset(num_players=count, seed=0)
                 except (AssertionError, ValueError, IndexError, KeyError, TypeError) as error:
                     problem = problem or error
                 else:
-                    return made, count
+                    return raw, count
         except Exception as error:  # games fail in many ways where data or packages are missing
             problem = error
     raise ArenaError(f"textarena:{game} cannot be played here: {_reason(problem, players)}")
@@ -253,19 +253,19 @@ def _opened(game: str, players: int) -> tuple[Any, int]:
 
 def _raw(library: Any, game: str) -> Any:
     """Return a game without wrappers, whose observations are the new messages one by one."""
-    made = library.make(game)
-    while isinstance(made, library.Wrapper):
-        made = made.env
-    return made
+    raw = library.make(game)
+    while isinstance(raw, library.Wrapper):
+        raw = raw.env
+    return raw
 
 
 def _reason(problem: Exception | None, players: int) -> str:
     """Explain briefly why a game did not start."""
-    said = " ".join(str(problem).split())
-    if isinstance(problem, LookupError) and "nltk" in said.lower():
-        resource = said.partition("Resource ")[2].partition(" not found")[0]
+    message = " ".join(str(problem).split())
+    if isinstance(problem, LookupError) and "nltk" in message.lower():
+        resource = message.partition("Resource ")[2].partition(" not found")[0]
         return f"it needs data of nltk that would be downloaded; `python -m nltk.downloader {resource}` brings it"
     if isinstance(problem, SyntaxError):
-        return f"it is written for a newer Python ({said[:120]})"
+        return f"it is written for a newer Python ({message[:120]})"
     what = f" with {players} players" if players else ""
-    return f"it does not begin{what}, without network ({type(problem).__name__}: {said[:160]})"
+    return f"it does not begin{what}, without network ({type(problem).__name__}: {message[:160]})"

@@ -44,13 +44,13 @@ def _follow(
     arena: Arena, scripts: Mapping[str, Script], seen: Mapping[str, Seen], chance: float, total: dict[str, float]
 ) -> None:
     """Add the expected rewards from here on to `total`."""
-    asked = ask(arena, seen)
+    acting = ask(arena, seen)
     joint: list[tuple[dict[str, Words], float]] = [({}, chance)]
-    for agent, memory in asked.items():
+    for agent, memory in acting.items():
         probabilities = chances(scripts[agent], memory)
         joint = [(replies | {agent: words}, p * q) for replies, p in joint for words, q in probabilities.items() if q]
-    memories = dict(seen) | {agent: memory.seen for agent, memory in asked.items()}
-    specs = {agent: memory.spec for agent, memory in asked.items()}
+    memories = dict(seen) | {agent: memory.seen for agent, memory in acting.items()}
+    specs = {agent: memory.spec for agent, memory in acting.items()}
     for replies, p in joint:
         after = arena.copy()
         outcome = after.advance(replies)

@@ -48,10 +48,10 @@ def play(
     returns = dict.fromkeys(arena.possible_agents, 0.0)
     seen: dict[str, Seen] = dict.fromkeys(arena.possible_agents, ())
     while True:
-        asked = ask(arena, seen)
-        replies = {agent: _draw(scripts[agent], memory, rng) for agent, memory in asked.items()}
-        specs = {agent: memory.spec for agent, memory in asked.items()}
-        seen = perceive(arena, seen | {agent: memory.seen for agent, memory in asked.items()}, replies, specs)
+        acting = ask(arena, seen)
+        replies = {agent: _draw(scripts[agent], memory, rng) for agent, memory in acting.items()}
+        specs = {agent: memory.spec for agent, memory in acting.items()}
+        seen = perceive(arena, seen | {agent: memory.seen for agent, memory in acting.items()}, replies, specs)
         outcome = arena.advance(replies)
         for agent, reward in outcome.rewards.items():
             returns[agent] += reward

@@ -72,17 +72,17 @@ def _after(node: Node, seen: Mapping[str, Seen]) -> Iterator[tuple[Node, dict[st
         replies = {agent: spec.words(i) for (agent, spec), i in zip(specs.items(), numbers, strict=True)}
         arena = node.arena.copy()
         outcome = arena.advance(replies)
-        heard = perceive(arena, memories, replies, specs)
+        perceived = perceive(arena, memories, replies, specs)
         yield (
             Node(
                 arena,
                 node.case,
-                {} if outcome.done else ask(arena, heard),
+                {} if outcome.done else ask(arena, perceived),
                 (*node.replies, *replies.items()),
                 {agent: paid + outcome.rewards.get(agent, 0.0) for agent, paid in node.returns.items()},
                 {**node.last, **{a: (node.asked[a], i) for a, i in zip(specs, numbers, strict=True)}},
             ),
-            heard,
+            perceived,
         )
 
 
@@ -197,14 +197,14 @@ def _ordered(
     """Sort information sets by the number of their seat's earlier replies; number the columns."""
     depth = np.array([len(memory.replied) for memory in memories])
     order = np.argsort(depth, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
+    position = np.empty_like(order)
+    position[order] = np.arange(len(order))
     sizes = np.array([memory.spec.size for memory in memories])[order]
     offset = np.concatenate([[0], np.cumsum(sizes)])
 
     def columns(pairs: Ints) -> Ints:
         """Convert (set or -1, reply) to columns."""
-        children: Ints = np.where(pairs[..., 0] < 0, -1, offset[place[pairs[..., 0]]] + pairs[..., 1])
+        children: Ints = np.where(pairs[..., 0] < 0, -1, offset[position[pairs[..., 0]]] + pairs[..., 1])
         return children
 
     return Tree(

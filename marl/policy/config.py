@@ -66,8 +66,8 @@ class HfPolicy(BaseModel):
 
 
 def _kind(policy: Any) -> str:
-    given = policy if isinstance(policy, dict) else vars(policy)
-    return "hf" if "hf" in given else str(given.get("type", "tiny"))
+    fields = policy if isinstance(policy, dict) else vars(policy)
+    return "hf" if "hf" in fields else str(fields.get("type", "tiny"))
 
 
 PolicyConfig = Annotated[Annotated[TinyPolicy, Tag("tiny")] | Annotated[HfPolicy, Tag("hf")], Discriminator(_kind)]
@@ -92,6 +92,6 @@ def policy_names(sharing: Sharing, agents: Sequence[str]) -> dict[str, str]:
             if seat in names:
                 raise UserError(f"sharing: {seat} is in {names[seat]} and in {name}; give every seat one policy")
             names[seat] = name
-    if left := [seat for seat in agents if seat not in names]:
-        raise UserError(f"sharing: nobody plays {', '.join(left)}; give every seat one policy")
+    if missing := [seat for seat in agents if seat not in names]:
+        raise UserError(f"sharing: nobody plays {', '.join(missing)}; give every seat one policy")
     return {seat: names[seat] for seat in agents}

@@ -39,8 +39,8 @@ class Curriculum:
         self.config = config
         name, arena = config.parameter, target.arena
         if name not in arena.ranges:
-            known = ", ".join(arena.ranges) or "none"
-            raise UserError(f"curriculum.parameter: {arena.name} has no range called {name!r}; its ranges: {known}")
+            ranges = ", ".join(arena.ranges) or "none"
+            raise UserError(f"curriculum.parameter: {arena.name} has no range called {name!r}; its ranges: {ranges}")
         if target.anchors.full is None:
             raise UserError(f"curriculum: the optimum of {arena.name} is not known, so nothing tells success")
         low, high = arena.ranges[name]
@@ -55,14 +55,14 @@ class Curriculum:
 
     def _world(self, target: World, level: int) -> World:
         """Build the world of a level; its agents must be the target's."""
-        given = target.scenario.arena.model_dump() | {self.config.parameter: level}
-        arena = type(target.scenario.arena).model_validate(given)
-        made = World(target.scenario.model_copy(update={"arena": arena}))
-        if made.agents != target.agents:
+        settings = target.scenario.arena.model_dump() | {self.config.parameter: level}
+        arena = type(target.scenario.arena).model_validate(settings)
+        world = World(target.scenario.model_copy(update={"arena": arena}))
+        if world.agents != target.agents:
             raise UserError(
                 f"curriculum: at {self.config.parameter}={level} there are other agents than in the scenario"
             )
-        return made
+        return world
 
     @property
     def words(self) -> tuple[str, ...]:

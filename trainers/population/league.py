@@ -88,10 +88,10 @@ class League:
         that the others stay spread over the whole run.
         """
         self.members[version] = Member(self.current)
-        kept = list(self.members)
-        if len(kept) > self.config.size:
-            crowded = min(range(1, len(kept) - 1), key=lambda i: kept[i + 1] - kept[i - 1])
-            del self.members[kept[crowded]]
+        versions = list(self.members)
+        if len(versions) > self.config.size:
+            crowded = min(range(1, len(versions) - 1), key=lambda i: versions[i + 1] - versions[i - 1])
+            del self.members[versions[crowded]]
 
     def chances(self, version: int) -> dict[int, float]:
         """Return each member's probability of being the opponent of a version: only older ones, if there are any.
@@ -142,7 +142,7 @@ class League:
             c^2 = 2 beta^2 + sigma^2 + sigma_j^2      p = 1 / (1 + exp((mu_j - mu) / c))
             mu += sigma^2 / c (s - p)                 sigma^2 *= 1 - sigma^3 / c^3 p (1 - p)
 
-        and likewise for the opponent. Before, sigma^2 of the policies in training grows by DRIFT^2, as they have learned.
+        and likewise for the opponent. Before, sigma^2 of the policies in training grows by DRIFT^2: they have changed.
         """
         model = _model()
         self.current = Rating(self.current.mean, math.hypot(self.current.deviation, DRIFT))
@@ -167,8 +167,8 @@ class League:
         """Restore the state of a checkpoint."""
         self.current = Rating(*state["current"])
         self.members = {
-            int(version): Member(Rating(*kept["rating"]), kept["wins"], kept["draws"], kept["losses"])
-            for version, kept in state["members"].items()
+            int(version): Member(Rating(*saved["rating"]), saved["wins"], saved["draws"], saved["losses"])
+            for version, saved in state["members"].items()
         }
 
     def summary(self) -> dict[str, Any]:

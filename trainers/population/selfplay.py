@@ -78,8 +78,8 @@ class SelfPlay:
         """
         matches = self.league.matches(version, len(plans), list(self.names))
         self._matches = matches
-        met = {match.opponent for match in matches if match is not None}
-        self._met = {v: self._met[v] if v in self._met else self._thaw(v) for v in sorted(met)}
+        opponents = {match.opponent for match in matches if match is not None}
+        self._met = {v: self._met[v] if v in self._met else self._thaw(v) for v in sorted(opponents)}
         return [
             plan if match is None else replace(plan, seats=self._opposed(plan.seats, match))
             for plan, match in zip(plans, matches, strict=True)

@@ -51,14 +51,14 @@ def from_base(
     settings = check(HfPolicy, read_toml(run.dir.config)["policy"], str(run.dir.config))
     played = evaluate.run(run.world, run.seats, run.seed) if episodes is None else episodes
     base: LanguageModel | None = None
-    found = {}
+    measures = {}
     for seat, lm in load.models(run).items():
         if isinstance(lm, ChatModel) and lm.adapter is not None:
             base = ChatModel(lm.base, None, lm.about, lm.settings)
         else:  # all weights were trained: load the base model again
             base = base or policies(settings, ["reference"], run.world.about)["reference"]
-        found[seat] = drift(lm, base, played, [seat], on=on)
-    return found
+        measures[seat] = drift(lm, base, played, [seat], on=on)
+    return measures
 
 
 @torch.inference_mode()
@@ -105,8 +105,8 @@ def drift(
     if not n:
         why = "no message was a choice" if on == "said" else "no reply was a choice"
         return {name: undefined(name, why, unit="bits") for name in ("reference NLL", "reference KL")}
-    found = {"reference NLL": nll, "reference KL": max(kl, 0.0)}
-    return {name: measured(name, value / n / log(2), unit="bits", n=n) for name, value in found.items()}
+    totals = {"reference NLL": nll, "reference KL": max(kl, 0.0)}
+    return {name: measured(name, value / n / log(2), unit="bits", n=n) for name, value in totals.items()}
 
 
 def _states(model: LanguageModel, part: Batch, at: Tensor) -> Tensor:

@@ -25,25 +25,25 @@ def lessons(lm: LanguageModel, episodes: Sequence[Episode], seats: Collection[st
 
     Any player will do: a script, a person, another model. Missing and illegal replies are not trained.
     """
-    told = [_retold(lm, episode) for episode in episodes]
-    taught = np.full((len(told), max((len(episode.turns) for episode in told), default=1)), NOT_TAUGHT)
-    for e, episode in enumerate(told):
+    retold = [_retold(lm, episode) for episode in episodes]
+    taught = np.full((len(retold), max((len(episode.turns) for episode in retold), default=1)), NOT_TAUGHT)
+    for e, episode in enumerate(retold):
         for k, turn in enumerate(episode.turns):
             if turn.legal and turn.sample.tokens:
                 taught[e, k] = 1.0
-    return collate(lm, told, seats, taught)
+    return collate(lm, retold, seats, taught)
 
 
 def _retold(lm: LanguageModel, episode: Episode) -> Episode:
     """Re-encode an episode's replies as tokens of this model, as it would have sampled them."""
 
-    def turn(given: Turn) -> Turn:
-        words = given.spec.parse(given.sample.text) if given.legal else None
+    def turn(original: Turn) -> Turn:
+        words = original.spec.parse(original.sample.text) if original.legal else None
         if words is None:
-            return given._replace(legal=False, sample=Sample(given.sample.text))
-        told = given.sample.tokens or (*lm.encode(given.sample.text, said=True), lm.eos)
-        tokens = told if given.spec.free else lm.written(words)
-        return given._replace(sample=Sample(given.sample.text, tokens, (0.0,) * len(tokens)))
+            return original._replace(legal=False, sample=Sample(original.sample.text))
+        tokens_drawn = original.sample.tokens or (*lm.encode(original.sample.text, said=True), lm.eos)
+        tokens = tokens_drawn if original.spec.free else lm.written(words)
+        return original._replace(sample=Sample(original.sample.text, tokens, (0.0,) * len(tokens)))
 
     return replace(episode, turns=tuple(map(turn, episode.turns)))
 

@@ -87,8 +87,8 @@ class Hanabi(Arena):
     ) -> None:
         if size not in SIZES:
             raise ArenaError(f"no size {size!r} of hanabi: there are {', '.join(SIZES)}")
-        given = (colors, ranks, hand, hints, lives)
-        numbers = [a if b is None else b for a, b in zip(SIZES[size], given, strict=True)]
+        overrides = (colors, ranks, hand, hints, lives)
+        numbers = [a if b is None else b for a, b in zip(SIZES[size], overrides, strict=True)]
         if size == "full" and hand is None and players > 3:
             numbers[2] = 4
         self.colors, self.ranks, self.hand, self.most_hints, self.most_lives = numbers
@@ -115,11 +115,11 @@ class Hanabi(Arena):
                 f"{players=} with {self.hand} cards each need more than the {len(self.pack)} cards that there are"
             )
         self.options = (size, players, colors, ranks, hand, hints, lives, bomb)
-        own = [f"{move}_{i}" for move in ("discard", "play") for i in range(self.hand)]
-        told = [f"hint_{i}_{word}" for i in range(players) for word in (*self.palette, *self.rank_words)]
+        card_moves = [f"{move}_{i}" for move in ("discard", "play") for i in range(self.hand)]
+        hint_moves = [f"hint_{i}_{word}" for i in range(players) for word in (*self.palette, *self.rank_words)]
         numbers_shown = map(str, range(max(len(self.pack), self.most_hints) + 1))
         super().__init__(
-            dict.fromkeys(seats, choose((*own, *told))),
+            dict.fromkeys(seats, choose((*card_moves, *hint_moves))),
             words=(*numbers_shown, *self.palette, UNKNOWN, "lives", "hints", "deck", "built", "you"),
             view_words=4 * players + 7 + 2 * self.colors + players * (1 + 2 * self.hand),
         )
@@ -205,19 +205,19 @@ class Hanabi(Arena):
 
     def _hint(self, what: str) -> None:
         other, _, word = what.partition("_")
-        known = list(self.known)
-        known[int(other)] = revealed(self.hands[int(other)], known[int(other)], word)
-        self.known, self.hints = tuple(known), self.hints - 1
+        knowledge = list(self.known)
+        knowledge[int(other)] = revealed(self.hands[int(other)], knowledge[int(other)], word)
+        self.known, self.hints = tuple(knowledge), self.hints - 1
 
     def _take(self, place: int) -> Card:
         """Remove a card from the player's hand, and draw a new one."""
-        hand, known = self.hands[self.player], self.known[self.player]
+        hand, knowledge = self.hands[self.player], self.known[self.player]
         drawn, self.deck = self.deck[:1], self.deck[1:]
         unknown = ((UNKNOWN, UNKNOWN),) * len(drawn)
-        hands, all_known = list(self.hands), list(self.known)
+        hands, all_knowledge = list(self.hands), list(self.known)
         hands[self.player] = (*hand[:place], *hand[place + 1 :], *drawn)
-        all_known[self.player] = (*known[:place], *known[place + 1 :], *unknown)
-        self.hands, self.known = tuple(hands), tuple(all_known)
+        all_knowledge[self.player] = (*knowledge[:place], *knowledge[place + 1 :], *unknown)
+        self.hands, self.known = tuple(hands), tuple(all_knowledge)
         return hand[place]
 
     def _build(self, color: str, rank: str) -> None:

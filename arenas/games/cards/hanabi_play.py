@@ -114,7 +114,7 @@ def told(memory: Memory, table: Table) -> int:
     if not moves or not moves[-1].startswith(f"hint_{me}_"):
         return -1
     word = moves[-1].rpartition("_")[2]
-    return next((i for i, known in enumerate(table.own) if word in known), -1)
+    return next((i for i, card in enumerate(table.own) if word in card), -1)
 
 
 def convention(pack: Sequence[Card], memory: Memory) -> Words:

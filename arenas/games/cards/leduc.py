@@ -107,8 +107,8 @@ class Leduc(Arena):
 
     def _news(self, player: int) -> Words:
         """Return the rival's moves since the player's last."""
-        made = [(turn % 2, move) for moves in self.rounds for turn, move in enumerate(moves)]
-        return tuple(move for _, move in takewhile(lambda done: done[0] != player, reversed(made)))[::-1]
+        moves_made = [(turn % 2, move) for moves in self.rounds for turn, move in enumerate(moves)]
+        return tuple(move for _, move in takewhile(lambda done: done[0] != player, reversed(moves_made)))[::-1]
 
     @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:

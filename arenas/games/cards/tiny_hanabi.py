@@ -56,8 +56,8 @@ def solve(game: str, heard: bool) -> tuple[float, tuple[int, ...], tuple[tuple[i
         if not heard:
             worth[:] = worth.sum(1, keepdims=True)
         answers = worth.argmax(2)
-        taken = np.take_along_axis(worth, answers[..., None], 2)[..., 0]
-        value = float(taken.sum() if heard else taken[:, 0].sum()) / (cards * pay.shape[1])
+        best_pay = np.take_along_axis(worth, answers[..., None], 2)[..., 0]
+        value = float(best_pay.sum() if heard else best_pay[:, 0].sum()) / (cards * pay.shape[1])
         if value > best[0] + 1e-12:
             best = value, plan, tuple(map(tuple, answers.tolist()))
     return best

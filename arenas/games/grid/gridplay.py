@@ -44,15 +44,15 @@ def towards(board: Board, cell: str, move: str) -> str:
 @lru_cache(maxsize=1 << 16)
 def distances(board: Board, start: str) -> dict[str, int]:
     """Return the number of steps to every reachable cell, nearest first."""
-    found, queue = {start: 0}, deque([start])
+    steps, queue = {start: 0}, deque([start])
     while queue:
         cell = queue.popleft()
         for direction in DIRECTIONS:
             there = towards(board, cell, direction)
-            if there not in found:
-                found[there] = found[cell] + 1
+            if there not in steps:
+                steps[there] = steps[cell] + 1
                 queue.append(there)
-    return found
+    return steps
 
 
 def way(board: Board, start: str, goal: str) -> list[str]:
@@ -160,16 +160,16 @@ def talking(size: int, agents: int, memory: Memory) -> Words:
     mine = known(size, memory)
     if memory.spec.kind == "say":
         return tell(size, agents, mine, memory)
-    said = _said(memory, agents)
+    messages = _said(memory, agents)
     here = mine.trail[-1]
-    key, door = mine.things.get("key") or said.get("key"), mine.things.get("door") or said.get("door")
+    key, door = mine.things.get("key") or messages.get("key"), mine.things.get("door") or messages.get("door")
     if memory.agent == "smith_0":
-        return unlock(mine, door) or step(mine.board, here, said.get("meeting") or key or here)
+        return unlock(mine, door) or step(mine.board, here, messages.get("meeting") or key or here)
     if move := fetch(mine, key):
         return move
-    if "meeting" in said:
-        return step(mine.board, here, said["meeting"])
-    route = way(mine.board, said["smith"], key or here)
+    if "meeting" in messages:
+        return step(mine.board, here, messages["meeting"])
+    route = way(mine.board, messages["smith"], key or here)
     smith = route[min(mine.time, len(route) - 1)]
     return ("stay",) if distances(mine.board, here)[smith] <= 1 else step(mine.board, here, smith)
 
@@ -195,17 +195,19 @@ def tell(size: int, agents: int, mine: Known, memory: Memory) -> Words:
 
 def _said(memory: Memory, agents: int) -> dict[str, str]:
     """Return the messages so far: each speaker's words in order, and their meaning."""
-    said: dict[str, list[str]] = {}
+    messages: dict[str, list[str]] = {}
     for who, words in memory.heard:
-        said.setdefault(who, []).extend(words)
-    said.setdefault(memory.agent, []).extend(word for words in memory.replied for word in words)
+        messages.setdefault(who, []).extend(words)
+    messages.setdefault(memory.agent, []).extend(word for words in memory.replied for word in words)
     meanings: Mapping[int, Mapping[str, Words]] = {
         2: {"porter_0": ("key",), "smith_0": ("smith",)},
         3: {"scout_0": ("key", "meeting", "door")},
         4: {"scout_0": ("key", "door"), "scout_1": ("smith",)},
     }
     meaning = meanings[agents]
-    return {name: word for who, names in meaning.items() for name, word in zip(names, said.get(who, ()), strict=False)}
+    return {
+        name: word for who, names in meaning.items() for name, word in zip(names, messages.get(who, ()), strict=False)
+    }
 
 
 def _meeting(board: Board, things: Mapping[str, str], porter: str, smith: str) -> str:

@@ -55,9 +55,9 @@ def plans(layout: Layout) -> set[tuple[int, int, int]]:
     """
     board = layout.board
     to_key, to_door, walked = (distances(board, cell) for cell in (layout.key, layout.door, layout.smith))
-    taken = to_key[layout.porter] + 1
-    met = {m: max(taken + to_key[m], walked[m]) for m in to_key}
-    return {(taken, met[m], met[m] + to_door[m] + 1) for m in met}
+    key_time = to_key[layout.porter] + 1
+    met = {m: max(key_time + to_key[m], walked[m]) for m in to_key}
+    return {(key_time, met[m], met[m] + to_door[m] + 1) for m in met}
 
 
 def best_score(layout: Layout, horizon: int) -> float:
@@ -72,9 +72,9 @@ def best_score(layout: Layout, horizon: int) -> float:
 @lru_cache(maxsize=64)
 def generate(size: int, horizon: int, layouts: int, seed: int) -> tuple[Layout, ...]:
     """Generate distinct layouts that can be solved within the horizon."""
-    found: dict[Layout, None] = {}
+    layouts_found: dict[Layout, None] = {}
     draw = 0
-    while len(found) < layouts:
+    while len(layouts_found) < layouts:
         rng = np.random.default_rng((seed, draw))
         draw += 1
         names = cells(size)
@@ -86,8 +86,8 @@ def generate(size: int, horizon: int, layouts: int, seed: int) -> tuple[Layout, 
             chosen = (joined[i] for i in rng.choice(len(joined), 4, replace=False))
             layout = Layout(board, *chosen)
             if min(opened for _, _, opened in plans(layout)) <= horizon:
-                found[layout] = None
-    return tuple(found)
+                layouts_found[layout] = None
+    return tuple(layouts_found)
 
 
 def random_score(layout: Layout, horizon: int) -> float:
@@ -108,15 +108,15 @@ def random_score(layout: Layout, horizon: int) -> float:
     score: float = 0.0
     for step in range(1, horizon + 1):
         opened = float(handed[door]) / 6
-        taken = floor[key] @ walk / 6
+        picked_up = floor[key] @ walk / 6
         floor, carried, handed = walk.T @ floor @ walk, walk.T @ carried @ walk, handed @ walk
-        floor[key] -= taken
-        carried[key] += taken
+        floor[key] -= picked_up
+        carried[key] += picked_up
         handed[door] -= opened
         met = np.diag(carried).copy()
         handed += met
         np.fill_diagonal(carried, 0.0)
-        paid = PAY["take"] * taken.sum() + PAY["hand"] * met.sum() + PAY["open"] * opened
+        paid = PAY["take"] * picked_up.sum() + PAY["hand"] * met.sum() + PAY["open"] * opened
         score += float(paid) * worth(step, horizon)
     return score
 
@@ -179,8 +179,8 @@ class Gridworld(Arena):
         if held:
             self._splits["held_out"] = range(layouts - held, layouts)
         words = ("walls", "you", "key", "door", "holding", "porter", "smith", "move", "look", "step", *names)
-        heard = (agents - 1) * 3 * horizon
-        super().__init__(seats, (*words, *symbols("t", horizon + 1)), view_words=heard + size * size + 16)
+        message_words = (agents - 1) * 3 * horizon
+        super().__init__(seats, (*words, *symbols("t", horizon + 1)), view_words=message_words + size * size + 16)
 
     @override
     def splits(self) -> Mapping[str, Sequence[int]]:
@@ -207,18 +207,18 @@ class Gridworld(Arena):
         # Only what is new to the agent: walls and other fixed things come before the first step alone.
         if not self.talking:
             return "move"
-        known = self._map() if self.time == 0 else []
+        map_words = self._map() if self.time == 0 else []
         if agent in self.at:
             here = self.at[agent]
             lying = [word for word, cell in self._things() if cell == here]
             if self.time == 0 and len(self.possible_agents) == 2:  # who lacks a scout knows its own goal
-                known += ["key", self.layout.key] if agent == PORTER else ["door", self.layout.door]
-            return " ".join([*known, "you", here, *lying, *(("holding",) if self.holder == agent else ())])
+                map_words += ["key", self.layout.key] if agent == PORTER else ["door", self.layout.door]
+            return " ".join([*map_words, "you", here, *lying, *(("holding",) if self.holder == agent else ())])
         if self.time == 0 and agent == SCOUTS[0]:
-            known += ["key", self.layout.key, "door", self.layout.door]
+            map_words += ["key", self.layout.key, "door", self.layout.door]
         if len(self.possible_agents) == 3 or agent == SCOUTS[1]:
-            known += ["porter", self.at[PORTER], "smith", self.at[SMITH]]
-        return " ".join(known or ["look"])
+            map_words += ["porter", self.at[PORTER], "smith", self.at[SMITH]]
+        return " ".join(map_words or ["look"])
 
     def _map(self) -> list[str]:
         return ["walls", *sorted(self.layout.board.walls)]
@@ -290,8 +290,8 @@ class Gridworld(Arena):
         size, layout, count = self.settings[0], self.layout, len(self.possible_agents)
         shown = dict.fromkeys(cells(size), "floor") | dict.fromkeys(layout.board.walls, "wall")
         for thing, cell in self._things():
-            told = agent == SCOUTS[0] or (count == 2 and agent == (PORTER if thing == "key" else SMITH))
-            if told or self.at.get(agent) == cell:
+            visible = agent == SCOUTS[0] or (count == 2 and agent == (PORTER if thing == "key" else SMITH))
+            if visible or self.at.get(agent) == cell:
                 shown[cell] = thing
         for mover, cell in self.at.items():
             if agent == mover or (agent in SCOUTS and (count == 3 or agent == SCOUTS[1])):

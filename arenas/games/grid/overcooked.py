@@ -85,7 +85,7 @@ def response(rows: Rows, recipe: Words, helper: Words, horizon: int) -> tuple[Wo
     """Return cook 0's best response to cook 1's moves, after which cook 1 stays, and its progress: exact."""
     layer: dict[Kitchen, Words] = {opened(rows): ()}
     best: Words = ()
-    progress, known = 0, set[Kitchen]()
+    progress, visited = 0, set[Kitchen]()
     for step in range(horizon):
         other = helper[step] if step < len(helper) else "stay"
         following: dict[Kitchen, Words] = {}
@@ -100,8 +100,8 @@ def response(rows: Rows, recipe: Words, helper: Words, horizon: int) -> tuple[Wo
         if progress == len(recipe) + 2:
             break
         # once cook 1 has come to rest, a kitchen that was reached before has nothing new to offer
-        layer = {kitchen: moves for kitchen, moves in following.items() if kitchen not in known}
-        known.update(layer if step >= len(helper) else ())
+        layer = {kitchen: moves for kitchen, moves in following.items() if kitchen not in visited}
+        visited.update(layer if step >= len(helper) else ())
     return best, progress
 
 
@@ -114,14 +114,14 @@ def in_silence(
     Cook 1 always stays, or makes the moves of the quickest plan for one recipe, whichever was drawn; cook 0, which
     knows the recipe and these moves, plays its best response. The best pair counts; better blind moves may exist.
     """
-    found: tuple[Words, dict[Words, Words], float] = ((), {}, float("-inf"))
+    best: tuple[Words, dict[Words, Words], float] = ((), {}, float("-inf"))
     guesses = [quickest(rows, recipe, horizon)[0] for recipe in recipes(size)]
     for helper in [(), *(tuple(moves[1] for moves in plan) for plan in guesses)]:
         answers = {recipe: response(rows, recipe, helper, horizon) for recipe in recipes(size)}
         score = sum(worth(progress, size, soup, shaping) for _, progress in answers.values()) / len(answers)
-        if score > found[2] + 1e-9:
-            found = helper, {recipe: moves for recipe, (moves, _) in answers.items()}, score
-    return found
+        if score > best[2] + 1e-9:
+            best = helper, {recipe: moves for recipe, (moves, _) in answers.items()}, score
+    return best
 
 
 @lru_cache(maxsize=64)
@@ -220,15 +220,15 @@ class Overcooked(Arena):
     def view(self, agent: str) -> str:
         # The recipe when cook 0 is first asked; then the steps left, the cell if it is new, surroundings and hands.
         first = agent == COOKS[0] and self.taken == 0
-        told = ["recipe", *self.recipe] if first and self.asked == (self.talk > 0) else []
+        recipe = ["recipe", *self.recipe] if first and self.asked == (self.talk > 0) else []
         if first and self.asked:
-            return " ".join(told)
+            return " ".join(recipe)
         cook, kitchen = COOKS.index(agent), self.kitchen
         new = kitchen.cells[cook] != self.came_from[cook]
         place = ["at", self.places[kitchen.cells[cook]]] if new else []
         around = seen(self.rows, kitchen, cook, new)
-        left = ["left", str(self.horizon - self.taken)]
-        return " ".join([*told, *left, *place, *around, "hold", *named(kitchen.hands[cook])])
+        steps_left = ["left", str(self.horizon - self.taken)]
+        return " ".join([*recipe, *steps_left, *place, *around, "hold", *named(kitchen.hands[cook])])
 
     @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
@@ -268,9 +268,9 @@ class Overcooked(Arena):
         # the first can encode the second. In the window kitchen with one ingredient no moves help
         # (tests/arenas/games/grid/test_overcooked.py checks all up to 30 steps); elsewhere a score above silent does
         # not prove talk.
-        known = (self.rows, self.size, self.horizon, self.soup, self.shaping)
+        settings = (self.rows, self.size, self.horizon, self.soup, self.shaping)
         full = [self._worth(quickest(self.rows, recipe, self.horizon)[1]) for recipe in recipes(self.size)]
-        return Anchors(at_random(*known, self.penalty), in_silence(*known)[2], sum(full) / len(full))
+        return Anchors(at_random(*settings, self.penalty), in_silence(*settings)[2], sum(full) / len(full))
 
     @override
     def scripts(self) -> Mapping[str, Script]:

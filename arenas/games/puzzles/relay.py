@@ -148,8 +148,8 @@ class Relay(Arena):
         # The source sees the state; who speaks on several edges sees the current one.
         if agent == SINK:
             return "which"
-        asked = f"state {self.truth}" if agent == SOURCE else "pass"
-        return asked if len(self.replies[agent]) == 1 else f"{self.names[self.stage]} {asked}"
+        prompt = f"state {self.truth}" if agent == SOURCE else "pass"
+        return prompt if len(self.replies[agent]) == 1 else f"{self.names[self.stage]} {prompt}"
 
     @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
@@ -178,14 +178,14 @@ class Relay(Arena):
         before = {b: a for way in routes for a, b in pairwise(way)}
 
         def full(memory: Memory) -> Words:
-            heard = {(sender, memory.agent): words for sender, words in memory.heard}
+            messages = {(sender, memory.agent): words for sender, words in memory.heard}
             if memory.agent == SINK:
-                number = sum(self.talk[0].index(heard[way[-1]]) * digit[way[0]] for way in routes)
+                number = sum(self.talk[0].index(messages[way[-1]]) * digit[way[0]] for way in routes)
                 return memory.spec.words(min(number, self.cases - 1))
             edge = self.edges[self.names.index(memory.spec.channels[0])]
             if edge in digit:
                 number = min(self.states.index(memory.view[-1]), self.messages ** len(routes) - 1)
                 return memory.spec.words(number // digit[edge] % self.messages)
-            return heard[before[edge]] if edge in before else memory.spec.words(0)
+            return messages[before[edge]] if edge in before else memory.spec.words(0)
 
         return {"silent": first, "full": full}

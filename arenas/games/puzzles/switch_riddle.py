@@ -57,12 +57,12 @@ def in_the_dark(n: int, days: int) -> tuple[Rule, float]:
     odds = {m: comb(days - 1, m - 1) * (n - 1) ** (days - m) / n ** (days - 1) for _, m in rule}
     best = sum(odds[m] * gain[m] for m in odds)
     places = [(day, m) for day in range(1, days + 1) for m in range(1, day + 1)] if n <= 4 and days <= 12 else []
-    found = True
-    while found:
-        found = False
+    improved = True
+    while improved:
+        improved = False
         for place in places:
             if (score := dark_score(n, days, rule ^ {place})) > best + 1e-9:
-                rule, best, found = rule ^ {place}, score, True
+                rule, best, improved = rule ^ {place}, score, True
     return rule, best
 
 
@@ -71,12 +71,12 @@ def at_least(memory: Memory, n: int) -> int:
 
     A light that is on means that at least min(day, n - 1) had been there on the day before.
     """
-    known = 0
+    visitors = 0
     for visit, (_, day, _, light) in enumerate(memory.views, 1):
         lit = min(int(day) - 1, n - 1) if light == "on" else 0
         others = int(day) > visit  # on some day it was somebody else
-        known = max(lit, others) + 1 if visit == 1 else max(known, lit, 1 + others)
-    return known
+        visitors = max(lit, others) + 1 if visit == 1 else max(visitors, lit, 1 + others)
+    return visitors
 
 
 class SwitchRiddle(Arena):

@@ -92,8 +92,8 @@ class Naming(Arena):
     @override
     def hidden(self) -> str:
         # The pair that meets now, and each agent's last pick and the one it met.
-        known = [(agent, *self.news[agent]) for agent in self.possible_agents if agent in self.news]
-        return " ".join([*self.acting(), *(word for words in known for word in words)])
+        news = [(agent, *self.news[agent]) for agent in self.possible_agents if agent in self.news]
+        return " ".join([*self.acting(), *(word for words in news for word in words)])
 
     @override
     def anchors(self) -> Anchors:

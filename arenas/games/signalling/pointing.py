@@ -79,8 +79,8 @@ class Pointing(Discrimination):
         if agent == SPEAKER:
             return self.replies[SPEAKER][0]
         here = set(chain(*self.left))
-        asked = self.objects.steps if self.once else (self.objects.steps[self.asked],)
-        return fill(*(tuple(value for value in step if value in here) for step in asked))
+        slots = self.objects.steps if self.once else (self.objects.steps[self.asked],)
+        return fill(*(tuple(value for value in step if value in here) for step in slots))
 
     @override
     def view(self, agent: str) -> str:
@@ -114,11 +114,11 @@ class Pointing(Discrimination):
         def listen(memory: Memory) -> Words:
             if memory.agent == SPEAKER:
                 return self.code(memory.view[1:])
-            heard = memory.heard[0][1]
-            meant = self.objects.words(self.messages.index(heard) % self.cases)
+            message = memory.heard[0][1]
+            meant = self.objects.words(self.messages.index(message) % self.cases)
             if self.shown:
                 left = zip(*[iter(memory.view[1:])] * len(self.objects.steps), strict=True)
-                meant = next(words for words in left if self.code(words) == heard)
+                meant = next(words for words in left if self.code(words) == message)
             return tuple(next((value for value in meant if value in step), step[0]) for step in memory.spec.steps)
 
         reached = self.shown or self.messages.size >= self.cases

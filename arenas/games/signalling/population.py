@@ -40,14 +40,14 @@ def _pairs(graph: str | Sequence[Sequence[str]], agents: int) -> list[Pair]:
         if graph not in GRAPHS:
             raise ArenaError(f"graph is {', '.join(GRAPHS)} or a list of edges, not {graph!r}")
         graph = edges(GRAPHS[graph](agents))
-    found = {(names.index(e[0]), names.index(e[1])) for e in graph if len(e) == 2 and {*e} <= {*names}}
-    if len(found) != len(graph) or any(a == b for a, b in found) or len({i for pair in found for i in pair}) != agents:
+    pairs = {(names.index(e[0]), names.index(e[1])) for e in graph if len(e) == 2 and {*e} <= {*names}}
+    if len(pairs) != len(graph) or any(a == b for a, b in pairs) or len({i for pair in pairs for i in pair}) != agents:
         raise ArenaError(
             "a population's graph is a list of edges such as ['agent_0', 'agent_1'], each given once, none from an "
             f"agent to itself, with every one of agent_0 to agent_{agents - 1} on some edge; not "
             f"{[list(edge) for edge in graph]}"
         )
-    return sorted(found)
+    return sorted(pairs)
 
 
 class Population(Arena):
@@ -93,10 +93,12 @@ class Population(Arena):
         names = symbols("agent_", agents)
         self.pairs = _pairs(graph, agents)
         self.cases = len(self.pairs) * self.game.cases
-        taken = {(i, seat) for pair in self.pairs for seat, i in enumerate(pair)}
-        asked = [self.game.replies[seat] for seat in self.game_seats]
+        seats_taken = {(i, seat) for pair in self.pairs for seat, i in enumerate(pair)}
+        specs_of_seats = [self.game.replies[seat] for seat in self.game_seats]
         specs = {
-            name: tuple(dict.fromkeys(spec for seat in (0, 1) if (i, seat) in taken for spec in asked[seat]))
+            name: tuple(
+                dict.fromkeys(spec for seat in (0, 1) if (i, seat) in seats_taken for spec in specs_of_seats[seat])
+            )
             for i, name in enumerate(names)
         }
         words = (*self.game.vocabulary, PARTNER)

@@ -141,7 +141,7 @@ class Reconstruction(Arena):
         if SPEAKER in replies:
             self.stage = LISTENER
             return Outcome()
-        right = [said == true for said, true in zip(replies[LISTENER], self.truth, strict=True)]
+        right = [guess == true for guess, true in zip(replies[LISTENER], self.truth, strict=True)]
         reward = sum(right) / len(right) if self.partial else float(all(right))
         return Outcome({SPEAKER: reward, LISTENER: reward}, done=True)
 

@@ -75,7 +75,7 @@ class Reference(Discrimination):
                 return self.code(memory.view[1:])
             size = 1 + len(self.objects.steps)
             candidates = [memory.view[i : i + size] for i in range(1, len(memory.view), size)]
-            heard = memory.heard[0][1]
-            return (next(position for position, *words in candidates if self.code(tuple(words)) == heard),)
+            message = memory.heard[0][1]
+            return (next(position for position, *words in candidates if self.code(tuple(words)) == message),)
 
         return {"silent": first, "full": full}

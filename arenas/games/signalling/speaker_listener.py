@@ -190,9 +190,9 @@ class SpeakerListener(Arena):
 
         def step(memory: Memory, goals: Words) -> Words:
             cost = np.mean([apart[self.size * x + y] for x, y in map(cells.__getitem__, goals)], axis=0)
-            left = self.horizon - len(memory.replied)
+            steps_left = self.horizon - len(memory.replied)
             x, y = cells[memory.view[-1]]
-            ahead = after_moves(cost + least_to_come(cost, left - 1))[:, x, y]
+            ahead = after_moves(cost + least_to_come(cost, steps_left - 1))[:, x, y]
             return memory.spec.words(int(ahead.argmin()))
 
         names = list(self.cells.values())

@@ -28,7 +28,7 @@ def regrown(left: int, full: int) -> int:
 def caught(asked: Sequence[int], stock: int) -> list[float]:
     """Return each agent's catch: its request, or its share of the stock if the requests exceed it."""
     enough = min(1.0, stock / max(sum(asked), 1))
-    return [each * enough for each in asked]
+    return [request * enough for request in asked]
 
 
 @lru_cache(maxsize=1 << 16)
@@ -37,7 +37,10 @@ def plan(months: int, stock: int, full: int, step: int) -> tuple[int, int]:
     if not months or not stock:
         return 0, 0
     wholes = range(0, stock + step, step)
-    totals = [min(asked, stock) + plan(months - 1, regrown(stock - asked, full), full, step)[0] for asked in wholes]
+    totals = [
+        min(requested, stock) + plan(months - 1, regrown(stock - requested, full), full, step)[0]
+        for requested in wholes
+    ]
     return max(totals), wholes[totals.index(max(totals))]
 
 
@@ -63,10 +66,10 @@ def greed_dominates(agents: int, full: int, step: int) -> bool:
     stock = np.arange(COLLAPSE, full + 1)[:, None, None]
     others = np.arange(0, most * (agents - 1) + 1, step)[:, None]
     mine = np.arange(0, most + 1, step)
-    asked = mine + others
-    left = np.maximum(stock - asked, 0)
+    requested = mine + others
+    left = np.maximum(stock - requested, 0)
     grown = np.where(left < COLLAPSE, 0, np.minimum(GROWTH * left, full))
-    worth = mine * np.minimum(1.0, stock / np.maximum(asked, 1)) + grown / agents
+    worth = mine * np.minimum(1.0, stock / np.maximum(requested, 1)) + grown / agents
     ahead = worth[..., -1:] - worth[..., :-1]  # [stock, others, mine]
     return bool((ahead[:, 1:] > 1e-9).all() and (ahead[:, 0] > -1e-9).all() and (ahead[:, 0, 0] > 1e-9).all())
 
@@ -138,11 +141,11 @@ class Commons(Arena):
         talks = (say((*self.amounts, *TALK), talk, 0, free=FREE),) if talk else ()
         fishers = symbols("fisher_", agents)
         numbers = map(str, range(max(stock, months) + 1))
-        heard = months * (agents - 1) * (2 + talk)
+        message_words = months * (agents - 1) * (2 + talk)
         super().__init__(
             dict.fromkeys(fishers, (*talks, choose(self.amounts))),
             ("month", "stock", "took", *numbers),
-            view_words=heard + agents + 8,
+            view_words=message_words + agents + 8,
         )
 
     @override
@@ -172,10 +175,10 @@ class Commons(Arena):
             self.talking = False
             return Outcome()
         self.took = tuple(replies[agent][0] for agent in self.possible_agents)
-        asked = [int(amount) for amount in self.took]
-        fair = self.full / len(asked)
-        paid = [catch / fair for catch in caught(asked, self.stock)]
-        self.stock = regrown(self.stock - min(sum(asked), self.stock), self.full)
+        requests = [int(amount) for amount in self.took]
+        fair = self.full / len(requests)
+        paid = [catch / fair for catch in caught(requests, self.stock)]
+        self.stock = regrown(self.stock - min(sum(requests), self.stock), self.full)
         self.month += 1
         self.talking = self.talk > 0
         over = not self.stock or self.month > self.months
@@ -201,8 +204,8 @@ class Commons(Arena):
     @override
     def scripts(self) -> Mapping[str, Script]:
         # Everyone takes its share of the best plan, silently; or everyone takes the most.
-        known: dict[str, Script] = {"silent": self._planned, "full": self._planned}
-        return known | ({} if self.anchors().equilibrium is None else {"equilibrium": self._greedy})
+        scripts: dict[str, Script] = {"silent": self._planned, "full": self._planned}
+        return scripts | ({} if self.anchors().equilibrium is None else {"equilibrium": self._greedy})
 
     def _planned(self, memory: Memory) -> Words:
         if memory.spec.kind == "say":

@@ -36,8 +36,8 @@ def profiles(members: int, candidates: int, points: int) -> NDArray[np.int8]:
     tables = bases[which]
     first, sums = tables.argmax(2), tables.sum(1, dtype=np.int16)
     single = (sums == sums.max(1, keepdims=True)).sum(1) == 1
-    found = single & (first != sums.argmax(1)[:, None]).all(1)
-    hidden, first = tables[found], first[found]
+    is_hidden = single & (first != sums.argmax(1)[:, None]).all(1)
+    hidden, first = tables[is_hidden], first[is_hidden]
     twins, cases, leader = hidden.copy(), np.arange(len(hidden)), first[:, 0]
     for i in range(1, members):
         twins[cases, i, first[:, i]] = hidden[cases, i, leader]
@@ -64,8 +64,8 @@ def alone(
     @cache
     def value(known: Known) -> float:
         """V times the number of deals consistent with `known`."""
-        told = np.array(known)
-        counts = deals[((bases == told) | (told < 0)).all(1)].sum(0)
+        entries = np.array(known)
+        counts = deals[((bases == entries) | (entries < 0)).all(1)].sum(0)
         top, choice = float(counts.max()), -1
         unknown = [i for i, p in enumerate(known) if p < 0]
         for entry in unknown if candidates - len(unknown) < lookups and top else []:
@@ -80,8 +80,8 @@ def alone(
 
 def looked_up(memory: Memory, candidates: Words) -> Known:
     """Return the entries that a member has looked up: views begin with the entry requested, as `anna 3`."""
-    told = {view[0]: int(view[1]) for view in memory.views if view[0] in candidates}
-    return tuple(told.get(name, -1) for name in candidates)
+    entries = {view[0]: int(view[1]) for view in memory.views if view[0] in candidates}
+    return tuple(entries.get(name, -1) for name in candidates)
 
 
 class HiddenProfile(Arena):
@@ -148,11 +148,11 @@ class HiddenProfile(Arena):
         numbers = tuple(map(str, range(points + 1)))
         talk = say((*numbers, *self.names), length, least=0, free=200)
         specs = (fill((LOOKUP,), (NOTHING, *self.names)), talk, choose(self.names))
-        heard = rounds * (members - 1) * (length + 2)
+        message_words = rounds * (members - 1) * (length + 2)
         super().__init__(
             dict.fromkeys(symbols("member_", members), specs),
             words=("left", TALK, NAME, "best"),
-            view_words=heard + max(8, 2 + members * candidates),
+            view_words=message_words + max(8, 2 + members * candidates),
         )
 
     @override
@@ -174,10 +174,10 @@ class HiddenProfile(Arena):
         # The entry just looked up, then the look-ups left, or that it is time to talk or name.
         entry = self.asked.get(agent, NOTHING)
         base = self.bases[self.possible_agents.index(agent)]
-        told = [] if entry == NOTHING else [entry, str(base[self.names.index(entry)])]
+        shown = [] if entry == NOTHING else [entry, str(base[self.names.index(entry)])]
         if self.stage < self.lookups:
-            return " ".join([*told, "left", str(self.lookups - self.stage)])
-        return " ".join([*told, TALK if self.stage < self.lookups + self.rounds else NAME])
+            return " ".join([*shown, "left", str(self.lookups - self.stage)])
+        return " ".join([*shown, TALK if self.stage < self.lookups + self.rounds else NAME])
 
     @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:

@@ -59,13 +59,13 @@ def survivors(pay: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.i
 
     An action is removed if one of the player's other actions always pays more.
     """
-    left = (np.arange(pay.shape[0]), np.arange(pay.shape[1]))
+    remaining = (np.arange(pay.shape[0]), np.arange(pay.shape[1]))
     while True:
         rows = ~(pay[:, None, :, 0] > pay[None, :, :, 0]).all(2).any(0)
         columns = ~(pay[:, :, None, 1] > pay[:, None, :, 1]).all(0).any(0)
         if rows.all() and columns.all():
-            return left
-        left = (left[0][rows], left[1][columns])
+            return remaining
+        remaining = (remaining[0][rows], remaining[1][columns])
         pay = pay[rows][:, columns]
 
 
@@ -180,9 +180,9 @@ class Matrix(Arena):
         # Always the best cell; and an equilibrium, if one cell survives dominance or uniform play is one.
         means = self.payoffs.mean(2)
         best = self._always(np.unravel_index(int(means.argmax()), means.shape))
-        left = survivors(self.payoffs)
-        if all(actions.size == 1 for actions in left):
-            return {"silent": best, "full": best, "equilibrium": self._always([actions[0] for actions in left])}
+        remaining = survivors(self.payoffs)
+        if all(actions.size == 1 for actions in remaining):
+            return {"silent": best, "full": best, "equilibrium": self._always([actions[0] for actions in remaining])}
         even = kind(self.payoffs) == "competitive" and mixes_evenly(self.payoffs)
         return {"silent": best, "full": best} | ({"equilibrium": uniform} if even else {})
 

@@ -44,12 +44,12 @@ def worth(values: Amounts, taken: Amounts) -> int:
 @lru_cache
 def deals() -> tuple[Deal, ...]:
     """Return all deals."""
-    found = []
+    all_deals = []
     for counts in product(range(1, MOST + 1), repeat=len(ITEMS)):
         if ALL[0] <= sum(counts) <= ALL[1]:
-            known = [v for v in product(range(POINTS + 1), repeat=len(ITEMS)) if worth(v, counts) == POINTS]
-            found += [Deal(counts, (a, b)) for a in known for b in known if _interesting(a, b)]
-    return tuple(found)
+            values = [v for v in product(range(POINTS + 1), repeat=len(ITEMS)) if worth(v, counts) == POINTS]
+            all_deals += [Deal(counts, (a, b)) for a in values for b in values if _interesting(a, b)]
+    return tuple(all_deals)
 
 
 def _interesting(mine: Amounts, theirs: Amounts) -> bool:
@@ -153,11 +153,11 @@ class Negotiation(Arena):
     def view(self, agent: str) -> str:
         # At first the quantities of the items, and this negotiator's value per piece.
         seat = NEGOTIATORS.index(agent)
-        asked = "speak" if self.turn < self.turns else " ".join(("take", *ITEMS))
+        prompt = "speak" if self.turn < self.turns else " ".join(("take", *ITEMS))
         if self.turn != min(seat, self.turns):
-            return asked
+            return prompt
         shown = zip(ITEMS, self.dealt.counts, self.dealt.values[seat], strict=True)
-        return " ".join([*(f"{item} {count} worth {value}" for item, count, value in shown), asked])
+        return " ".join([*(f"{item} {count} worth {value}" for item, count, value in shown), prompt])
 
     @override
     def resolve(self, replies: Mapping[str, Words]) -> Outcome:
@@ -165,9 +165,9 @@ class Negotiation(Arena):
         if self.turn < self.turns:
             self.turn += 1
             return Outcome()
-        taken = [tuple(map(int, replies[agent])) for agent in NEGOTIATORS]
-        agreed = rest(self.dealt.counts, taken[0]) == taken[1]
-        paid = [float(worth(v, t)) if agreed else 0.0 for v, t in zip(self.dealt.values, taken, strict=True)]
+        shares = [tuple(map(int, replies[agent])) for agent in NEGOTIATORS]
+        agreed = rest(self.dealt.counts, shares[0]) == shares[1]
+        paid = [float(worth(v, t)) if agreed else 0.0 for v, t in zip(self.dealt.values, shares, strict=True)]
         return Outcome(dict(zip(NEGOTIATORS, paid, strict=True)), done=True)
 
     @override
@@ -187,8 +187,8 @@ class Negotiation(Arena):
     @override
     def scripts(self) -> Mapping[str, Script]:
         # Silent: negotiator_0 takes the smaller half. Otherwise both say their values, then split best.
-        known: dict[str, Script] = {"silent": self._halve}
-        return known | ({"full": self._tell} if self.turns >= 2 and self.words >= len(ITEMS) else {})
+        scripts: dict[str, Script] = {"silent": self._halve}
+        return scripts | ({"full": self._tell} if self.turns >= 2 and self.words >= len(ITEMS) else {})
 
     def _halve(self, memory: Memory) -> Words:
         if memory.spec.kind == "say":

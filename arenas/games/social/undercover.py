@@ -123,14 +123,14 @@ class Undercover(Arena):
         # Descriptions pay nothing, unless one names an animal; votes decide.
         if self.turn == self.turns:
             return self._won(found(vote for (vote,) in replies.values()) == self.undercover)
-        ((speaker, said),) = replies.items()
+        ((speaker, description),) = replies.items()
         self.turn += 1
-        return self._won(speaker == self.undercover) if names_an_animal(said) else Outcome()
+        return self._won(speaker == self.undercover) if names_an_animal(description) else Outcome()
 
     def _won(self, by_the_others: bool) -> Outcome:
-        each = 1.0 if by_the_others else -1.0
-        paid = dict.fromkeys(self.possible_agents, each)
-        return Outcome(paid | {self.undercover: -each * (len(paid) - 1)}, done=True)
+        reward = 1.0 if by_the_others else -1.0
+        paid = dict.fromkeys(self.possible_agents, reward)
+        return Outcome(paid | {self.undercover: -reward * (len(paid) - 1)}, done=True)
 
     @override
     def hidden(self) -> str:
