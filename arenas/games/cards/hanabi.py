@@ -24,7 +24,7 @@ SIZES: Final = {  # colors, ranks, cards in hand, hints, lives; HLE's Hanabi-Ver
     "full": (5, 5, 5, 8, 3),
 }
 Card = tuple[str, str]
-"""Color and rank; of what a player knows about its own, `?` for either."""
+"""Color and rank; `?` where a player does not know its own."""
 Hand = tuple[Card, ...]
 """Oldest card first."""
 
@@ -136,7 +136,7 @@ class Hanabi(Arena):
         self.deck = deck[players * self.hand :]
         self.built = (0,) * self.colors
         self.lives, self.hints, self.turns_left, self.player = self.most_lives, self.most_hints, players, 0
-        self.events: tuple[Words, ...] = ()  # of the last round of turns
+        self.events: tuple[Words, ...] = ()  # moves of the last round of turns
 
     @override
     def acting(self) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ class Hanabi(Arena):
                 held = {word for card in hand for word in card}
                 moves += [f"hint_{other}_{word}" for word in (*self.palette, *self.rank_words) if word in held]
         moves += [f"play_{i}" for i in range(len(self.hands[player]))]
-        return _offer(tuple(moves)) if moves else self.replies[agent][0]  # none: after one's last turn
+        return _offer(tuple(moves)) if moves else self.replies[agent][0]  # no move is left after the last turn
 
     @override
     def view(self, agent: str) -> str:

@@ -17,7 +17,7 @@ CARDS: Final = ("jack", "queen", "king")  # from the lowest
 DEALS: Final = tuple(permutations(CARDS, 2))
 OPEN: Final = choose(("check", "bet"))
 ANSWER: Final = choose(("fold", "call"))
-VALUES: Final = (-1 / 18, 1 / 18)  # of the game to each (Kuhn 1950)
+VALUES: Final = (-1 / 18, 1 / 18)  # of the game to each player (Kuhn 1950)
 
 
 def payment(cards: Words, moves: Words) -> int | None:
@@ -36,7 +36,7 @@ def equilibrium(alpha: float = 1 / 3) -> Script:
     It bets a king three times as often and never a queen; after a check and a bet it calls with a queen with
     probability alpha + 1/3. The second player bets a jack, and calls with a queen, with probability 1/3. (Kuhn 1950)
     """
-    chances = {  # of bet or call, by card and by what the rival has done in sight of the player
+    chances = {  # probability of bet or call, by card and by the moves so far
         ("jack", ()): alpha,
         ("queen", ()): 0.0,
         ("king", ()): 3 * alpha,

@@ -20,9 +20,9 @@ RANKS: Final = ("jack", "queen", "king")  # from the lowest
 DEALS: Final = tuple(permutations(range(6), 3))  # player_0, player_1, public; card c has rank c // 2
 RAISE: Final = (2, 4)
 MOST_RAISES: Final = 2
-CHIPS: Final = symbols("", 27)[2:]  # what the pot may hold
+CHIPS: Final = symbols("", 27)[2:]  # possible sizes of the pot
 VALUE: Final = -0.085606424078
-"""Of the game to player_0. A linear programme over the sequence form gives it (tests/arenas/solvers/test_solve.py)."""
+"""Value of the game to player_0. A linear programme over the sequence form gives it (tests/arenas/solvers/test_solve.py)."""
 ITERATIONS: Final = 1000
 
 Rounds = tuple[Words, ...]

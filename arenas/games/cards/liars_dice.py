@@ -89,7 +89,7 @@ class LiarsDice(Arena):
             return Outcome()
         count, face = map(int, self.bid[-1].split("x"))
         true = matches((*self.rolls[0], *self.rolls[1]), face, self.faces) >= count
-        winner = (len(self.bid) + true) % 2  # a true bid's maker moved last
+        winner = (len(self.bid) + true) % 2  # a true bid's bidder moved last
         return Outcome({PLAYERS[winner]: 1.0, PLAYERS[1 - winner]: -1.0}, done=True)
 
     @override

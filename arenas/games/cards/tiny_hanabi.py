@@ -50,7 +50,7 @@ def solve(game: str, heard: bool) -> tuple[float, tuple[int, ...], tuple[tuple[i
     cards, actions = pay.shape[0], pay.shape[2]
     best: tuple[float, tuple[int, ...], tuple[tuple[int, ...], ...]] = (-np.inf, (), ())
     for plan in product(range(actions), repeat=cards):
-        worth = np.zeros((pay.shape[1], actions, pay.shape[3]))  # of player_1's card, action seen, own action
+        worth = np.zeros((pay.shape[1], actions, pay.shape[3]))  # by player_1's card, action seen, own action
         for card, action in enumerate(plan):
             worth[:, action] += pay[card, :, action]
         if not heard:

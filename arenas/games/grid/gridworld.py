@@ -24,11 +24,11 @@ PORTER: Final = "porter_0"
 SMITH: Final = "smith_0"
 SCOUTS: Final = ("scout_0", "scout_1")
 WALLS: Final = 0.2
-"""The chance of a cell to be a wall."""
+"""Probability of a wall in a cell."""
 MOVES: Final = {PORTER: ("stay", *DIRECTIONS, "take"), SMITH: ("stay", *DIRECTIONS, "open")}
 PAY: Final = {"take": 1 / 4, "hand": 1 / 4, "open": 1 / 2}
 SYMBOLS: Final = ("floor", "wall", "key", "door", "porter", "smith")
-"""What the numbers of an image stand for."""
+"""Meanings of the numbers in an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ class Gridworld(Arena):
         if agent in self.at:
             here = self.at[agent]
             lying = [word for word, cell in self._things() if cell == here]
-            if self.time == 0 and len(self.possible_agents) == 2:  # who lacks a scout knows its own goal
+            if self.time == 0 and len(self.possible_agents) == 2:  # without a scout each mover knows its own goal
                 map_words += ["key", self.layout.key] if agent == PORTER else ["door", self.layout.door]
             return " ".join([*map_words, "you", here, *lying, *(("holding",) if self.holder == agent else ())])
         if self.time == 0 and agent == SCOUTS[0]:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from arenas.spec import Words
 
 LAYOUTS: Final = {
-    "window": (  # whoever has the recipe cannot reach the ingredients, and the other reaches nothing else
+    "window": (  # the cook with the recipe cannot reach the ingredients, the other nothing else
         "XOXPX",
         "T1C0S",
         "XXXDX",
@@ -51,8 +51,8 @@ class Kitchen(NamedTuple):
 
     cells: tuple[Cell, ...]  # of the cooks
     hands: tuple[Words, ...]
-    stores: tuple[Words, ...]  # what is on the counters and in the pots, in the order of `store_cells`
-    progress: int = 0  # the furthest `milestone` so far; one more for the right soup served
+    stores: tuple[Words, ...]  # contents of the counters and pots, in the order of `store_cells`
+    progress: int = 0  # the largest `milestone` so far, plus one once the right soup is served
 
 
 def tile(rows: Rows, cell: Cell) -> str:

@@ -99,7 +99,7 @@ def response(rows: Rows, recipe: Words, helper: Words, horizon: int) -> tuple[Wo
                     best, progress = following[after], after.progress
         if progress == len(recipe) + 2:
             break
-        # once cook 1 has come to rest, a kitchen that was reached before has nothing new to offer
+        # once cook 1 stays for good, a visited kitchen leads to nothing new
         layer = {kitchen: moves for kitchen, moves in following.items() if kitchen not in visited}
         visited.update(layer if step >= len(helper) else ())
     return best, progress
@@ -141,7 +141,7 @@ def at_random(rows: Rows, size: int, horizon: int, soup: float, shaping: float, 
 
 
 class Overcooked(Arena):
-    """Overcooked with a private recipe, which is the case.
+    """Overcooked with a private recipe; a case is a recipe.
 
     `layout` is window (cook_1 reaches only the ingredients, cook_0 all else) or cramped_room.
     """
@@ -204,8 +204,8 @@ class Overcooked(Arena):
     @override
     def lay(self, case: int) -> None:
         self.recipe, self.kitchen = recipes(self.size)[case], opened(self.rows)
-        self.taken = 0  # steps
-        self.asked = self.talk > 0  # cook 0, for words
+        self.taken = 0  # steps so far
+        self.asked = self.talk > 0  # whether cook 0 talks now
         self.came_from: tuple[Cell | None, ...] = (None, None)
 
     @override

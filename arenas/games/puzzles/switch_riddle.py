@@ -29,7 +29,7 @@ def covered(n: int, days: int) -> float:
 
 def dark_score(n: int, days: int, rule: Rule) -> float:
     """Return the score of declaring on these (day, own visits so far), whatever the light shows."""
-    score, chances = 0.0, {(0,) * n: 1.0}  # of everyone's visits, in ascending order, while nobody has declared
+    score, chances = 0.0, {(0,) * n: 1.0}  # by everyone's visits, ascending, before a declaration
     for day in range(1, days + 1):
         after: dict[tuple[int, ...], float] = {}
         for visits, p in chances.items():
@@ -74,7 +74,7 @@ def at_least(memory: Memory, n: int) -> int:
     visitors = 0
     for visit, (_, day, _, light) in enumerate(memory.views, 1):
         lit = min(int(day) - 1, n - 1) if light == "on" else 0
-        others = int(day) > visit  # on some day it was somebody else
+        others = int(day) > visit  # on some day somebody else visited
         visitors = max(lit, others) + 1 if visit == 1 else max(visitors, lit, 1 + others)
     return visitors
 

@@ -16,12 +16,12 @@ from arenas.scripted import ARENA, Memory, Script
 from arenas.spec import ReplySpec, Words, symbols
 
 PARTNER: Final = "partner"
-"""Whom every message seems to come from."""
+"""Sender that listeners see on every message."""
 GRAPHS: Final[Mapping[str, Callable[[int], nx.Graph[int]]]] = {
     "complete": lambda agents: nx.complete_graph(agents),
     "ring": lambda agents: nx.cycle_graph(agents),
     "chain": lambda agents: nx.path_graph(agents),
-    "star": lambda agents: nx.star_graph(agents - 1),  # the first agent in the middle
+    "star": lambda agents: nx.star_graph(agents - 1),  # the first agent is the centre
 }
 Pair = tuple[int, int]
 
@@ -174,7 +174,7 @@ class Population(Arena):
         # The game's own, each played by every agent on its current seat.
         first, second = self.game_seats
         if {*self.game.replies[first]} & {*self.game.replies[second]}:
-            return {}  # what an agent is asked does not tell on which seat it is
+            return {}  # an agent cannot tell its seat from its reply spec
 
         def played(script: Script) -> Script:
             def on_seat(memory: Memory) -> Words | Mapping[Words, float]:

@@ -162,7 +162,7 @@ class Reconstruction(Arena):
     def scripts(self) -> Mapping[str, Script]:
         # The code words are dealt objects, first those that share no value; the speaker points to the nearest.
         dealt, naming, messages = self._splits["train"], self.replies[LISTENER][0], self.replies[SPEAKER][0]
-        step = (self.cases - 1) // (self.values - 1)  # from one object with the same number everywhere to the next
+        step = (self.cases - 1) // (self.values - 1)  # between objects with one number everywhere
         apart = [case for case in range(0, self.cases, step) if case in dealt]
         others = (case for case in dealt if case % step)
 

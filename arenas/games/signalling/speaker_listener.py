@@ -21,7 +21,7 @@ SPEAKER: Final = "speaker_0"
 LISTENER: Final = "listener_0"
 COLOURS: Final = ("red", "green", "blue", "yellow")
 MOVES: Final = {"stay": (0, 0), "north": (0, 1), "east": (1, 0), "south": (0, -1), "west": (-1, 0)}
-LARGEST: Final = 5  # on larger grids there are too many sets of four landmarks to average over all
+LARGEST: Final = 5  # larger grids have too many sets of four landmarks for an exact average
 
 Cell = tuple[int, int]
 Grids = NDArray[np.float64]  # [..., size, size]: a number for each cell, in any number of worlds
@@ -139,7 +139,7 @@ class SpeakerListener(Arena):
             case, mark = divmod(case, len(cells))
             marks.append(cells.pop(mark))
         self.marks = tuple(marks)
-        self.taken = -1  # steps; before the first, the speaker speaks
+        self.taken = -1  # steps so far; at -1 the speaker speaks
 
     @override
     def acting(self) -> tuple[str, ...]:
@@ -175,7 +175,7 @@ class SpeakerListener(Arena):
         # Exact, over all deals: see `mean_distance` and `least_distance`.
         apart, sets = distances(self.size), layouts(self.size, self.landmarks, self.scattered)
         blind = np.mean([apart[cells] for cells in sets.T], axis=0)
-        goals = apart[np.unique(sets)]  # every cell in use is as often the goal
+        goals = apart[np.unique(sets)]  # every cell in use is the goal equally often
         return Anchors(
             -mean_distance(goals, self.horizon),
             -least_distance(blind, self.horizon),

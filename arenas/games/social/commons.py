@@ -121,7 +121,7 @@ class Commons(Arena):
     So many agents and months; catches are multiples of `step`; messages have at most `talk` words, 0 for no talk.
     """
     metadata = Arena.metadata | {"name": "commons_v0", "is_parallelizable": True}
-    cases = 1  # nothing is drawn
+    cases = 1  # no random draws
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"months": (1, 24), "talk": (0, 3)}
 
     def __init__(self, agents: int = 5, stock: int = 100, months: int = 12, step: int = 5, talk: int = 0) -> None:

@@ -19,7 +19,7 @@ CANDIDATES: Final = ("anna", "ben", "clara", "david", "emma")
 LOOKUP, NOTHING, TALK, NAME = "lookup", "nothing", "talk", "name"
 MAX_TABLES: Final = 1 << 20
 Known = tuple[int, ...]
-"""The points of each candidate in one's own base, -1 where they were not looked up."""
+"""Points of each candidate in a member's own base, -1 before they are looked up."""
 
 
 @lru_cache(maxsize=32)
@@ -57,7 +57,7 @@ def alone(
     tables = profiles(members, candidates, points)
     best = tables.sum(1, dtype=np.int16).argmax(1)
     bases, number = np.unique(tables[:, 0], axis=0, return_inverse=True)
-    deals = np.zeros((len(bases), candidates))  # by one's own base and the best candidate
+    deals = np.zeros((len(bases), candidates))  # counts by own base and best candidate
     np.add.at(deals, (number.ravel(), best), 1)
     plan: dict[Known, tuple[int, int]] = {}
 

@@ -100,7 +100,7 @@ class Matrix(Arena):
     A game of `classics`, or your own `payoffs`: a table of pairs, a row for each action of player_0.
     """
     metadata = Arena.metadata | {"name": "matrix_v0", "is_parallelizable": True}
-    cases = 1  # nothing is drawn
+    cases = 1  # no random draws
 
     def __init__(
         self,

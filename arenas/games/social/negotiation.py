@@ -21,12 +21,12 @@ ITEMS: Final = ("book", "hat", "ball")
 TALK: Final = ("i", "you", "want", "give", "deal", "no")
 FREE: Final = 200
 POINTS: Final = 10
-MOST: Final = 4  # of one item
-ALL: Final = (5, 7)  # items of all kinds: least, most
+MOST: Final = 4  # pieces of one item
+ALL: Final = (5, 7)  # pieces of all items: minimum, maximum
 NUMBERS: Final = tuple(map(str, range(POINTS + 1)))
 
 Amounts = tuple[int, ...]
-"""One number for each of `ITEMS`: how many there are, what a piece is worth, or how many someone takes."""
+"""One number for each of `ITEMS`: its quantity, its value per piece, or a share of it."""
 
 
 class Deal(NamedTuple):

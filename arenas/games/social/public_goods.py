@@ -37,7 +37,7 @@ class PublicGoods(Arena):
     So many players and rounds; contributions are multiples of `step`; messages have up to `talk` words.
     """
     metadata = Arena.metadata | {"name": "public_goods_v0", "is_parallelizable": True}
-    cases = 1  # nothing is drawn
+    cases = 1  # no random draws
     ranges: ClassVar[Mapping[str, tuple[int, int]]] = {"players": (2, 10), "rounds": (1, 20), "talk": (0, 3)}
 
     def __init__(

@@ -36,7 +36,7 @@ PAIRS: Final = tuple(
     for word, other in product(NAMES, repeat=2)
     if sum(a != b for a, b in zip(KINDS[word], KINDS[other], strict=True)) == 1
 )
-"""(the word of all others, the undercover's): all pairs that differ in one trait."""
+"""Pairs (word of the others, word of the undercover) that differ in one trait."""
 FREE: Final = 100
 
 

@@ -40,7 +40,7 @@ TRANSITIONS: Final[tuple[Words, ...]] = (
 """Kinds of transitions: elaboration, example, explanation, cause, contrast, sequence, emphasis, summary, comparison,
 concession, condition, time."""
 SHORT: Final = ("post", "therefore")
-"""What models choose from that know no other words."""
+"""Vocabulary of models that know no other words."""
 PLACES: Final = 12
 TASKS: Final = (
     "write a summary of this in one short sentence",
@@ -74,7 +74,7 @@ PLAIN: Final = frozenset(
         "that the their them they this to was we were what when which who will with you your"
     )
 )
-"""Words that do not count as common."""
+"""Stop words: they do not count as words in common."""
 
 
 def rise(value: float, low: float, high: float) -> float:
@@ -115,7 +115,7 @@ def reward(short: str, long: str) -> float:
 
 
 class Writing(Arena):
-    """Joint writing; a case is a post. Small models write texts of at most `characters` with two words."""
+    """Joint writing of texts of at most `characters`, of two words for small models; a case is a post."""
 
     rules = """
     Writing in pairs: both writers read a post; at once one writes a summary, the other a longer version of it.
