@@ -74,6 +74,13 @@ def train(
         raise typer.Exit(130) from None
     except FloatingPointError as error:
         raise UserError(f"{error}{_reached(folder)}: a smaller algorithm.lr may help") from None
+    _print_summary(summary)
+    if not no_report:
+        _report(folder)
+
+
+def _print_summary(summary: Mapping[str, Any]) -> None:
+    """Print what a finished run reached."""
     seconds = summary["training_seconds"]
     note(
         f"{summary['arena']}: {summary['updates']} updates, {summary['episodes']} episodes, {seconds:.0f} s of training"
@@ -85,8 +92,6 @@ def train(
         OUT.print(equilibrium(summary))
     if "league" in summary:
         OUT.print(standing(summary["league"]))
-    if not no_report:
-        _report(folder)
 
 
 def _closing(wanted: Mapping[str, Any], channels: Sequence[str], out: Path, own: bool) -> dict[str, Any]:

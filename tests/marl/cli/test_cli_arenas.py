@@ -92,7 +92,7 @@ def test_an_arena_in_a_file_is_played_and_shown(mine: Path) -> None:
     assert "guide_0" in played.out
     shown = marl("arenas", "mine.py")
     assert shown.code == 0
-    assert "a guide sees which of three doors is open" in " ".join(shown.out.split())
+    assert "A guide sees which of three doors is open" in " ".join(shown.out.split())
     assert "there are no scripts" in shown.out
 
 

@@ -68,7 +68,7 @@ def test_host_agent_and_person_in_processes_of_their_own(tmp_path: Path) -> None
     assert (hosting.returncode, person.returncode, playing.returncode) == (0, 0, 0), told + typed + replied
     assert "sender_0 = human, receiver_0 = random" in told
     assert "rejected envelopes: " in told
-    assert "missed: 0" in told
+    assert "missed deadlines: 0" in told
     assert "not a legal reply" in typed
     assert "the episode is over: terminated" in typed
     assert "the run cli is over: 2 episodes" in replied

@@ -198,7 +198,7 @@ def test_the_newest_view_is_always_seen(events: list[str], memory: dict[str, Any
     ("memory", "more", "message"),
     [
         ({"reader_1": {"type": "window"}}, {}, "memory: no seat 'reader_1'; the seats are reader_0"),
-        ({"reader_0": {"type": "overwrite"}}, {"floor": "free"}, "a memory that is written needs a floor"),
+        ({"reader_0": {"type": "overwrite"}}, {"floor": "free"}, "a memory that its agent writes needs a floor"),
     ],
 )
 def test_an_impossible_memory_is_a_user_error(memory: dict[str, Any], more: dict[str, Any], message: str) -> None:
