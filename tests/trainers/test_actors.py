@@ -1,4 +1,4 @@
-"""Training with the actors elsewhere: the same run as at home, and what is said when an actor is of no use."""
+"""Training with remote actors: the same run as with local ones, and the errors for unusable actors."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_an_actor_that_does_not_follow_is_refused(tmp_path: Path) -> None:
             host.ready(20)  # and leaving it tells the seats that the run is over
 
 
-def test_a_seat_that_is_none(tmp_path: Path) -> None:
+def test_an_unknown_seat_is_rejected(tmp_path: Path) -> None:
     away = Run(config(tmp_path, "lewis", host={"url": "mqtt://localhost", "seats": ["nobody"]}))
     with pytest.raises(UserError, match=r"host\.seats: no seat 'nobody'; the seats are sender_0, receiver_0"):
         away.train()

@@ -158,7 +158,7 @@ def test_an_interrupt_lets_the_update_finish_and_keeps_it(
     assert {"logs/train.jsonl.gz", "logs/eval.jsonl.gz", "summary", "metrics"} <= kept.keys()
 
 
-def test_a_full_disk_stops_a_run_that_can_be_taken_up_again(
+def test_a_full_disk_stops_a_run_that_can_be_resumed(
     tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"

@@ -186,7 +186,7 @@ class Gridworld(Arena):
         return self._splits
 
     def lay(self, case: int) -> None:
-        """Take up a layout."""
+        """Set up the layout of a case."""
         self.layout = self.layouts[case]
         self.at = {PORTER: self.layout.porter, SMITH: self.layout.smith}
         self.holder = ""  # the key lies on the floor

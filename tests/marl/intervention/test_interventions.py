@@ -115,7 +115,7 @@ def test_an_episode_with_an_intervention_replays_to_the_byte_and_its_past_is_unt
         if at is None:
             assert len(live.log.entries) == len(again.log.entries)
             continue
-        # The first thing to differ is what is heard of a message, or a message that nobody said.
+        # The first thing to differ is what is heard of a message, or an injected one.
         old, new = live.log.entries[at].envelope, again.log.entries[at].envelope
         assert new.kind is Kind.SAY
         assert new.sender == REFEREE if kind.startswith("inject") else new == old

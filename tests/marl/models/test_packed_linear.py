@@ -1,4 +1,4 @@
-"""Matrices laid out once: the same products, and never those of older weights."""
+"""Prepacked linear weights: the same products, and never those of older weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_products_are_those_of_linear_layers(bias: bool, shape: tuple[int, ...])
             torch.testing.assert_close(one, other, atol=1e-2, rtol=1e-2)
         for matrix in matrices:
             matrix.weight.zero_()
-        assert any(bool(y.any()) for y in packed(x, matrices)), "laid out once"
+        assert any(bool(y.any()) for y in packed(x, matrices)), "prepacked once"
 
 
 def test_only_where_it_is_sure_to_be_the_same() -> None:
