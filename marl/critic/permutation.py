@@ -39,7 +39,7 @@ class Test(NamedTuple):
 def permutation_test(
     episodes: Sequence[Episode], predict: Predict, arrays: EpisodeArrays, seed: int, times: int = 9
 ) -> Test:
-    """Compare the critic on the logs with the critic on logs in which what each agent did not perceive is shuffled."""
+    """Permutation test of the critic: explained variance with and without shuffling unperceived entries."""
     returns = to_go(arrays)
     plain = _explained(predict(episodes), returns, arrays.valid, range(returns.shape[-1]))
     shuffled = []
@@ -54,7 +54,7 @@ def permutation_test(
 
 
 def shuffle(episodes: Sequence[Episode], agent: str, rng: np.random.Generator) -> list[Episode]:
-    """Let the entries an agent did not perceive change places between episodes whose logs have the same shape."""
+    """Shuffle the entries that an agent did not perceive between episodes whose logs have the same shape."""
     groups: dict[tuple[tuple[str, str, str], ...], list[int]] = {}
     for e, episode in enumerate(episodes):
         shape = tuple((x.envelope.kind.value, x.envelope.sender, x.envelope.to) for x in episode.log.entries)

@@ -163,7 +163,7 @@ class Base(nn.Module):
         return [side[name].weight for side in sides if name in side]
 
     def touch(self) -> None:
-        """Drop everything that sampling derived from weights that have changed."""
+        """Drop the caches that sampling derived from older weights."""
         self._packed.clear()
         if any(parameter.requires_grad for parameter in self.model.get_output_embeddings().parameters()):
             self._laid = Packed()

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from arenas.spec import ReplySpec, Words
 from marl.context.chat import ChatTranscript
@@ -235,21 +236,21 @@ class ChatModel(LanguageModel):
         same = (ids == ids[:1]).all(0).long().cumprod(0)
         return min(int(same.sum()), ids.shape[1] - 1)
 
+    @override
     def score(self, ids: Tensor, trained: Tensor, mask_rows: Tensor) -> Scores:
-        """Score the trained tokens of a batch, with gradients; see LanguageModel."""
         with self.autocast():
             return super().score(ids, trained, mask_rows)
 
+    @override
     def restore(self, folder: Path) -> None:
-        """Load what `save` wrote; raises RuntimeError for weights of another model, OSError for none."""
         if self.adapter is None:
             super().restore(folder)
         else:
             self.base.take(self.adapter, folder)
 
+    @override
     def save(self, folder: Path) -> None:
-        """Write an adapter folder of peft, or an ordinary Hugging Face folder of all weights."""
-        if self.adapter is None:
+        if self.adapter is None:  # all weights, as an ordinary Hugging Face folder; else an adapter folder of peft
             super().save(folder)
         else:
             self.base.save(self.adapter, folder)

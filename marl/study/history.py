@@ -182,8 +182,8 @@ def _mean(name: str, values: Sequence[float], unit: str) -> Measure:
 def ties(samples: Iterable[MessageSample]) -> list[Tie]:
     """Return the mutual information of messages and next decisions for each speaker and listener.
 
-    That is instantaneous coordination (Jaques et al. 2019) after delivery. It is no proof of listening: both may go by
-    what both saw. The effects that forks find are.
+    That is instantaneous coordination (Jaques et al. 2019) after delivery. It does not prove listening, since both may
+    depend on a common observation; effects measured by forks do.
     """
     heard: dict[tuple[str, str], list[tuple[Words, str]]] = {}
     for sample in samples:
