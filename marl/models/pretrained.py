@@ -81,8 +81,8 @@ def shipped(name: str) -> list[Path]:
     module = name.replace("-", "_")
     if not module.isidentifier():
         return []
-    for each in (f"llm_{module}", module):
-        spec = find_spec(each)
+    for package in (f"llm_{module}", module):
+        spec = find_spec(package)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             if files := sorted(Path(folder).glob("*.gguf")):
                 return files

@@ -66,8 +66,8 @@ class HfPolicy(BaseModel):
 
 
 def _kind(policy: Any) -> str:
-    given = policy if isinstance(policy, dict) else vars(policy)
-    return "hf" if "hf" in given else str(given.get("type", "tiny"))
+    settings = policy if isinstance(policy, dict) else vars(policy)
+    return "hf" if "hf" in settings else str(settings.get("type", "tiny"))
 
 
 PolicyConfig = Annotated[Annotated[TinyPolicy, Tag("tiny")] | Annotated[HfPolicy, Tag("hf")], Discriminator(_kind)]

@@ -189,15 +189,17 @@ def ties(samples: Iterable[MessageSample]) -> list[Tie]:
     for sample in samples:
         for listener, answer in sample.answers.items():
             heard.setdefault((sample.speaker, listener), []).append((sample.message, answer))
-    found = []
+    result = []
     for (speaker, listener), both in sorted(heard.items()):
         messages, answers = zip(*both, strict=True)
         tested = information.permutation_null(
             partial(_shared, information.codes(messages), information.codes(answers)), len(both), permutations=60
         )
         assert tested is not None  # plug-in information is always defined
-        found.append(Tie(speaker=speaker, listener=listener, bits=max(tested.value, 0.0), p=tested.null.p, n=len(both)))
-    return found
+        result.append(
+            Tie(speaker=speaker, listener=listener, bits=max(tested.value, 0.0), p=tested.null.p, n=len(both))
+        )
+    return result
 
 
 def _shared(messages: Codes, answers: Codes, order: Codes) -> float:
