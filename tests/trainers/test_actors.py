@@ -46,9 +46,9 @@ def test_the_same_training_with_actors_elsewhere(tmp_path: Path, name: str, shar
     followers = WeightFollowers(away.world.agents)
     with elsewhere(url, run, followers.policies, renew=followers.renew):
         away.train()
-    one, other = (list(log.load(each.dir.train_log)) for each in (home, away))
-    assert [each.to_bytes() for each in one] == [each.to_bytes() for each in other]
-    first, second = (each.dir.read_metrics() for each in (home, away))
+    one, other = (list(log.load(trained.dir.train_log)) for trained in (home, away))
+    assert [logged.to_bytes() for logged in one] == [logged.to_bytes() for logged in other]
+    first, second = (logged.dir.read_metrics() for logged in (home, away))
     for row, same in zip(first, second, strict=True):
         for key, value in row.items():
             if not key.startswith("time/"):

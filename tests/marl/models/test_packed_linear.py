@@ -44,14 +44,14 @@ def test_what_is_sampled_is_by_the_weights_of_now() -> None:
     server = ChatServer(lm, "a")
     before: list[float] = []
     after: list[float] = []
-    for found in (before, after):
+    for logprobs in (before, after):
         (sample,) = answers(server, SPEC, ["red hat"])
         transcript = server.open()
         transcript.dialogue.messages.append({"role": "system", "content": "red hat"})  # type: ignore[attr-defined]
         transcript.ask()
         logp = scored(lm, list(transcript.ids), SPEC, sample.tokens)
         torch.testing.assert_close(torch.tensor(sample.behavior_logprobs), torch.tensor(logp), atol=0.1, rtol=0)
-        found += sample.behavior_logprobs
+        logprobs += sample.behavior_logprobs
         ids = torch.tensor([[5, 9, 77, 30]])
         with lm.autocast():
             raised = lm.logits(lm.states(ids))[0, -1, 40]
