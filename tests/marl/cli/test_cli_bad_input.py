@@ -101,7 +101,7 @@ def test_two_agents_that_claim_one_seat(tmp_path: Path) -> None:
 def test_a_seat_that_is_named_twice(tmp_path: Path) -> None:
     twice = ("--seat", "sender_0=random", "--seat", "sender_0=random")
     assert "sender_0 is given twice" in sentence("play", "lewis", *twice)
-    assert "sender_0 is filled already" in sentence("host", "mqtt://127.0.0.1:1", "lewis", *twice, "--out", tmp_path)
+    assert "sender_0 is filled twice" in sentence("host", "mqtt://127.0.0.1:1", "lewis", *twice, "--out", tmp_path)
     url = broker("mosquitto").url
     assert "--seat a_0 is given twice" in sentence("agent", url, "--seat", "a_0", "--seat", "a_0")
 

@@ -392,8 +392,8 @@ def test_what_the_log_does_not_have_is_named_in_a_sentence(do: Intervention, at:
     [
         ({"type": "rewrite"}, "a rewrite has either a table"),
         ({"type": "rewrite", "by": "nobody"}, "there is no rewriting function 'nobody', only "),
-        ({"type": "inject", "sender": "a_0", "body": "m0"}, "give one of the two"),
-        ({"type": "inject", "sender": "a_0", "body": "m0", "seq": 1, "round": 1}, "give one of the two"),
+        ({"type": "inject", "sender": "a_0", "body": "m0"}, "give one of them"),
+        ({"type": "inject", "sender": "a_0", "body": "m0", "seq": 1, "round": 1}, "give one of them"),
         (
             {"type": "inject", "sender": "a_0", "body": "m0", "seq": 1, "to": ["a_0"]},
             "cannot hear a message of its own",
