@@ -46,7 +46,7 @@ class Shape(NamedTuple):
 
 @lru_cache(maxsize=1 << 10)
 def regex(pattern: str) -> re.Pattern[str]:
-    """Return a regular expression of Python's kind; raises ArenaError for what is none."""
+    """Compile a Python regular expression; raises ArenaError for an invalid one."""
     try:
         return re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:

@@ -33,7 +33,7 @@ SETTINGS: Final = (
 
 
 def command(out: Path, extra: list[str], *, fresh: bool) -> list[str]:
-    """Begin a run, or go on with it."""
+    """Return the command that starts a run, or resumes it."""
     words = ["lewis", *SETTINGS, *extra, f"out={out}"] if fresh else [str(out)]
     return [sys.executable, "-m", "marl", "train", *words]
 

@@ -2,8 +2,8 @@
 
     python benchmarks/study.py [--messages 10000]
 
-Prints JSON lines: seconds of processor time, what was found, and its interval. `all pairs` is for a tenth of the
-messages, where it can be had, next to the sample for the same ones.
+Prints JSON lines: seconds of processor time, the value, and its interval. `all pairs` is for a tenth of the
+messages, where all pairs are affordable, next to the sample for the same ones.
 """
 
 from __future__ import annotations

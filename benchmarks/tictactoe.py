@@ -5,7 +5,7 @@ A look is exact. It plays the policy of now, greedily and from both seats, again
     lost, won   chances against an optimal opponent, which takes each of its best moves alike; the rest are draws
     beatable    the share of all lines of play, of an opponent that may do anything, in which the policy loses
 
-0 lost to an optimal opponent is what can be had; 0 beatable is never to lose, to anybody. The last line has the chance
+0 lost to an optimal opponent is the optimum; 0 beatable is never to lose, to anybody. The last line has the chance
 of losing to the optimal opponent with drawn instead of greedy replies, in games played (`sampled_lost`).
 
     python benchmarks/tictactoe.py --seeds 1

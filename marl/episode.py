@@ -151,7 +151,7 @@ class Episode:
 
     @property
     def score(self) -> float:
-        """Mean return over agents, the score that `arenas.Anchors` are about."""
+        """Mean return over agents, on the scale of `arenas.Anchors`."""
         return sum(self.returns) / len(self.agents)
 
 

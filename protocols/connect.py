@@ -7,7 +7,7 @@ from protocols.errors import ProtocolError
 
 
 def connect(url: str) -> Bus:
-    """Return the bus a URL names; raises ProtocolError for a scheme there is no bus for."""
+    """Return the bus that a URL names; raises ProtocolError for an unknown scheme."""
     scheme = url.partition(":")[0]
     if scheme == "memory":
         return MemoryBus()

@@ -59,7 +59,7 @@ class SmallWorld(Settings):
 
 
 class ScaleFree(Settings):
-    """Seats join one by one with `links` links each, rather to those that have many (Barabasi & Albert 1999)."""
+    """Scale-free graph: seats join with `links` links each, preferably to those with many (Barabasi & Albert 1999)."""
 
     type: Literal["scale_free"] = "scale_free"
     links: int = Field(default=2, ge=1)
@@ -68,7 +68,7 @@ class ScaleFree(Settings):
 
 
 class Random(Settings):
-    """Each two seats hear each other with probability `p`; `directed` draws both ways apart (Gilbert 1959)."""
+    """Random graph: two seats hear each other with probability `p`, each way by itself if `directed` (Gilbert 1959)."""
 
     type: Literal["random"] = "random"
     p: float = Field(ge=0, le=1)
@@ -112,7 +112,7 @@ Audiences = tuple[tuple[str, ...], ...]
 
 
 class Topology:
-    """Who hears whom, by round. `draw` gives, for a round, the listeners of each seat, both in seat order."""
+    """Communication graph of the seats. `draw` gives, for a round, the listeners of each seat, both in seat order."""
 
     def __init__(self, name: str, seats: Sequence[str], draw: Callable[[int], Audiences]) -> None:
         self.name = name

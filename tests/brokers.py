@@ -19,7 +19,7 @@ def broker(name: str, of: str = "") -> Broker:
     """
     if name == "mosquitto" and mosquitto() is None:
         return broker("amqtt", of)
-    made: Broker = Mosquitto() if name == "mosquitto" else Amqtt()
-    made.start()
-    atexit.register(made.stop)
-    return made
+    server: Broker = Mosquitto() if name == "mosquitto" else Amqtt()
+    server.start()
+    atexit.register(server.stop)
+    return server

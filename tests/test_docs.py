@@ -43,9 +43,9 @@ class Snippet(NamedTuple):
 
 def snippets(page: Path) -> Iterator[Snippet]:
     text = page.read_text()
-    for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        before = text[: found.start()]
-        yield Snippet(found[1], before.count("\n") + 2, found[2], NOT_RUN.search(before) is None)
+    for fence in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        before = text[: fence.start()]
+        yield Snippet(fence[1], before.count("\n") + 2, fence[2], NOT_RUN.search(before) is None)
 
 
 def prose(page: Path) -> str:
@@ -74,7 +74,7 @@ def run(page: Path) -> dict[str, Any]:
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages may write files and register arenas; those that other tests registered are not theirs."""
     monkeypatch.chdir(tmp_path)
-    own = {name: made for name, made in arenas.ARENAS.items() if made.__module__.startswith("arenas.")}
+    own = {name: arena for name, arena in arenas.ARENAS.items() if arena.__module__.startswith("arenas.")}
     monkeypatch.setattr(arenas, "ARENAS", own)
 
 
@@ -153,18 +153,18 @@ def commands() -> Iterator[tuple[Path, list[str]]]:
 
 
 def test_marl_commands_and_their_options_exist() -> None:
-    known = get_command(app).commands  # type: ignore[attr-defined]
+    by_name = get_command(app).commands  # type: ignore[attr-defined]
     seen = set()
     for page, (program, *words) in commands():
         if program != "marl" or words[0].isupper() or words[0].startswith("--"):
             continue
-        assert words[0] in known, f"{name(page)}: there is no marl {words[0]}"
+        assert words[0] in by_name, f"{name(page)}: there is no marl {words[0]}"
         seen.add(words[0])
-        options = {option for parameter in known[words[0]].params for option in parameter.opts} | {"--help"}
+        options = {option for parameter in by_name[words[0]].params for option in parameter.opts} | {"--help"}
         for word in words[1:]:
             option = word.partition("=")[0]
             assert not option.startswith("--") or option in options, f"{name(page)}: marl {words[0]} has no {option}"
-    assert seen == set(known), "the README names every command"
+    assert seen == set(by_name), "the README names every command"
 
 
 def test_make_targets_exist() -> None:
@@ -175,12 +175,12 @@ def test_make_targets_exist() -> None:
 
 def rows(page: str) -> dict[str, list[str]]:
     """Return the rows of a page's tables by their first cell, without the backticks."""
-    found = {}
+    table = {}
     for line in (ROOT / page).read_text().splitlines():
         if line.startswith("| `"):
             first, *cells = (cell.strip().strip("`") for cell in line.strip("|").split("|"))
-            found[first] = cells
-    return found
+            table[first] = cells
+    return table
 
 
 @pytest.mark.parametrize(
@@ -208,26 +208,26 @@ def test_every_setting_is_listed_with_its_default(model: type[BaseModel], prefix
 
 
 def test_every_tool_is_listed() -> None:
-    own = {name for name, made in TOOLS.items() if made.__module__.startswith("marl.")}
+    own = {name for name, factory in TOOLS.items() if factory.__module__.startswith("marl.")}
     assert own <= rows("docs/tools.md").keys()
 
 
 def test_every_intervention_is_listed_with_settings_that_it_has() -> None:
     listed = [tomllib.loads(f"it = {first}")["it"] for first in rows("docs/concepts.md") if first.startswith("{type")]
     kinds = {kind.model_fields["type"].default: kind for kind in get_args(get_args(InterventionConfig)[0])}
-    assert sorted(each["type"] for each in listed) == sorted(kinds)
-    for each in listed:
-        assert isinstance(TypeAdapter(InterventionConfig).validate_python(each), kinds[each["type"]])
+    assert sorted(settings["type"] for settings in listed) == sorted(kinds)
+    for settings in listed:
+        assert isinstance(TypeAdapter(InterventionConfig).validate_python(settings), kinds[settings["type"]])
 
 
 def test_the_arenas_are_listed_with_their_parameters_and_anchors() -> None:
     listed = rows("docs/arenas.md")
-    for each in arenas.names():
-        arena = arenas.make(each, **eval(f"dict({listed[each][1]})"))
-        known = arenas.make(each).anchors()
-        assert arena.anchors() == known
-        shown = [float(cell) for cell in listed[each][2:]]
-        assert shown == pytest.approx([known.random, known.silent, known.full], abs=5e-3)
+    for arena_name in arenas.names():
+        arena = arenas.make(arena_name, **eval(f"dict({listed[arena_name][1]})"))
+        anchors = arenas.make(arena_name).anchors()
+        assert arena.anchors() == anchors
+        shown = [float(cell) for cell in listed[arena_name][2:]]
+        assert shown == pytest.approx([anchors.random, anchors.silent, anchors.full], abs=5e-3)
 
 
 def test_the_log_file_that_is_shown_is_one() -> None:
@@ -244,11 +244,11 @@ def test_the_table_of_anchors_is_in_step_with_the_arenas() -> None:
     """`make anchors` writes it anew: names and known scores are those of the code; what was played is not repeated."""
     listed = rows("docs/anchors.md")
     assert list(listed) == arenas.names(), "run `make anchors`"
-    for each, cells in listed.items():
-        arena = arenas.make(each)
+    for arena_name, cells in listed.items():
+        arena = arenas.make(arena_name)
         anchors = arena.anchors()
-        known = [f"{x:.4g}" for x in (anchors.random, anchors.silent, anchors.full)]
-        assert [cells[0], cells[2], cells[4], cells[6]] == [str(len(arena.possible_agents)), *known]
+        scores = [f"{x:.4g}" for x in (anchors.random, anchors.silent, anchors.full)]
+        assert [cells[0], cells[2], cells[4], cells[6]] == [str(len(arena.possible_agents)), *scores]
         assert cells[8] == (best(arena.scripts()) if arena.scripts() else "–")
 
 
@@ -258,5 +258,5 @@ def test_every_setting_of_a_pretrained_policy_is_described() -> None:
     page = (ROOT / "docs/models.md").read_text()
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in re.findall(r"`([\w.]+)`", row)}
-    known = {name for name in HfPolicy.model_fields if name not in ("type", "lora")}
-    assert named == known | {f"lora.{name}" for name in LoraSettings.model_fields}
+    fields = {name for name in HfPolicy.model_fields if name not in ("type", "lora")}
+    assert named == fields | {f"lora.{name}" for name in LoraSettings.model_fields}

@@ -85,10 +85,10 @@ def test_configurations_are_of_worlds_in_which_something_can_be_learned(path: Pa
         assert config.league is not None
         assert world.anchors.equilibrium is not None
         return
-    known = world.anchors
-    assert known.random is not None
-    assert known.full is not None
-    assert known.random < known.full
+    anchors = world.anchors
+    assert anchors.random is not None
+    assert anchors.full is not None
+    assert anchors.random < anchors.full
 
 
 def test_what_the_comments_of_the_configurations_say() -> None:

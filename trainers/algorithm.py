@@ -128,7 +128,9 @@ class AlgorithmConfig(TrainerConfig):
     longest: int = Field(default=16, ge=1, description='tokens of a full reply, for per = "constant"')
     entropy: EntropyConfig = EntropyConfig()
     entropies: dict[str, EntropyConfig] = Field(default_factory=dict, description="of single policies")
-    message_entropy: EntropyConfig | None = Field(default=None, description="of what is said, if not as of moves")
+    message_entropy: EntropyConfig | None = Field(
+        default=None, description="of messages, if it differs from that of moves"
+    )
     kl: float = Field(default=0.0, ge=0, description="weight of the divergence from the policies of the start")
     kl_in: Literal["loss", "reward"] = "loss"
     kl_on: Literal["all", "said"] = Field(default="all", description="all replies, or messages alone")
@@ -186,7 +188,7 @@ class AlgorithmConfig(TrainerConfig):
         if method.needs_groups and self.group < 2:
             raise ValueError(f'credit = "{self.credit}" compares episodes of one deal: set group to 2 or more')
         if self.kl and self.kl_in == "reward" and method.needs_forks:
-            raise ValueError('futures do not pay for divergence: with this credit set kl_in = "loss"')
+            raise ValueError('this credit cannot have the KL penalty in the rewards of its forks: set kl_in = "loss"')
         if self.order == "one_by_one" and self.minibatches > 1:
             raise ValueError('order = "one_by_one" weighs whole updates: set minibatches = 1')
         return self

@@ -42,7 +42,7 @@ def picture(caption: str, seats: Sequence[str], flows: Mapping[SeatPair, Flow]) 
     Args:
         caption: a sentence or two under the picture.
         seats: the nodes, in seat order.
-        flows: (speaker, listener) -> what went along that edge; edges without messages are left out.
+        flows: (speaker, listener) -> traffic of that edge; edges without messages are left out.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG

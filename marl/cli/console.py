@@ -76,7 +76,7 @@ class LogPrinter:
         self._who = self._act = 0
 
     def new(self) -> Iterable[Text]:
-        """Yield the lines of what is new in the log."""
+        """Yield the lines of log entries added since the last call."""
         lines = list(log_lines.lines(self.log, self._read))
         self._read = len(self.log.entries)
         self._who = max(self._who, *(len(line.who) for line in lines), 0)

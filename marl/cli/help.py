@@ -69,7 +69,7 @@ EXAMPLES: Final[dict[str | None, Sequence[tuple[str, str]]]] = {
     "fork": (
         ("marl fork runs/lewis --say m2", "the receiver hears m2 instead"),
         ("marl fork runs/lewis --episode eval-train-3 --drop", "it hears nothing"),
-        ("marl fork runs/lewis --inject m1 --as sender_0", "it also hears m1, which nobody said"),
+        ("marl fork runs/lewis --inject m1 --as sender_0", "it also hears m1, an injected message"),
         ("marl fork runs/lewis --resample 8", "eight other futures"),
     ),
     "report": (("marl report runs/lewis", "writes runs/lewis/report.html"),),

@@ -31,7 +31,7 @@ class Live:
         self._logs.append(log)
 
     def end(self, episode: Episode) -> None:
-        """Mark an episode as finished and print what is due; raises what `ended` raises."""
+        """Mark an episode as finished, print the logs that are due and call `ended` for them; its errors propagate."""
         self._over[episode.log.episode] = episode
         while self._logs and self._logs[0].episode in self._over:
             self._look()

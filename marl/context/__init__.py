@@ -1,1 +1,1 @@
-"""Context: what a policy reads of the log, as text or token ids."""
+"""Context of a policy: the part of the log that it reads, as text or token ids."""

@@ -143,7 +143,7 @@ def note_spec(memory: Overwrite, vocabulary: Words) -> ReplySpec:
 
 
 class Remembered(Transcript):
-    """A transcript with a memory: it restarts at each request, with the part that the memory shows."""
+    """Transcript with a memory: each request rebuilds the context from the envelopes and replies the memory shows."""
 
     __slots__ = ("_begin", "_memory", "_now", "_pieces")
 
@@ -212,7 +212,7 @@ class Remembered(Transcript):
 
 
 def remembering(begin: Open, memory: MemoryConfig | None) -> Transcript:
-    """Return an empty transcript with a memory."""
+    """Return an empty transcript with a memory; None keeps everything, as a full memory does."""
     return begin() if memory is None or isinstance(memory, Full) else Remembered(begin, memory)
 
 

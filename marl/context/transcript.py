@@ -21,7 +21,7 @@ PROMPT: Final = ">"
 
 
 class Encode(Protocol):
-    """Text -> token ids."""
+    """Tokenizer function: text -> token ids."""
 
     def __call__(self, text: str, said: bool = False) -> Sequence[int]:
         """Encode a view; with `said`, a message of another agent, which may contain unknown words."""
@@ -84,7 +84,7 @@ class Transcript:
         self.ids += tokens
 
     def restart(self, ids: list[int]) -> None:
-        """Begin anew with other ids: nothing of them is cached."""
+        """Replace all token ids and drop the KV cache."""
         self.ids, self.cache, self.cached = ids, None, 0
         self.restarts += 1
 

@@ -18,7 +18,7 @@ from protocols.envelope import Envelope
 
 
 def to_go(arrays: EpisodeArrays) -> Array:
-    """G_k = sum_{l >= k} (discounted r_l), for every agent: [E, K, N]."""
+    """Discounted return to go of every agent, G_k = sum_{l >= k} (discounted r_l): [E, K, N]."""
     size, count, agents = arrays.rewards.shape
     return lambda_advantage(arrays, np.zeros((size, count + 1, agents)), 1.0)
 

@@ -106,7 +106,7 @@ def individual(arrays: EpisodeArrays, values: Array, lam: float) -> Credit:
 
 
 def monte_carlo(arrays: EpisodeArrays, values: Array, lam: float) -> Credit:
-    """Whole returns against the value: A_k = sum_{l >= k} (discounted r_l) - V_k; lambda is not used."""
+    """Monte Carlo advantage: A_k = sum_{l >= k} (discounted r_l) - V_k; lambda is not used."""
     return sequential(arrays, values, 1.0)
 
 

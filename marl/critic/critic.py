@@ -19,7 +19,7 @@ from marl.episode import Episode
 
 
 class ValueNetwork(Protocol):
-    """What the network of a critic does; as an nn.Module, its state_dict is the critic's checkpoint."""
+    """Interface of a critic's network, an nn.Module whose state_dict is the critic's checkpoint."""
 
     def forward(self, reading: Reading, autocast: bool = False) -> Tensor:
         """Return the values [P] at the points of a reading; `autocast`: a trunk that learns uses bfloat16."""

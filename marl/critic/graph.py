@@ -83,7 +83,7 @@ def graph_critic(
     seed: int,
     buckets: int = 0,
 ) -> Critic:
-    """Make a critic of every agent's own view whose values attend to neighbours in `graph`."""
+    """Make a graph critic: an agent's value reads its own view and attends to its neighbours in `graph`."""
     vocabulary = Vocabulary(agents, words, buckets)
     reader = LogReader(agents, vocabulary.encode, scope="own", context=context)
     trunk = log_trunk(len(vocabulary), width=width, layers=layers, heads=heads, context=context, seed=seed)

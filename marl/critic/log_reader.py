@@ -149,7 +149,7 @@ class LogReader:
 def _heading(envelope: Envelope) -> str:
     """Return the words before an envelope's body: its mark, and who was shown or who says it to whom."""
     who = envelope.to if envelope.kind is Kind.VIEW else envelope.sender if envelope.kind in TALK else ""
-    who = "" if who == REFEREE else who  # nobody said it
+    who = "" if who == REFEREE else who  # an injected message
     if envelope.kind is Kind.SAY and envelope.to not in (EVERYONE, NOBODY):
         who += f" {envelope.to}"
     return f"{MARKS[envelope.kind]} {who}"

@@ -39,40 +39,42 @@ class Test(NamedTuple):
 def permutation_test(
     episodes: Sequence[Episode], predict: Predict, arrays: EpisodeArrays, seed: int, times: int = 9
 ) -> Test:
-    """Compare the critic on the logs with the critic on logs in which what each agent did not perceive is shuffled."""
+    """Permutation test of the critic: explained variance with and without shuffling unperceived entries."""
     returns = to_go(arrays)
     plain = _explained(predict(episodes), returns, arrays.valid, range(returns.shape[-1]))
     shuffled = []
     for turn in range(times):
-        each = []
+        by_agent = []
         for i, agent in enumerate(episodes[0].agents):
             other = shuffle(episodes, agent, np.random.default_rng(key(seed, "permutation", turn, agent)))
-            each.append(_explained(predict(other), returns, arrays.valid, [i]))
-        shuffled.append(fmean(each))
+            by_agent.append(_explained(predict(other), returns, arrays.valid, [i]))
+        shuffled.append(fmean(by_agent))
     as_good = sum(value >= plain for value in shuffled)
     return Test(plain, fmean(shuffled), (1 + as_good) / (1 + times))
 
 
 def shuffle(episodes: Sequence[Episode], agent: str, rng: np.random.Generator) -> list[Episode]:
-    """Let the entries an agent did not perceive change places between episodes whose logs have the same shape."""
+    """Shuffle the entries that an agent did not perceive between episodes whose logs have the same shape."""
     groups: dict[tuple[tuple[str, str, str], ...], list[int]] = {}
     for e, episode in enumerate(episodes):
         shape = tuple((x.envelope.kind.value, x.envelope.sender, x.envelope.to) for x in episode.log.entries)
         groups.setdefault(shape, []).append(e)
-    made = list(episodes)
+    shuffled = list(episodes)
     for group in groups.values():
         donors = rng.permutation(group)
         for e, donor in zip(group, donors.tolist(), strict=True):
             pairs = zip(episodes[e].log.entries, episodes[donor].log.entries, strict=True)
             entries = [own if perceived(own, agent) else _given(own, other) for own, other in pairs]
-            made[e] = replace(episodes[e], log=replace(episodes[e].log, entries=entries))
-    return made
+            shuffled[e] = replace(episodes[e], log=replace(episodes[e].log, entries=entries))
+    return shuffled
 
 
 def perceived(entry: Entry, agent: str) -> bool:
     """Whether an agent saw an entry, as shown, said or heard."""
     envelope, heard = entry
-    return agent in (envelope.sender, envelope.to) or any(each.to == agent and each.body is not None for each in heard)
+    return agent in (envelope.sender, envelope.to) or any(
+        reception.to == agent and reception.body is not None for reception in heard
+    )
 
 
 def _given(own: Entry, other: Entry) -> Entry:
@@ -86,9 +88,9 @@ def _explained(
     values: Array, returns: Array, valid: np.ndarray[tuple[int, int], np.dtype[np.bool_]], agents: Sequence[int]
 ) -> float:
     """Return the explained variance of the agents' returns at all decisions, the mean over agents."""
-    found = []
+    explained = []
     for i in agents:
         target, value = returns[..., i][valid], values[:, :-1, i][valid]
         spread = float(target.var())
-        found.append(1 - float((target - value).var()) / spread if spread > 1e-12 else 0.0)
-    return fmean(found)
+        explained.append(1 - float((target - value).var()) / spread if spread > 1e-12 else 0.0)
+    return fmean(explained)

@@ -58,8 +58,8 @@ def succeeded(world: World, episodes: Sequence[Episode]) -> float | None:
 def summarise(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
     """Return score, its standard error, success rate and communication gain, per split; with anchors and traffic.
 
-    The score of an episode is the mean over agents of their returns, which stand beside it; it succeeds when it reaches
-    the optimum. What the arena does not know is None.
+    An episode's score is the mean over agents of their returns, which are reported too; an episode succeeds when its
+    score reaches the optimum. Figures that need an anchor the arena does not have are None.
     """
     anchors = world.anchors
     result: dict[str, Any] = {
@@ -84,5 +84,5 @@ def summarise(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
 
 
 def splits(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the results of each split from what `summarise` returned."""
+    """Return the results of each split from a result of `summarise`."""
     return {name: figures for name, figures in result.items() if name not in ("anchors", "errors", "traffic")}

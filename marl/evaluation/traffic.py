@@ -23,7 +23,7 @@ from protocols.log import Entry, Heard
 
 @dataclass(slots=True)
 class Tally:
-    """Sums over the messages of a channel, or over those from one speaker to one listener of it."""
+    """Traffic sums over the messages of a channel, or of one of its edges (speaker to listener)."""
 
     messages: int = 0
     symbols: int = 0
@@ -64,7 +64,7 @@ class Tally:
         return (self.lost + self.altered) / self.receptions if self.receptions else None
 
     def received(self, said: str, time: float, end: float, copies: Sequence[Heard]) -> None:
-        """Add what one listener received of one message."""
+        """Count the copies of one message that one listener received; `end` is the time of the episode's end."""
         self.receptions += 1
         arrived = intact = 0
         for _, at, body, _ in copies:
@@ -104,7 +104,7 @@ class Traffic:
     silence_price: float = 0.0
 
     def figures(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
+        """Return all sums as JSON values, by channel and by edge."""
         return {
             "episodes": self.episodes,
             "silences": self.silences,
@@ -141,7 +141,7 @@ def count(world: World, episodes: Iterable[Episode]) -> Traffic:
 def sizes(channel: Channel, spec: ReplySpec) -> tuple[float | None, float | None]:
     """Return the bits of a message (log2 of what its reply spec allows) and the channel's capacity for it.
 
-    Of free talk neither is known.
+    Both are None for free text; the capacity also where an effect changes from message to message.
     """
     if spec.free:
         return None, None

@@ -137,27 +137,27 @@ _SPELLED: dict[tuple[Words, bool, Spell], dict[str, tuple[int, ...]]] = {}
 
 
 def _spelled(words: Words, first: bool, spell: Spell) -> dict[str, tuple[int, ...]]:
-    known = _SPELLED.get((words, first, spell))
-    if known is None:
+    spelled = _SPELLED.get((words, first, spell))
+    if spelled is None:
         if len(_SPELLED) >= 1 << 12:
             _SPELLED.clear()
-        known = _SPELLED[words, first, spell] = {word: spell(word, first) for word in words}
-    return known
+        spelled = _SPELLED[words, first, spell] = {word: spell(word, first) for word in words}
+    return spelled
 
 
 def speller(encode: Callable[[str], Sequence[int]], decode: Callable[[Sequence[int]], str]) -> Spell:
     """Return how a tokenizer spells words, alone and behind another; raises UserError for a word it cannot spell."""
-    known: dict[tuple[str, bool], tuple[int, ...]] = {}
+    cache: dict[tuple[str, bool], tuple[int, ...]] = {}
 
     def spell(word: str, first: bool) -> tuple[int, ...]:
-        if (word, first) not in known:
+        if (word, first) not in cache:
             lead = tuple(encode("a"))
             ids = tuple(encode(word if first else f"a {word}"))
             ids = ids if first else ids[len(lead) :]
             text = decode(ids) if first else decode((*lead, *ids))
             if text != (word if first else f"a {word}"):
                 raise UserError(f"the tokenizer cannot write the reply {word!r}: it reads back as {text!r}")
-            known[word, first] = ids
-        return known[word, first]
+            cache[word, first] = ids
+        return cache[word, first]
 
     return spell

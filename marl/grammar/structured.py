@@ -82,15 +82,15 @@ class Form:
         return self._at(drawn)[1]
 
     def _at(self, drawn: tuple[int, ...]) -> tuple[Any, Options]:
-        found = self._known.get(drawn)
-        if found is None:
+        entry = self._known.get(drawn)
+        if entry is None:
             length = next((n for n in range(len(drawn) - 1, -1, -1) if drawn[:n] in self._known), 0)
             matcher = (self._known[drawn[:length]][0] if drawn[:length] in self._known else self._start).deep_copy()
             matcher.consume_tokens(list(drawn[length:]))
-            found = self._known[drawn] = matcher, self._options(matcher, drawn)
+            entry = self._known[drawn] = matcher, self._options(matcher, drawn)
             if len(self._known) > MAX_CACHED_PREFIXES:
                 self._known.popitem(last=False)
-        return found
+        return entry
 
     def _options(self, matcher: Any, drawn: tuple[int, ...]) -> Options:
         if matcher.is_error():
@@ -118,14 +118,14 @@ def grammar(spec: ReplySpec) -> str:
 def _spelled(node: dict[str, Any]) -> dict[str, Any]:
     """Return a narrow schema whose strings are plain lines."""
     if "anyOf" in node:
-        return {"anyOf": [_spelled(each) for each in node["anyOf"]]}
+        return {"anyOf": [_spelled(child) for child in node["anyOf"]]}
     match node.get("type"):
         case "string":
             return node | {"pattern": f"^{LINE}$"}
         case "array":
             return node | {"items": _spelled(node["items"])}
         case "object":
-            return node | {"properties": {name: _spelled(each) for name, each in node["properties"].items()}}
+            return node | {"properties": {name: _spelled(child) for name, child in node["properties"].items()}}
     return node
 
 
@@ -133,5 +133,5 @@ def _reason(error: str) -> str:
     """Return the gist of a long error message, in one line."""
     if "NoExtension" in error:
         return "nothing in letters, digits, punctuation and single spaces has it"
-    told = [line.strip() for line in error.splitlines() if line.strip()] or ["no reason is given"]
-    return next((line for line in told if line.startswith("error: ")), told[0]).removeprefix("error: ")
+    lines = [line.strip() for line in error.splitlines() if line.strip()] or ["no reason is given"]
+    return next((line for line in lines if line.startswith("error: ")), lines[0]).removeprefix("error: ")

@@ -16,7 +16,7 @@ def ignore_reply(reply: Sample | Exception) -> None:
 
 @dataclass(slots=True)
 class GenerationRequest:
-    """A transcript that waits for a reply, and who is called with it. `seed` has the coordinates of the decision."""
+    """Request to sample a reply; `done` is called with it. `seed` has the coordinates of the decision."""
 
     transcript: Transcript
     spec: ReplySpec

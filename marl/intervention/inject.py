@@ -1,4 +1,4 @@
-"""Inject a message that nobody said."""
+"""Inject a message: listeners hear it from a sender who did not send it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from protocols.log import Log
 
 
 class Inject(Intervention):
-    """Let a message that nobody said be heard as the `sender`'s: at the start of a `round`, or as log entry `seq`.
+    """Deliver a message as the `sender`'s that it did not send: at the start of a `round`, or as log entry `seq`.
 
     It goes to the seats in `to`, by default to whoever hears the sender on the channel. If no message can be delivered
     as entry `seq` (a reward is logged there), it follows as soon as possible. No other intervention alters it.

@@ -193,7 +193,7 @@ def topographic_similarity(meanings: Vectors, messages: Vectors) -> float | None
 
 
 def positional_disentanglement(attributes: Vectors, messages: Vectors) -> float | None:
-    """Does each position speak of one attribute? (posdis; Chaabouni et al. 2020).
+    """Positional disentanglement: whether each position encodes one attribute (posdis; Chaabouni et al. 2020).
 
     posdis = 1/L' sum_j [I(m_j; a1_j) - I(m_j; a2_j)] / H(m_j), a1_j and a2_j the attributes that share most with
     position j; L' counts the positions that are not constant. None with fewer than two attributes that vary, or no
@@ -203,7 +203,7 @@ def positional_disentanglement(attributes: Vectors, messages: Vectors) -> float 
 
 
 def bag_disentanglement(attributes: Vectors, messages: Vectors) -> float | None:
-    """Does each symbol speak of one attribute, wherever it stands? (bosdis; Chaabouni et al. 2020).
+    """Bag-of-symbols disentanglement: whether each symbol encodes one attribute (bosdis; Chaabouni et al. 2020).
 
     As `positional_disentanglement`, with the count n_v of symbol v in the message in place of the symbol at j.
     """

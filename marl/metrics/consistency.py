@@ -34,10 +34,10 @@ def speaker_consistency(message: Codes, act: Codes) -> float | None:
 
 
 def context_independence(concepts: Sequence[Sequence[str]], messages: Sequence[Sequence[str]]) -> float | None:
-    """Return whether each concept has a symbol of its own, whatever else is said: from 0 to 1 (Bogin et al. 2018).
+    """Context independence, from 0 to 1: whether each concept has a symbol of its own (Bogin et al. 2018).
 
-    CI = 1/|C| sum_c p(v_c | c) p(c | v_c), v_c = argmax_v p(c | v). With several concepts in a meaning, what is said of
-    which is found by alignment (IBM model 1, as they do); with one concept and one symbol these are counts. None
+    CI = 1/|C| sum_c p(v_c | c) p(c | v_c), v_c = argmax_v p(c | v). With several concepts in a meaning,
+    IBM model 1 aligns symbols and concepts, as in the paper; with one concept and one symbol these are counts. None
     without a symbol or a concept. Penalises synonyms.
     """
     vocabulary = sorted({symbol for message in messages for symbol in message})

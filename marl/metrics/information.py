@@ -55,7 +55,7 @@ def occurring(x: Codes) -> int:
 
 
 def entropy_corrected(x: Codes) -> float:
-    """H_MM(X) = H(X) + (K - 1) / 2N nats, K the values that occur (Miller 1955), in bits.
+    """Miller-Madow entropy in bits: H(X) + (K - 1) / 2N nats, K the number of values that occur (Miller 1955).
 
     The correction is for samples of a larger population. Where every meaning was tried exactly once (an evaluation over
     all deals), the counts *are* the population, and the plug-in entropy is exact.
@@ -64,7 +64,7 @@ def entropy_corrected(x: Codes) -> float:
 
 
 def per_position(messages: Sequence[Sequence[str]]) -> list[float]:
-    """Return H(m_j) for every position j; where a message is shorter, "nothing" counts as a symbol."""
+    """Return the entropy H(m_j) in bits of every position j; the end of shorter messages counts as a symbol."""
     return [entropy(column) for column in columns(messages)]
 
 

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from arenas.spec import ReplySpec, Words
 from marl.context.chat import ChatTranscript
@@ -77,9 +78,9 @@ class ChatModel(LanguageModel):
         """Return a copy whose weights stay as they are now; of an adapter it is a further adapter."""
         if self.adapter is None:
             base = Base(deepcopy(self.base.model), self.tokenizer, self.base.source, self.base.compute)
-            made = ChatModel(base, None, self.about, self.settings)
-            made.requires_grad_(False)
-            return made.eval()
+            model = ChatModel(base, None, self.about, self.settings)
+            model.requires_grad_(False)
+            return model.eval()
         if not any(bool(p.any()) for p in self.base.parameters_of(self.adapter)[1::2]):  # B = 0: it changes nothing yet
             return ChatModel(self.base, None, self.about, self.settings)
         return self.copied()
@@ -89,9 +90,9 @@ class ChatModel(LanguageModel):
         assert self.adapter is not None
         name = f"{self.adapter}_copy{next(_COPIES)}"
         self.base.copy(self.adapter, name)
-        made = ChatModel(self.base, name, self.about, self.settings)
-        weakref.finalize(made, self.base.drop, name)
-        return made
+        model = ChatModel(self.base, name, self.about, self.settings)
+        weakref.finalize(model, self.base.drop, name)
+        return model
 
     def automaton(self, spec: ReplySpec) -> Grammar:
         """Return the grammar of a spec."""
@@ -118,17 +119,17 @@ class ChatModel(LanguageModel):
         """Return the row of `masks` that holds in a state."""
         if state.drawn is not None:  # of these there is no end; the form remembers the last ones
             return self._place(grammar.options(state))
-        known = self._walked.get((grammar, state))
-        if known is None:
-            known = self._walked[grammar, state] = self._place(grammar.options(state))
+        cached = self._walked.get((grammar, state))
+        if cached is None:
+            cached = self._walked[grammar, state] = self._place(grammar.options(state))
             if len(self._walked) > 1 << 16:
                 self._walked.clear()
-        return known
+        return cached
 
     def _place(self, options: Options) -> int:
-        known = self._options.get(options)
-        if known is not None:
-            return known
+        cached = self._options.get(options)
+        if cached is not None:
+            return cached
         row = self._options[options] = self.mask_table.new_row()
         if options.any:
             self.masks[row] = self.of_class(options.any)
@@ -145,17 +146,17 @@ class ChatModel(LanguageModel):
             pieces = self.tokenizer.batch_decode([[i] for i in range(size)])
             special, pause = self.base.template.special, self._pause
             lines = self.base.template.decode((pause,)) != "\n"
-            found: dict[str, list[int]] = {TALK: [], OPENING: [], THOUGHT: []}
+            by_class: dict[str, list[int]] = {TALK: [], OPENING: [], THOUGHT: []}
             for token, piece in enumerate(pieces):
                 if token in special or not piece:
                     continue
                 if piece.isprintable():
-                    found[TALK].append(token)
+                    by_class[TALK].append(token)
                     if piece.strip():
-                        found[OPENING].append(token)
+                        by_class[OPENING].append(token)
                 if token != pause and (lines or piece.isprintable()):
-                    found[THOUGHT].append(token)
-            for name, tokens in found.items():
+                    by_class[THOUGHT].append(token)
+            for name, tokens in by_class.items():
                 mask = torch.zeros(self.masks.shape[1], dtype=torch.bool, device=self.masks.device)
                 mask[tokens] = True
                 self._classes[name] = mask
@@ -235,21 +236,21 @@ class ChatModel(LanguageModel):
         same = (ids == ids[:1]).all(0).long().cumprod(0)
         return min(int(same.sum()), ids.shape[1] - 1)
 
+    @override
     def score(self, ids: Tensor, trained: Tensor, mask_rows: Tensor) -> Scores:
-        """Score the trained tokens of a batch, with gradients; see LanguageModel."""
         with self.autocast():
             return super().score(ids, trained, mask_rows)
 
+    @override
     def restore(self, folder: Path) -> None:
-        """Load what `save` wrote; raises RuntimeError for weights of another model, OSError for none."""
         if self.adapter is None:
             super().restore(folder)
         else:
             self.base.take(self.adapter, folder)
 
+    @override
     def save(self, folder: Path) -> None:
-        """Write an adapter folder of peft, or an ordinary Hugging Face folder of all weights."""
-        if self.adapter is None:
+        if self.adapter is None:  # all weights, as an ordinary Hugging Face folder; else an adapter folder of peft
             super().save(folder)
         else:
             self.base.save(self.adapter, folder)

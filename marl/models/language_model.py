@@ -128,8 +128,8 @@ class LanguageModel(nn.Module):
 
     def grammar(self, spec: ReplySpec) -> tuple[int, ...]:
         """Return the row of `masks` for each step of a reply, and for its end as the last step."""
-        if (known := self._grammars.get(spec)) is not None:
-            return known
+        if (cached := self._grammars.get(spec)) is not None:
+            return cached
         grammar = tuple(self._row(step, index >= spec.least) for index, step in enumerate((*spec.steps, ())))
         if len(self._grammars) >= MAX_CACHED_SPECS:
             self._grammars.clear()
@@ -146,8 +146,8 @@ class LanguageModel(nn.Module):
 
     def _row(self, step: Words, may_end: bool) -> int:
         """Return the row of `masks` that allows the words of a step, and the end; rows are shared by all specs."""
-        if (known := self._rows.get((step, may_end))) is not None:
-            return known
+        if (cached := self._rows.get((step, may_end))) is not None:
+            return cached
         words = {self.token(word): word for word in step}
         self._words |= words
         row = self._rows[step, may_end] = self.mask_table.new_row()

@@ -49,7 +49,7 @@ class Prefix:
         if self.recording:
             self.kept.append((keys, values))
             return keys, values
-        before = (each.expand(len(keys), -1, -1, -1) for each in self.kept[layer_idx])
+        before = (states.expand(len(keys), -1, -1, -1) for states in self.kept[layer_idx])
         k, v = (torch.cat(pair, 2) for pair in zip(before, (keys, values), strict=True))
         return k, v
 
@@ -147,7 +147,7 @@ def _trunk(
     """As `hidden_states`, of embedded tokens [B, q, d]."""
     kind = x.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype  # of all but the residual
-    cos, sin = (each[:, None].to(dtype) for each in trunk.rotary_emb(x, positions))
+    cos, sin = (table[:, None].to(dtype) for table in trunk.rotary_emb(x, positions))
     sin = torch.cat((-sin[..., : sin.shape[-1] // 2], sin[..., sin.shape[-1] // 2 :]), -1)  # half of it turns back
     config = trunk.config
     seen = sight(visible, x, dtype, config.num_attention_heads, config.num_key_value_heads)
@@ -155,8 +155,8 @@ def _trunk(
         gate = gate.to(x.dtype)
     for index, layer in enumerate(trunk.layers):
         pack = packs[index] if packs else {}
-        given = (layer, index, x, cos, sin, cache, seen, pack, gate, affine)
-        x = checkpoint(_layer, *given, use_reentrant=False) if recompute else _layer(*given)
+        inputs = (layer, index, x, cos, sin, cache, seen, pack, gate, affine)
+        x = checkpoint(_layer, *inputs, use_reentrant=False) if recompute else _layer(*inputs)
     return _norm(x, trunk.norm, dtype)
 
 
@@ -177,7 +177,7 @@ def _layer(
     width = attention.head_dim
     y = _norm(x, layer.input_layernorm, cos.dtype)
     qkv = _affine(y, attention, ATTENTION[:3], pack, gate, affine)
-    heads, shared = (each.shape[-1] // width for each in qkv[:2])
+    heads, shared = (projection.shape[-1] // width for projection in qkv[:2])
     joint = torch.cat(qkv, -1).view(size, length, -1, width).transpose(1, 2)
     q, k = torch.split(_rotate(joint[:, : heads + shared], cos, sin), [heads, shared], 1)
     v = joint[:, heads + shared :]

@@ -149,13 +149,13 @@ class Base(nn.Module):
 
     def _adapted(self) -> list[tuple[int, str, Any]]:
         """Return (layer, name, module) of every matrix with adapters, if this is a lean model."""
-        found = []
+        layers = []
         for index, layer in enumerate(self.model.base_model.layers):
             for part in (layer.self_attn, layer.mlp):
                 for name, module in part.named_children():
                     if hasattr(module, "lora_A"):
-                        found.append((index, name, module))
-        return found
+                        layers.append((index, name, module))
+        return layers
 
     def parameters_of(self, name: str) -> list[nn.Parameter]:
         """Return the weights of an adapter, in the order of the model."""
@@ -163,7 +163,7 @@ class Base(nn.Module):
         return [side[name].weight for side in sides if name in side]
 
     def touch(self) -> None:
-        """Drop everything that sampling derived from weights that have changed."""
+        """Drop the caches that sampling derived from older weights."""
         self._packed.clear()
         if any(parameter.requires_grad for parameter in self.model.get_output_embeddings().parameters()):
             self._laid = Packed()
@@ -254,15 +254,15 @@ class Base(nn.Module):
         out: Tensor | None = None
         for adapter in dict.fromkeys(adapters):
             at = torch.tensor([row for row, name in enumerate(adapters) if name == adapter], device=ids.device)
-            given: dict[str, Any] = {"input_ids": ids[at], "use_cache": cache is not None}
+            inputs: dict[str, Any] = {"input_ids": ids[at], "use_cache": cache is not None}
             if cache is not None:
                 cache.choose(at)
-                given |= {"past_key_values": cache, "attention_mask": None if visible is None else visible[at]}
-            given["position_ids"] = positions if len(positions) == 1 else positions[at]
+                inputs |= {"past_key_values": cache, "attention_mask": None if visible is None else visible[at]}
+            inputs["position_ids"] = positions if len(positions) == 1 else positions[at]
             with self._lock, self._only(adapter):
-                found: Tensor = self.model.base_model(**given).last_hidden_state.to(ids.device)
-            out = found.new_zeros((len(ids), *found.shape[1:])) if out is None else out
-            out = out.index_copy(0, at, found)
+                hidden: Tensor = self.model.base_model(**inputs).last_hidden_state.to(ids.device)
+            out = hidden.new_zeros((len(ids), *hidden.shape[1:])) if out is None else out
+            out = out.index_copy(0, at, hidden)
         assert out is not None
         return out
 
@@ -270,8 +270,8 @@ class Base(nn.Module):
         if self.peft is None:
             return nullcontext()
         if adapter is None:
-            found: AbstractContextManager[object] = self.peft.disable_adapter()
-            return found
+            disabled: AbstractContextManager[object] = self.peft.disable_adapter()
+            return disabled
         learning = {p: p.requires_grad for p in self.model.parameters()}
         self.peft.base_model.set_adapter(adapter)
         for parameter, on in learning.items():  # set_adapter also says what is trained

@@ -41,8 +41,8 @@ def prefix_tree(ids: Tensor, at: Tensor) -> PrefixTree:
     flag = torch.zeros_like(stands, dtype=torch.bool).index_fill_(0, of_asked, True)
     rank = flag.cumsum(0) - 1
     first = torch.zeros_like(new).flatten().index_fill_(0, stands[flag], True).view_as(new)
-    each = first.sum(1)
-    columns = first.byte().argsort(dim=1, descending=True, stable=True)[:, : int(each.max())]
+    counts = first.sum(1)
+    columns = first.byte().argsort(dim=1, descending=True, stable=True)[:, : int(counts.max())]
     b, t = at.nonzero(as_tuple=True)
     return PrefixTree(
         rows.flatten()[stands],
@@ -52,6 +52,6 @@ def prefix_tree(ids: Tensor, at: Tensor) -> PrefixTree:
         flag.nonzero()[:, 0],
         columns,
         rank[node.gather(1, columns)].clamp(min=0),
-        (torch.arange(columns.shape[1], device=ids.device) < each[:, None]).flatten().nonzero()[:, 0],
+        (torch.arange(columns.shape[1], device=ids.device) < counts[:, None]).flatten().nonzero()[:, 0],
         rank[node[place[b], t]],
     )

@@ -43,7 +43,7 @@ PLAY_TEMPERATURE: Final = 0.5
 
 
 def cache_dir() -> Path:
-    """Return where converted models are kept."""
+    """Return the cache folder of converted models: `sabir/models` in $XDG_CACHE_HOME or ~/.cache."""
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "sabir" / "models"
 
@@ -81,8 +81,8 @@ def shipped(name: str) -> list[Path]:
     module = name.replace("-", "_")
     if not module.isidentifier():
         return []
-    for each in (f"llm_{module}", module):
-        spec = find_spec(each)
+    for package in (f"llm_{module}", module):
+        spec = find_spec(package)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             if files := sorted(Path(folder).glob("*.gguf")):
                 return files
@@ -148,7 +148,7 @@ def _read_once() -> Iterator[None]:
 
 
 def load_base(source: str, settings: HfPolicy, device: str = "cpu") -> Base:
-    """Load a model's weights; raises UserError for what is not a whole chat model."""
+    """Load a model's weights; raises UserError if it is not a complete chat model."""
     keep_freed_memory()
     place = find(source, settings.dtype)
     compute = getattr(torch, settings.dtype)

@@ -48,7 +48,7 @@ class BatchedPolicy(ABC):
         """Request a reply; `done` is called with the sample after its tokens were appended to the transcript."""
 
     async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
-        """Reply as `Policy.reply` does."""
+        """Wait for the reply that `ask` requests; see `Policy.reply`."""
         future: asyncio.Future[Sample] = asyncio.get_running_loop().create_future()
 
         def done(reply: Sample | Exception) -> None:

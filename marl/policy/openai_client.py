@@ -154,7 +154,7 @@ class Endpoint:
 
 
 def parse_json(response: Any) -> Any:
-    """Return the JSON of a response; raises RetryError."""
+    """Parse the body of a response; raises RetryError if it is not JSON."""
     try:
         return response.json()
     except ValueError:

@@ -133,7 +133,7 @@ class HostProtocol:
                 self._send(episode, seat, seated.sent[asked.index])
 
     def reconnected(self) -> None:
-        """After a reconnect: doubt that agents are present, and send all unanswered views again."""
+        """Handle a reconnect: agents count as absent until they announce themselves; unanswered views are resent."""
         self.lobby.doubt()
         for seated in self._seated.values():
             if seated.asked is not None:

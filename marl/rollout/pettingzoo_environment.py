@@ -109,7 +109,7 @@ class _ScenarioSpaces(WordSpaces):
 
 
 class ParallelEnvironment(_ScenarioSpaces, ParallelEnv[str, dict[str, Any], int]):  # type: ignore[misc]
-    """All agents act in each step; an agent that is not asked can only do nothing, which is the last action."""
+    """Parallel PettingZoo environment of a scenario; an agent that is not asked has one action, the last: no reply."""
 
     _idle_actions = 1
 
@@ -137,7 +137,7 @@ class ParallelEnvironment(_ScenarioSpaces, ParallelEnv[str, dict[str, Any], int]
 
 
 class AecEnvironment(_ScenarioSpaces, TurnTaking):
-    """One agent acts at a time. Agents that are asked at once act in seat order, and none hears the others."""
+    """AEC environment of a scenario: agents that are asked at once act in seat order, and none hears the others."""
 
     metadata: ClassVar[dict[str, Any]] = {**_ScenarioSpaces.metadata, "is_parallelizable": False}
 

@@ -63,7 +63,7 @@ def replay(
 
 
 def fork(log: Log, at: int, live: Seats, *, do: Sequence[Intervention] | Intervention = (), salt: int = 0) -> Plan:
-    """Plan another future of a logged episode from entry `at` on.
+    """Fork a logged episode: plan another future from entry `at` on.
 
     Without `do` the reply at `at` is sampled again: the same one with the same salt and weights. With `do` the reply
     is kept, and its listeners hear something else; an intervention without `seq` applies to messages from `at` on.

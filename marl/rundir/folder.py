@@ -67,7 +67,7 @@ class RunDir:
             raise
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return all complete lines."""
+        """Return the rows of metrics.jsonl, without a last line that was cut off."""
         text = self.metrics.read_text() if self.metrics.is_file() else ""
         return [json.loads(line) for line in text.split("\n")[:-1]]  # a process that was killed may leave half of one
 

@@ -43,6 +43,6 @@ def admit(scenario: Mapping[str, Any], base: Path | None = None) -> dict[str, An
 
 
 def stand_in(name: str, path: Path) -> None:
-    """Let the file `path`, which the user named, replace the arena that a log calls `name`."""
+    """Register the arena of a file that the user named as `name`, unless that is known: for logs that name it."""
     if name not in arenas.ARENAS:
         arenas.ARENAS[name] = arenas.ARENAS[arenas.load(path)]

@@ -99,7 +99,7 @@ def _chance(x: Sequence[float], y: Sequence[float], permutations: int, seed: int
 
 
 def adjusted(run: RunStudy) -> RunStudy:
-    """Return a run whose nulls carry q: p adjusted for all tests of the run (Benjamini-Hochberg)."""
+    """Benjamini-Hochberg correction: set q of every null to p adjusted for all tests of the run; returns a copy."""
     nulls = [measure.null.p for table in _tables(run) for measure in table.values() if measure.null is not None]
     if not nulls:
         return run

@@ -49,8 +49,8 @@ def complete(
 def write(study: Study, paths: Sequence[Path], to: Path | None = None) -> list[Path]:
     """Write study.json and study.html into the folder of each run, and return the pages.
 
-    A run's study.json holds its own part, and what is said over all of the runs. The page of what is no run's folder
-    goes `to` another one, if that is given, as NAME.html.
+    A run's study.json holds its own part, and the results over all runs. The page of a source that is not a run folder
+    is written to the folder `to` as NAME.html, or nowhere if `to` is None.
     """
     pages = []
     for run, path in zip(study.runs, paths, strict=True):

@@ -182,22 +182,24 @@ def _mean(name: str, values: Sequence[float], unit: str) -> Measure:
 def ties(samples: Iterable[MessageSample]) -> list[Tie]:
     """Return the mutual information of messages and next decisions for each speaker and listener.
 
-    That is instantaneous coordination (Jaques et al. 2019) after delivery. It is no proof of listening: both may go by
-    what both saw. The effects that forks find are.
+    That is instantaneous coordination (Jaques et al. 2019) after delivery. It does not prove listening, since both may
+    depend on a common observation; effects measured by forks do.
     """
     heard: dict[tuple[str, str], list[tuple[Words, str]]] = {}
     for sample in samples:
         for listener, answer in sample.answers.items():
             heard.setdefault((sample.speaker, listener), []).append((sample.message, answer))
-    found = []
+    result = []
     for (speaker, listener), both in sorted(heard.items()):
         messages, answers = zip(*both, strict=True)
         tested = information.permutation_null(
             partial(_shared, information.codes(messages), information.codes(answers)), len(both), permutations=60
         )
         assert tested is not None  # plug-in information is always defined
-        found.append(Tie(speaker=speaker, listener=listener, bits=max(tested.value, 0.0), p=tested.null.p, n=len(both)))
-    return found
+        result.append(
+            Tie(speaker=speaker, listener=listener, bits=max(tested.value, 0.0), p=tested.null.p, n=len(both))
+        )
+    return result
 
 
 def _shared(messages: Codes, answers: Codes, order: Codes) -> float:

@@ -67,14 +67,14 @@ def run(
     """Run all unfinished runs to their end and return the failures.
 
     Ctrl-C stops every run after its present update, with a checkpoint, and is then raised as KeyboardInterrupt; a
-    second one kills them. Raises UserError when someone is at work in the folder already.
+    second one kills them. Raises UserError if another process is running the sweep.
 
     Args:
         folder: of the sweep.
         members: its runs, in the order in which they are begun.
         jobs: how many run at once.
         main: the `marl` command, a function of a module: it is called in processes that import it by name.
-        report: is told how far it is, several times a second.
+        report: called with the progress, several times a second.
     """
     waiting = [member for member in members if not member.dir.finished]
     finished, failures = len(members) - len(waiting), list[Failure]()

@@ -68,7 +68,7 @@ class Broker(ABC):
 
     @property
     def url(self) -> str:
-        """What `protocols.connect` takes."""
+        """URL of the broker, for `protocols.connect`."""
         return f"{'mqtts' if self.access.certificate else 'mqtt'}://{self.address}:{self.port}"
 
     @abstractmethod

@@ -105,7 +105,7 @@ async def newest_version(address: Address) -> aiomqtt.ProtocolVersion:
 
 
 def code(error: Exception) -> int:
-    """Return the broker's reason code, 0 if it gave none."""
+    """Return the MQTT reason code of an error; 0 if the broker gave none."""
     return number(getattr(error, "rc", None) or 0)
 
 

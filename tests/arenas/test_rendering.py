@@ -32,12 +32,12 @@ SPACES: list[spaces.Space[Any]] = [
 @pytest.mark.parametrize("space", SPACES, ids=str)
 @given(seed=st.integers(0, 2**31), bins=st.integers(2, 60))
 def test_every_value_is_written_in_declared_words(space: spaces.Space[Any], seed: int, bins: int) -> None:
-    known = rendering(space, bins, limit=1.5)
+    rendered = rendering(space, bins, limit=1.5)
     space.seed(seed)
-    words = known.text(space.sample()).split(" ")
-    assert set(words) <= set(known.words)
-    assert len(words) <= known.length
-    assert all(word and word.split() == [word] for word in known.words)
+    words = rendered.text(space.sample()).split(" ")
+    assert set(words) <= set(rendered.words)
+    assert len(words) <= rendered.length
+    assert all(word and word.split() == [word] for word in rendered.words)
 
 
 @given(st.lists(st.floats(-1.5, 1.5, width=32), min_size=5, max_size=5), st.integers(2, 60))
@@ -55,8 +55,8 @@ def test_numbers_are_cut_off_at_the_limit_and_whole_ones_are_exact() -> None:
 
 def test_planes_of_zeros_and_ones_are_the_places_that_are_one() -> None:
     board = np.zeros((3, 3, 2), np.int8)
-    known = rendering(SPACES[7], 41, 2.0)
-    assert known.text(board) == "none"
+    rendered = rendering(SPACES[7], 41, 2.0)
+    assert rendered.text(board) == "none"
     board[1, 2, 0] = 1
-    assert known.text(board) == "x10"
+    assert rendered.text(board) == "x10"
     assert rendering(SPACES[8], 5, 2.0).text([0, 1, 0, 0.5, 0, 0.1, 0, 0, 0]) == "x1 x3 0.5"

@@ -42,9 +42,9 @@ def tokenizer(template: str = CHATML, thinking: bool = False) -> PreTrainedToken
         [CORPUS] * 4,
         trainers.BpeTrainer(vocab_size=420, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
     )
-    made = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    made.chat_template = template
-    return made
+    pretrained = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    pretrained.chat_template = template
+    return pretrained
 
 
 def model(size: int, kind: str = "llama", context: int = 2048, head: int = 8) -> Any:
@@ -72,8 +72,8 @@ def base(
 
 
 def chat(on: Base | None = None, adapter: str | None = None, **settings: Any) -> ChatModel:
-    given = HfPolicy(hf="tiny", **({"talk": 12} | settings))
-    return ChatModel(on or base(), adapter, lambda seat: "Be brief.", given).eval()
+    policy = HfPolicy(hf="tiny", **({"talk": 12} | settings))
+    return ChatModel(on or base(), adapter, lambda seat: "Be brief.", policy).eval()
 
 
 def adapted(on: Base, *names: str, seed: int = 1, **settings: Any) -> dict[str, ChatModel]:

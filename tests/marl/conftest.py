@@ -42,16 +42,16 @@ def marl(*arguments: object, stdin: str = "") -> Result:
 @pytest.fixture(scope="session")
 def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Train in an arena, once for all tests that ask for the same."""
-    made: dict[tuple[str, ...], Path] = {}
+    runs: dict[tuple[str, ...], Path] = {}
 
     def make(arena: str, *settings: str) -> Path:
         key = (arena, *settings)
-        if key not in made:
+        if key not in runs:
             folder = tmp_path_factory.mktemp(arena) / "run"
             result = marl("train", arena, f"out={folder}", *TINY, *settings)
             assert result.code == 0, result.err
-            made[key] = folder
-        return made[key]
+            runs[key] = folder
+        return runs[key]
 
     return make
 

@@ -103,7 +103,7 @@ def test_where_nothing_is_alike_all_keys_are_listed() -> None:
         (put(LEWIS, "scenario.deadline", "nan"), "scenario.deadline: "),
         (
             put(put(LEWIS, "algorithm.type", "magrpo"), "episodes", 9),
-            "my.toml: the configuration: episodes (9) must be a multiple of algorithm.group",
+            "my.toml: the configuration: episodes \\(9\\) must be a multiple of algorithm.group",
         ),
     ],
 )

@@ -100,10 +100,10 @@ NOISY: Final[list[dict[str, Any]]] = [
 
 
 def world_of(scenario: Mapping[str, Any]) -> World:
-    made = Scenario.model_validate(scenario)
-    if made.arena.name == "chat":
-        made = made.model_copy(update={"arena": ChatConfig.model_validate(made.arena.model_dump())})
-    return World(made)
+    config = Scenario.model_validate(scenario)
+    if config.arena.name == "chat":
+        config = config.model_copy(update={"arena": ChatConfig.model_validate(config.arena.model_dump())})
+    return World(config)
 
 
 def world(name: str = "chat", *, arena: Mapping[str, Any] | None = None, **settings: Any) -> World:

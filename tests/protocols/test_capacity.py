@@ -21,8 +21,8 @@ PROBABILITY = st.floats(0, 1)
 
 
 def laws(channel: Channel, alphabet: tuple[str, ...]) -> list[Law]:
-    found = [channel._law(symbol, alphabet, START) for symbol in alphabet]
-    return [law for law in found if law is not None]
+    rows = [channel._law(symbol, alphabet, START) for symbol in alphabet]
+    return [law for law in rows if law is not None]
 
 
 @given(st.integers(2, 9), PROBABILITY, PROBABILITY, PROBABILITY)
@@ -91,13 +91,13 @@ def test_a_jammed_moment() -> None:
 def test_what_follows_in_the_row_never_adds_information(effects: list[Effect]) -> None:
     """The data-processing inequality, also where a copy is made in between: nothing comes back."""
     bits = [Channel(effects[:n]).capacity(ALPHABET) for n in range(len(effects) + 1)]
-    known = [b for b in bits if b is not None]
-    assert len(known) == len(bits)
-    assert known[0] == 2.0
+    defined = [b for b in bits if b is not None]
+    assert len(defined) == len(bits)
+    assert defined[0] == 2.0
     first_copy = next((n for n, effect in enumerate(effects) if isinstance(effect, Duplicate)), len(effects))
-    before = known[: first_copy + 1]
+    before = defined[: first_copy + 1]
     assert all(later <= earlier + 1e-8 for earlier, later in pairwise(before))
-    assert max(known) <= 2.0 + 1e-8
+    assert max(defined) <= 2.0 + 1e-8
 
 
 def test_messages() -> None:
@@ -123,13 +123,13 @@ def test_the_law_is_what_the_channel_does(effects: list[Effect]) -> None:
     law = channel._law("a", ALPHABET, START)
     assert law is not None
     assert sum(law.values()) == pytest.approx(1.0)
-    found: Counter[tuple[str, ...]] = Counter()
+    counts: Counter[tuple[str, ...]] = Counter()
     for seed in range(trials):
         copies = channel.carry(channel.send(("a",), ALPHABET, seed), seed, "b_0")
-        found[tuple(symbol for copy in copies for symbol in copy.symbols or ())] += 1
-    for outcome in {*law, *found}:
+        counts[tuple(symbol for copy in copies for symbol in copy.symbols or ())] += 1
+    for outcome in {*law, *counts}:
         p = law.get(outcome, 0.0)
-        assert abs(found[outcome] / trials - p) < 5 * (p * (1 - p) / trials) ** 0.5 + 1e-9
+        assert abs(counts[outcome] / trials - p) < 5 * (p * (1 - p) / trials) ** 0.5 + 1e-9
 
 
 def test_too_few_steps_are_said_to_be() -> None:

@@ -39,11 +39,11 @@ def test_virtual_sleeps_cost_nothing_real() -> None:
 
 @given(st.lists(st.floats(0, 100), max_size=20))
 def test_virtual_sleeps_end_in_order_at_their_time(delays: list[float]) -> None:
-    told: list[tuple[int, float]] = []
-    run(sleep_and_tell(delays, told))
-    times = dict(told)
+    events: list[tuple[int, float]] = []
+    run(sleep_and_tell(delays, events))
+    times = dict(events)
     assert [times[i] for i in range(len(delays))] == pytest.approx(delays, abs=2e-9)
-    assert [time for _, time in told] == sorted(time for _, time in told)
+    assert [time for _, time in events] == sorted(time for _, time in events)
 
 
 @pytest.mark.parametrize("company", [0, 1, 2, 3, 50])
@@ -73,9 +73,9 @@ def test_equal_times_keep_the_order_of_setting_in_any_company(company: int) -> N
 
 def test_the_same_program_runs_in_the_same_order_each_time() -> None:
     def play() -> list[tuple[int, float]]:
-        told: list[tuple[int, float]] = []
-        run(sleep_and_tell([(i * 37 % 11) / 10 for i in range(60)], told))
-        return told
+        events: list[tuple[int, float]] = []
+        run(sleep_and_tell([(i * 37 % 11) / 10 for i in range(60)], events))
+        return events
 
     assert play() == play() == play()
 
@@ -83,12 +83,12 @@ def test_the_same_program_runs_in_the_same_order_each_time() -> None:
 def test_idle_comes_before_time_moves_and_only_when_nothing_runs() -> None:
     async def main() -> list[tuple[str, float]]:
         loop = episode_loop()
-        told: list[tuple[str, float]] = []
+        events: list[tuple[str, float]] = []
         running = 0
 
         def idle() -> bool:
             assert running == 0
-            told.append(("idle", loop.time()))
+            events.append(("idle", loop.time()))
             return False
 
         async def work(steps: int, delay: float) -> None:
@@ -98,7 +98,7 @@ def test_idle_comes_before_time_moves_and_only_when_nothing_runs() -> None:
                 await asyncio.sleep(0)
             running -= 1
             await asyncio.sleep(delay)
-            told.append(("woke", loop.time()))
+            events.append(("woke", loop.time()))
 
         loop.on_idle(idle)
         async with asyncio.TaskGroup() as group:
@@ -106,7 +106,7 @@ def test_idle_comes_before_time_moves_and_only_when_nothing_runs() -> None:
                 group.create_task(work(steps, delay))
         loop.off_idle(idle)
         await asyncio.sleep(1.0)
-        return told
+        return events
 
     assert run(main()) == [("idle", 0.0), ("woke", 1.0), ("woke", 1.0), ("idle", 1.0), ("woke", 2.0)]
 
@@ -184,10 +184,10 @@ def test_an_error_in_a_hook_ends_the_run() -> None:
 def test_the_wall_clock_really_waits() -> None:
     async def main() -> tuple[list[int], float]:
         loop = episode_loop()
-        told: list[tuple[int, float]] = []
+        events: list[tuple[int, float]] = []
         started = loop.time()
-        await sleep_and_tell([0.03, 0.01], told)
-        return [i for i, _ in told], loop.time() - started
+        await sleep_and_tell([0.03, 0.01], events)
+        return [i for i, _ in events], loop.time() - started
 
     order, seconds = run(main(), "wall")
     assert order == [1, 0]

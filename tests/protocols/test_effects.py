@@ -114,8 +114,8 @@ def test_reordering_lets_later_messages_overtake() -> None:
 def test_copies_come_as_often_as_they_should_and_are_disturbed_apart() -> None:
     channel = Channel([Duplicate(p=0.5), Noise(p=0.5)])
     message = channel.send(("a",), ALPHABET)
-    found = [channel.carry(message, seed, "b_0") for seed in range(TRIALS)]
-    twice = [deliveries for deliveries in found if len(deliveries) == 2]
+    carried = [channel.carry(message, seed, "b_0") for seed in range(TRIALS)]
+    twice = [deliveries for deliveries in carried if len(deliveries) == 2]
     assert near(len(twice), TRIALS, 0.5)
     assert near(sum(first.symbols == ("a",) for first, _ in twice), len(twice), 0.5)
     assert near(sum(first.symbols == second.symbols == ("a",) for first, second in twice), len(twice), 0.25)
@@ -158,7 +158,7 @@ def test_a_table_rewrites_word_by_word_and_a_function_the_whole() -> None:
     assert Channel([Rewrite(by="reverse")]).send(("a", "b", "c")).symbols == ("c", "b", "a")
     shuffles = [Channel([Rewrite(by="shuffle")]).send(("a", "b", "c"), seed=seed).symbols for seed in range(TRIALS)]
     assert len(set(shuffles)) == 6
-    assert all(near(shuffles.count(each), TRIALS, 1 / 6) for each in set(shuffles))
+    assert all(near(shuffles.count(order), TRIALS, 1 / 6) for order in set(shuffles))
 
 
 def test_a_rewriter_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,8 +174,8 @@ def test_an_eavesdropper_hears_what_there_is_at_its_place() -> None:
     assert channel.eavesdroppers("e_0", ("b_0",)) == ()
     assert channel.carry(message, 1, "b_0")[0].symbols is None
     overheard = [channel.overhear(message, seed, "e_0") for seed in range(TRIALS)]
-    assert near(sum(bool(each) for each in overheard), TRIALS, 0.25)
-    assert all(each[0].symbols == ("b",) for each in overheard if each)
+    assert near(sum(bool(deliveries) for deliveries in overheard), TRIALS, 0.25)
+    assert all(deliveries[0].symbols == ("b",) for deliveries in overheard if deliveries)
 
 
 @pytest.mark.parametrize(

@@ -31,19 +31,19 @@ def trainer(
     **settings: Any,
 ) -> PolicyGradientTrainer:
     """One model is shared by all seats; several take turns. The critic's first values are not 0."""
-    made = config(**settings)
+    settled = config(**settings)
     critic = None
-    if made.critic != "none" and made.critic != "graph":
+    if settled.critic != "none" and settled.critic != "graph":
         words = world.vocabulary
-        inside = made.credit_per == "token"
+        inside = settled.credit_per == "token"
         critic = tiny_critic(
-            world.agents, words, scope=made.critic, width=16, layers=1, heads=2, context=512, seed=5, inside=inside
+            world.agents, words, scope=settled.critic, width=16, layers=1, heads=2, context=512, seed=5, inside=inside
         )
         torch.nn.init.normal_(
             critic.network.get_parameter("head.weight"), std=0.5, generator=torch.Generator().manual_seed(2)
         )
     names = list(models)
-    return kind(made, models, {a: names[i % len(names)] for i, a in enumerate(world.agents)}, critic, 1)
+    return kind(settled, models, {a: names[i % len(names)] for i, a in enumerate(world.agents)}, critic, 1)
 
 
 def gradient(module: nn.Module) -> Tensor:

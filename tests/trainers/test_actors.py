@@ -1,4 +1,4 @@
-"""Training with the actors elsewhere: the same run as at home, and what is said when an actor is of no use."""
+"""Training with remote actors: the same run as with local ones, and the errors for unusable actors."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def test_the_same_training_with_actors_elsewhere(tmp_path: Path, name: str, shar
     followers = WeightFollowers(away.world.agents)
     with elsewhere(url, run, followers.policies, renew=followers.renew):
         away.train()
-    one, other = (list(log.load(each.dir.train_log)) for each in (home, away))
-    assert [each.to_bytes() for each in one] == [each.to_bytes() for each in other]
-    first, second = (each.dir.read_metrics() for each in (home, away))
+    one, other = (list(log.load(trained.dir.train_log)) for trained in (home, away))
+    assert [logged.to_bytes() for logged in one] == [logged.to_bytes() for logged in other]
+    first, second = (logged.dir.read_metrics() for logged in (home, away))
     for row, same in zip(first, second, strict=True):
         for key, value in row.items():
             if not key.startswith("time/"):
@@ -79,7 +79,7 @@ def test_an_actor_that_does_not_follow_is_refused(tmp_path: Path) -> None:
             host.ready(20)  # and leaving it tells the seats that the run is over
 
 
-def test_a_seat_that_is_none(tmp_path: Path) -> None:
+def test_an_unknown_seat_is_rejected(tmp_path: Path) -> None:
     away = Run(config(tmp_path, "lewis", host={"url": "mqtt://localhost", "seats": ["nobody"]}))
     with pytest.raises(UserError, match=r"host\.seats: no seat 'nobody'; the seats are sender_0, receiver_0"):
         away.train()

@@ -79,8 +79,8 @@ def test_only_the_seats_asked_for_are_laid_out() -> None:
     whole = collate(lm, episodes, here.agents, advantage)
     parts = [collate(lm, episodes, [agent], advantage) for agent in here.agents]
     assert sum(part.tokens for part in parts) == whole.tokens
-    found = torch.cat([part.advantage[part.trained] for part in parts])
-    assert sorted(found.tolist()) == sorted(whole.advantage[whole.trained].tolist())
+    advantages = torch.cat([part.advantage[part.trained] for part in parts])
+    assert sorted(advantages.tolist()) == sorted(whole.advantage[whole.trained].tolist())
     actors = {
         agent: {100 * e + k + 1 for e, x in enumerate(episodes) for k, t in enumerate(x.turns) if t.agent == agent}
         for agent in here.agents

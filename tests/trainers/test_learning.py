@@ -52,8 +52,8 @@ def test_a_critic_of_joint_moves_teaches_to_talk(tmp_path: Path, seed: int) -> N
     scenario = {"arena": {"name": "lewis", "n": 3, "k": 6}}
     algorithm = {"type": "coma", "forks": 2, "value_norm": True}
     settings: dict[str, Any] = {"scenario": scenario, "algorithm": algorithm, "policy": {"init": 0.3}, "seed": seed}
-    found = run(config(tmp_path / "run", episodes=64, updates=40, **settings))["evaluation"]["train"]
-    assert found["score"] > 0.6
+    figures = run(config(tmp_path / "run", episodes=64, updates=40, **settings))["evaluation"]["train"]
+    assert figures["score"] > 0.6
 
 
 @pytest.mark.slow

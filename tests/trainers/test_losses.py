@@ -27,11 +27,11 @@ def clip(ratio: float, advantage: float) -> tuple[float, float, float]:
     """Loss, its gradient with respect to log pi, and whether the clip took hold (0.8 to 1.3)."""
     logp = torch.tensor([math.log(ratio) - 1], dtype=torch.float64, requires_grad=True)
     old = torch.tensor([-1.0], dtype=torch.float64)
-    found = ppo_clip(logp, old, torch.tensor([advantage], dtype=torch.float64), torch.ones(1), Clip(0.2, 0.3))
-    found.loss.backward()  # type: ignore[no-untyped-call]
+    clipped = ppo_clip(logp, old, torch.tensor([advantage], dtype=torch.float64), torch.ones(1), Clip(0.2, 0.3))
+    clipped.loss.backward()  # type: ignore[no-untyped-call]
     assert logp.grad is not None
-    assert float(found.ratio) == pytest.approx(ratio)
-    return found.loss.item(), float(logp.grad), float(found.clipped)
+    assert float(clipped.ratio) == pytest.approx(ratio)
+    return clipped.loss.item(), float(logp.grad), float(clipped.clipped)
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_where_targets_do_not_vary_there_is_nothing_to_explain() -> None:
 
 def test_the_entropy_weight_grows_as_a_choice_settles() -> None:
     most = torch.tensor([2.0, 1.0, 3.0])
-    found = EntropyConfig(random=0.1, settled=0.3).weight(torch.tensor([2.0, 0.5, 0.0]), most)
-    torch.testing.assert_close(found, torch.tensor([0.1, 0.2, 0.3]))
+    weights = EntropyConfig(random=0.1, settled=0.3).weight(torch.tensor([2.0, 0.5, 0.0]), most)
+    torch.testing.assert_close(weights, torch.tensor([0.1, 0.2, 0.3]))
     fixed = EntropyConfig(random=0.2, settled=0.2, halving=10)
     assert fixed.weight(most / 3, most).tolist() == pytest.approx([0.2] * 3)
     assert fixed.weight(most / 3, most, 20).tolist() == pytest.approx([0.05] * 3)
@@ -110,9 +110,9 @@ def test_divergence_has_the_value_and_the_gradient_of_the_exact_one_also_off_pol
     logp, old, ref = logits.log_softmax(0), older.log_softmax(0), reference.log_softmax(0)
     exact = (logp.exp() * (logp - ref)).sum()
     (gradient,) = torch.autograd.grad(exact, logits, retain_graph=True)
-    found = (old.exp() * divergence(logp, ref, old)).sum()
-    (got,) = torch.autograd.grad(found, logits)
-    assert float(found.detach()) == pytest.approx(float(exact.detach()))
+    expected = (old.exp() * divergence(logp, ref, old)).sum()
+    (got,) = torch.autograd.grad(expected, logits)
+    assert float(expected.detach()) == pytest.approx(float(exact.detach()))
     torch.testing.assert_close(got, gradient)
 
 
@@ -125,21 +125,21 @@ def ratios() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def test_one_ratio_for_a_reply_is_the_geometric_mean_of_its_tokens() -> None:
     new, old, advantage, reply = ratios()
-    found = sequence_clip(new, old, advantage, torch.full((4,), 0.25), Clip(0.2, 0.2), reply)
+    clipped = sequence_clip(new, old, advantage, torch.full((4,), 0.25), Clip(0.2, 0.2), reply)
     s = math.exp((0.3 - 0.1 + 0.6) / 3)
-    assert found.ratio.tolist() == pytest.approx([s] * 3 + [math.exp(-0.9)])
+    assert clipped.ratio.tolist() == pytest.approx([s] * 3 + [math.exp(-0.9)])
     expected = 3 * min(s * 2, 1.2 * 2) + min(math.exp(-0.9) * -3, 0.8 * -3)
-    assert float(found.loss.detach()) == pytest.approx(-0.25 * expected)
-    assert int(found.clipped) == 4
+    assert float(clipped.loss.detach()) == pytest.approx(-0.25 * expected)
+    assert int(clipped.clipped) == 4
 
 
 def test_the_geometric_mean_of_clipped_ratios() -> None:
     new, old, advantage, reply = ratios()
-    found = geometric_clip(new, old, advantage, torch.full((4,), 0.25), Clip(0.2, 0.2), reply)
+    clipped = geometric_clip(new, old, advantage, torch.full((4,), 0.25), Clip(0.2, 0.2), reply)
     first = math.exp((min(0.3, math.log(1.2)) - 0.1 + min(0.6, math.log(1.2))) / 3)
     expected = 3 * 2 * first - 3 * math.exp(max(-0.9, math.log(0.8)))
-    assert float(found.loss.detach()) == pytest.approx(-0.25 * expected)
-    (gradient,) = torch.autograd.grad(found.loss, new)
+    assert float(clipped.loss.detach()) == pytest.approx(-0.25 * expected)
+    (gradient,) = torch.autograd.grad(clipped.loss, new)
     assert gradient[0] == gradient[2] == gradient[3] == 0, "clipped tokens do not pull"
     assert gradient[1] != 0
 

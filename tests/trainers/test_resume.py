@@ -110,11 +110,11 @@ def test_a_resumed_run_ends_with_the_same_bytes(tmp_path: Path, whole: Whole, na
     assert RunDir(out).newest().name == "000002"
     assert len(RunDir(out).read_metrics()) == update
     Run(config(out, **SETTINGS[name])).train()
-    found, expected = left(out), whole(name)
+    actual, expected = left(out), whole(name)
     assert {path for path in expected if "optimizers" in path}
     assert {path for path in expected if "train.jsonl.gz" in path}
-    assert found.keys() == expected.keys()
-    assert [path for path in expected if found[path] != expected[path]] == []
+    assert actual.keys() == expected.keys()
+    assert [path for path in expected if actual[path] != expected[path]] == []
 
 
 def test_a_run_can_be_stopped_over_and_over(tmp_path: Path, whole: Whole) -> None:
@@ -128,9 +128,9 @@ def test_a_run_can_be_stopped_over_and_over(tmp_path: Path, whole: Whole) -> Non
 
 def test_another_seed_leaves_other_bytes(tmp_path: Path, whole: Whole) -> None:
     run(config(tmp_path / "run", seed=2))
-    found, expected = left(tmp_path / "run"), whole("separate")
-    assert found.keys() == expected.keys()
-    assert sum(found[path] != expected[path] for path in expected) > 6
+    actual, expected = left(tmp_path / "run"), whole("separate")
+    assert actual.keys() == expected.keys()
+    assert sum(actual[path] != expected[path] for path in expected) > 6
 
 
 def test_an_interrupt_lets_the_update_finish_and_keeps_it(
@@ -158,7 +158,7 @@ def test_an_interrupt_lets_the_update_finish_and_keeps_it(
     assert {"logs/train.jsonl.gz", "logs/eval.jsonl.gz", "summary", "metrics"} <= kept.keys()
 
 
-def test_a_full_disk_stops_a_run_that_can_be_taken_up_again(
+def test_a_full_disk_stops_a_run_that_can_be_resumed(
     tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"

@@ -36,7 +36,7 @@ class Assigned(NamedTuple):
 
 
 class Assignment:
-    """Assigns credit as an algorithm's configuration says, and keeps what its method needs between updates."""
+    """Credit assignment of an algorithm, with the state that its method keeps between updates."""
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ class Scale:
         return np.where(valid, self.mean + self.deviation * output, 0.0) if self.on else output
 
     def outputs(self, targets: Tensor) -> Tensor:
-        """Return the outputs whose values would be the targets."""
+        """Normalise targets: return the outputs x whose values V are the targets."""
         return (targets - self.mean) / self.deviation if self.on else targets
 
 

@@ -43,7 +43,7 @@ def study(
     seed: Annotated[int, typer.Option(help="Seed of permutations, samples and bootstraps.")] = 0,
     permutations: Annotated[int, typer.Option(min=1, help="Shuffles behind each null distribution.")] = 200,
 ) -> None:
-    """Measure the languages of runs: what messages tell, how they are built, and how they affect listeners.
+    """Measure the languages of runs: informativeness and form of messages, and their effects on listeners.
 
     Writes study.html, a page that needs no network, and study.json into the folder of each run. Several runs of one
     scenario are also played with each other. Messages of other programs can be studied from a table with the

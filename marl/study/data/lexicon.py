@@ -80,7 +80,7 @@ def utterances(logs: Iterable[Log]) -> list[Utterance]:
         replies = {seat: [envelope.body for envelope in log.replies(seat)] for seat in log.seats}
         for seq, (envelope, _) in enumerate(log.entries):
             if envelope.kind is not Kind.SAY or envelope.sender == REFEREE:
-                continue  # no message, or one that nobody said
+                continue  # no message, or an injected one
             if envelope.data.get("missing") or not envelope.data.get("legal", True):
                 continue
             answers = {a: replies[a][n] for a, n in numbers.get(seq, {}).items()}

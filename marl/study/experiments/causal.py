@@ -175,14 +175,14 @@ class Influence:
 def trials(
     world: World, seats: Seats, logs: Sequence[Log], *, alternatives: int = 16, contexts: int = 128, seed: int = 0
 ) -> list[Trial]:
-    """Play the forks in which other messages are heard.
+    """Fork episodes at their messages, and let listeners hear other messages of the same speaker.
 
     Args:
         world: the world of the logs.
         seats: the live policies; they answer greedily, so p(a | do(m), c) is 0 or 1 and I(M; A | c) = H(A | c) exactly.
         logs: the episodes whose messages are replaced.
-        alternatives: per speaker, its most frequent messages so many are tried.
-        contexts: per speaker, a seeded sample of so many of its messages is replaced.
+        alternatives: how many of a speaker's most frequent messages are tried in place of each.
+        contexts: how many of a speaker's messages are replaced at most, a random sample of them.
         seed: of the sample.
     """
     utterances = lexicon.utterances(logs)

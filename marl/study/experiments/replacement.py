@@ -41,7 +41,7 @@ NOTHING_SAID: Final = "nothing is said"
 
 
 class Replay:
-    """Baseline episodes, to be replayed with something replaced."""
+    """Baseline episodes, for replays in which messages, the world or policies are replaced."""
 
     def __init__(self, world: World, seats: Seats, logs: Sequence[Log], seed: int = 0) -> None:
         self.world, self.seats, self.seed = world, seats, seed

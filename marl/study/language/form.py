@@ -166,7 +166,7 @@ def inventory(code: Code) -> list[morphemes.FormMeaning]:
 
 
 def listed(inventory: Sequence[morphemes.FormMeaning]) -> list[Morpheme]:
-    """Return an inventory as data."""
+    """Convert a morpheme inventory to the data model of study.json."""
     return [Morpheme(form=" ".join(m.form), meaning=" ".join(m.meaning), bits=m.bits, uses=m.uses) for m in inventory]
 
 

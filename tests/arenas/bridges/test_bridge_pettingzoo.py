@@ -202,7 +202,7 @@ def test_names_that_are_not_listed_are_not_imported(name: str, message: str) -> 
         arenas.make(name)
 
 
-def test_continuous_actions_of_mpe_say_how_to_mend_it() -> None:
+def test_continuous_actions_of_mpe_say_how_to_fix_it() -> None:
     pytest.importorskip("mpe2", reason="mpe2 is not installed")
     with pytest.raises(ArenaError, match=r"an environment that can act discretely takes continuous_actions=false$"):
         arenas.make("pettingzoo:mpe2.simple_v3", continuous_actions=True)

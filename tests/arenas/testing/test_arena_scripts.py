@@ -50,18 +50,18 @@ def test_random_replies_score_random(name: str, options: dict[str, Any]) -> None
 @pytest.mark.parametrize(("name", "options"), CASES + FURTHER, ids=str)
 def test_scripts_score_what_they_are_named_after(name: str, options: dict[str, Any]) -> None:
     arena = arenas.make(name, **options)
-    known = arena.anchors()
+    anchors = arena.anchors()
     for script, play in arena.scripts().items():
         assert script in NAMES, f"a script is named {', '.join(NAMES)}"
         score, error = measured(arena, play)
         if script == "best":
-            assert known.full is not None
-            assert score <= known.full + error
+            assert anchors.full is not None
+            assert score <= anchors.full + error
         else:
-            assert abs(score - getattr(known, script)) <= error
-        if script == "equilibrium" and known.values is not None:
+            assert abs(score - getattr(anchors, script)) <= error
+        if script == "equilibrium" and anchors.values is not None:
             returns = expected_returns(arena, dict.fromkeys(arena.possible_agents, play))
-            assert list(returns.values()) == pytest.approx(known.values)
+            assert list(returns.values()) == pytest.approx(anchors.values)
 
 
 @pytest.mark.parametrize(("name", "options"), FURTHER, ids=str)

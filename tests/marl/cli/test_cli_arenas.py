@@ -189,5 +189,5 @@ def test_the_table_of_measured_scores() -> None:
     assert re.fullmatch(
         r"\| `lewis` \| 2 \| 2 \| 0.25 \| 0\.\d+ ± 0\.\d+ \| 0.25 \| .* \| 1 \| – \| full \| 1 ± 0 \|", row
     )
-    found = json.loads(marl("arenas", "lewis", "--measure", "--episodes", "100", "--json").out)
-    assert found["arenas"]["lewis"]["measured"]["full"] == {"mean": 1.0, "half_width_95": 0.0}
+    table = json.loads(marl("arenas", "lewis", "--measure", "--episodes", "100", "--json").out)
+    assert table["arenas"]["lewis"]["measured"]["full"] == {"mean": 1.0, "half_width_95": 0.0}

@@ -93,9 +93,9 @@ def test_two_agents_that_claim_one_seat(tmp_path: Path) -> None:
         said = sentence("agent", url, "--run", "claimed", "--seat", "nobody_0")
         assert said.endswith("the run claimed has no remote seat 'nobody_0': choose one of sender_0, receiver_0")
         with elsewhere(url, "claimed", {"receiver_0": Random()}):
-            told = hosting.communicate(timeout=60)[0]
-    assert hosting.returncode == 0, told
-    assert "2 seat is taken" in told
+            output = hosting.communicate(timeout=60)[0]
+    assert hosting.returncode == 0, output
+    assert "2 seat is taken" in output
 
 
 def test_a_seat_that_is_named_twice(tmp_path: Path) -> None:

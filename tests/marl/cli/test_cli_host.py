@@ -64,16 +64,16 @@ def test_host_agent_and_person_in_processes_of_their_own(tmp_path: Path) -> None
             started(*agent, mine["receiver_0"]) as playing,
             started(*join, mine["sender_0"], stdin="m9\nm1\nm3\n") as person,
         ):
-            told, typed, replied = (each.communicate(timeout=60)[0] for each in (hosting, person, playing))
-    assert (hosting.returncode, person.returncode, playing.returncode) == (0, 0, 0), told + typed + replied
-    assert "sender_0 = human, receiver_0 = random" in told
-    assert "rejected envelopes: " in told
-    assert "missed deadlines: 0" in told
+            output, typed, replied = (process.communicate(timeout=60)[0] for process in (hosting, person, playing))
+    assert (hosting.returncode, person.returncode, playing.returncode) == (0, 0, 0), output + typed + replied
+    assert "sender_0 = human, receiver_0 = random" in output
+    assert "rejected envelopes: " in output
+    assert "missed deadlines: 0" in output
     assert "not a legal reply" in typed
     assert "the episode is over: terminated" in typed
     assert "the run cli is over: 2 episodes" in replied
     logs = list(log.load(out / "episodes.jsonl"))
-    assert [[e.body for e in each.replies("sender_0")] for each in logs] == [["m1"], ["m3"]]
+    assert [[e.body for e in logged.replies("sender_0")] for logged in logs] == [["m1"], ["m3"]]
     again = marl("replay", out / "episodes.jsonl", "--verify")
     assert "2 of 2 episodes identical" in again.out
     assert f"{out} holds all 2 episodes" in marl(*host).err
@@ -99,10 +99,10 @@ def test_an_agent_with_two_seats_and_a_host_that_is_killed(tmp_path: Path) -> No
                 pass
             hosting.kill()
         with started(*host) as hosting:
-            told = hosting.communicate(timeout=60)[0]
+            output = hosting.communicate(timeout=60)[0]
         replied = playing.communicate(timeout=60)[0]
-    assert (hosting.returncode, playing.returncode) == (0, 0), told + replied
-    assert "episodes are finished already" in told
+    assert (hosting.returncode, playing.returncode) == (0, 0), output + replied
+    assert "episodes are finished already" in output
     assert "the host left; waiting for it to come back" in replied
     plans = [Plan(f"killed-{i}", {seat: Random() for seat in here.agents}, 0) for i in range(40)]
     assert raw(list(log.load(out / "episodes.jsonl"))) == raw(collect(here, plans))
@@ -113,8 +113,8 @@ def test_a_broker_starts_and_is_found() -> None:
     with started("broker", "--port", port) as serving:
         assert serving.stdout is not None
         assert f"at mqtt://127.0.0.1:{port}" in serving.stdout.readline()
-        found = marl("broker", f"mqtt://127.0.0.1:{port}")
-        assert re.fullmatch(rf"mqtt://127.0.0.1:{port}: MQTT (5|3.1.1), round trip \d+\.\d ms at QoS 1\n", found.out)
+        result = marl("broker", f"mqtt://127.0.0.1:{port}")
+        assert re.fullmatch(rf"mqtt://127.0.0.1:{port}: MQTT (5|3.1.1), round trip \d+\.\d ms at QoS 1\n", result.out)
         serving.terminate()
         assert serving.wait(30) == 130
     with socket.socket() as probe:

@@ -51,7 +51,7 @@ def test_a_sweep_leaves_ordinary_runs_and_what_they_say_together(swept: Path) ->
     assert "credit=team" in (swept / "table.md").read_text()
     assert "</svg>" in (swept / "sweep.html").read_text()
     exported = json.loads((swept / "results.json").read_text())["sabir"]["lewis"]
-    assert {name: list(each) for name, each in exported.items()} == {
+    assert {name: list(entries) for name, entries in exported.items()} == {
         f"credit={credit}": ["seed_1", "seed_2"] for credit in ("sequential", "team")
     }
     assert marl("eval", runs(swept)[0].path).code == 0

@@ -25,10 +25,10 @@ def test_a_curve_for_every_seat_is_printed_and_kept(run: Path) -> None:
     assert [row[0] for row in rows[:3]] == ["0", "2", "4"]
     kept = json.loads(RunDir(run).teaching.read_text())
     assert (kept["update"], kept["learners"], kept["share"]) == (4, 2, 1.0)
-    found = [Teaching.model_validate(each) for each in kept["seats"]]
-    assert [each.seat for each in found] == ["sender_0", "receiver_0"]
-    assert rows[0][1:] == [f"{(each.scores[0][0] + each.scores[1][0]) / 2:.3f}" for each in found]
-    assert rows[3] == ["its", "own", *(f"{each.own:.3f}" for each in found)]
+    teachings = [Teaching.model_validate(entry) for entry in kept["seats"]]
+    assert [teaching.seat for teaching in teachings] == ["sender_0", "receiver_0"]
+    assert rows[0][1:] == [f"{(teaching.scores[0][0] + teaching.scores[1][0]) / 2:.3f}" for teaching in teachings]
+    assert rows[3] == ["its", "own", *(f"{teaching.own:.3f}" for teaching in teachings)]
     again = marl("teach", run, *options, "--json")
     assert json.loads(again.out) == kept
     RunDir(run).teaching.unlink()
@@ -45,7 +45,7 @@ def test_generations_are_runs_and_the_same_command_goes_on(tmp_path: Path) -> No
     kept = Iterated.model_validate_json((out / "generations.json").read_bytes())
     assert second[1] == f"{kept.generations[1].pupils.value:.3f}"
     again = marl("generations", "lewis", *GENERATIONS, f"out={out}", *LESSONS, "--json")
-    assert json.loads(again.out) == [each.model_dump() for each in kept.generations]
+    assert json.loads(again.out) == [generation.model_dump() for generation in kept.generations]
 
 
 @pytest.mark.parametrize(

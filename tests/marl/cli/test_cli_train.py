@@ -161,7 +161,7 @@ def test_the_control_run_of_a_run_closes_a_channel_in_a_folder_of_its_own(
     assert json.loads((run / "summary.json").read_text())["closed"] == []
     for name in ("logs/train.jsonl.gz", "logs/eval.jsonl.gz"):
         logs = list(load(control / name))
-        assert {h.body for each in logs for entry in each.entries for h in entry.heard} == {None}
+        assert {h.body for logged in logs for entry in logged.entries for h in entry.heard} == {None}
     assert marl("replay", control, "--verify").code == 0
     # The folder itself goes on with it, and closing the same channel twice is closing it once.
     assert "finished run" in marl("train", control, "--close", "public").err

@@ -20,9 +20,9 @@ EFFECTS = "channel=[{type='loss', p=0.5}, {type='delay', seconds=2}]"
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as made:
-        yield made
-        made.shutdown()
+    with Server() as stand_in:
+        yield stand_in
+        stand_in.shutdown()
 
 
 def test_every_line_is_printed_while_the_next_policy_thinks(server: Server) -> None:

@@ -39,14 +39,14 @@ def test_a_view_becomes_a_conversation() -> None:
     transcript.hear(view("round t1"))
     transcript.ask()
     how = instruction(SPEC)
-    told = [
+    conversation = [
         {"role": "system", "content": "You are a_0. Be brief."},
         {"role": "user", "content": f"b_0 (side): hello\nround t0\n{how}"},
         {"role": "assistant", "content": "red"},
         {"role": "user", "content": "b_0: no deal\nround t1"},
     ]
-    assert transcript.dialogue.messages == told == messages("Be brief.", transcript.heard, [(2, "red")])
-    assert transcript.text == PLAIN.render(told) == PLAIN.decode(transcript.ids)
+    assert transcript.dialogue.messages == conversation == messages("Be brief.", transcript.heard, [(2, "red")])
+    assert transcript.text == PLAIN.render(conversation) == PLAIN.decode(transcript.ids)
     assert tuple(transcript.ids) == PLAIN.encode(transcript.text)
 
 
@@ -64,8 +64,8 @@ def test_text_and_ids_never_drift_apart(turns: list[tuple[list[str], str, list[i
     transcript = begun()
     before: list[int] = []
     for heard, shown, tokens, late in turns:
-        for each in heard:
-            transcript.hear(said(each))
+        for body in heard:
+            transcript.hear(said(body))
         transcript.hear(view(shown))
         transcript.ask()
         ids = list(transcript.ids)

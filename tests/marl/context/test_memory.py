@@ -82,16 +82,16 @@ def kinds(here: World, chunks: int = 2) -> list[tuple[str, str]]:
 
 
 def test_overwrite_is_written_before_the_new_view() -> None:
-    found = kinds(reading({"type": "overwrite", "words": WORDS, "length": 2}, chunks=2, facts=1))
+    pieces = kinds(reading({"type": "overwrite", "words": WORDS, "length": 2}, chunks=2, facts=1))
     read, wrote = [("move", "next")], [("view", "memory"), ("note", "sky red")]
-    assert found[1:2] + found[2:4] + found[5:6] + found[6:8] == read + wrote + read + wrote
-    assert found[-2:] == [("view", "code"), ("move", "red")]
+    assert pieces[1:2] + pieces[2:4] + pieces[5:6] + pieces[6:8] == read + wrote + read + wrote
+    assert pieces[-2:] == [("view", "code"), ("move", "red")]
 
 
 def test_a_state_is_written_between_view_and_reply() -> None:
-    found = kinds(reading({"type": "state", "words": WORDS, "length": 2}, chunks=1, facts=1))
-    assert [kind for kind, _ in found] == ["view", "note", "view", "move"] * 2
-    assert [body for kind, body in found if kind == "view"][1::2] == ["reply"] * 2
+    pieces = kinds(reading({"type": "state", "words": WORDS, "length": 2}, chunks=1, facts=1))
+    assert [kind for kind, _ in pieces] == ["view", "note", "view", "move"] * 2
+    assert [body for kind, body in pieces if kind == "view"][1::2] == ["reply"] * 2
 
 
 @pytest.mark.parametrize("memory", MEMORIES[1:], ids=str)
@@ -105,7 +105,7 @@ def test_the_context_stays_short_in_long_episodes(memory: dict[str, Any]) -> Non
     assert longest[0] == longest[1] <= 40
 
 
-@pytest.mark.parametrize("memory", [each for each in MEMORIES[1:] if each["type"] != "retrieval"], ids=str)
+@pytest.mark.parametrize("memory", [settings for settings in MEMORIES[1:] if settings["type"] != "retrieval"], ids=str)
 def test_kept_pieces_stay_few_in_long_episodes(memory: dict[str, Any]) -> None:
     kept: list[int] = []
 
@@ -128,7 +128,7 @@ def test_retrieval_finds_the_turn_with_shared_words() -> None:
         name = "reader"
 
         async def reply(self, transcript: Transcript, *, spec: ReplySpec, seed: int, greedy: bool) -> Sample:
-            views = [each.body.split() for each in transcript.heard if each.kind is Kind.VIEW]
+            views = [envelope.body.split() for envelope in transcript.heard if envelope.kind is Kind.VIEW]
             if spec.steps[0] == ("next",):
                 return Sample("next")
             assert len(views) == 2, "what is asked, and the one chunk that shares a word with it"
@@ -166,11 +166,11 @@ def test_a_late_reply_leaves_nothing_behind() -> None:
         episode = one(here, Plan(f"e{number}", spies, 1))
         assert episode.error == ""
         for agent, spy in spies.items():
-            given = {turn.seq for turn in episode.turns if turn.agent == agent and turn.sample.tokens}
+            answered = {turn.seq for turn in episode.turns if turn.agent == agent and turn.sample.tokens}
             asked = [e.reply_to for e in episode.log.replies(agent)]
             assert len(asked) == len(spy.contexts)
             rebuilt = [part.ids[:s] for part in traces(episode, [agent], spy.lm.open) for s, _, _ in part.spans]
-            of = [ids for ids, e in zip(spy.contexts, episode.log.replies(agent), strict=True) if e.seq in given]
+            of = [ids for ids, e in zip(spy.contexts, episode.log.replies(agent), strict=True) if e.seq in answered]
             assert rebuilt == [tuple(ids) for ids in of]
             spy.contexts.clear()
 

@@ -22,7 +22,7 @@ from tests.marl.worlds import lm_for, played, seated, world
 @st.composite
 def several(draw: st.DrawFn) -> list[Episode]:
     """Two to six episodes of two agents who move in turn or at once, of different lengths."""
-    made = []
+    episodes = []
     for _ in range(draw(st.integers(2, 6))):
         stages: list[tuple[int, Sequence[str]]] = []
         at = 0
@@ -31,8 +31,8 @@ def several(draw: st.DrawFn) -> list[Episode]:
             at += draw(st.integers(1, 2))
         count = sum(len(who) for _, who in stages)
         rewards = [[float(draw(st.integers(-4, 4))) for _ in AGENTS[:2]] for _ in range(count)]
-        made.append(replace(episode(AGENTS[:2], stages, rewards, Stop.TERMINATED), agents=AGENTS[:2]))
-    return made
+        episodes.append(replace(episode(AGENTS[:2], stages, rewards, Stop.TERMINATED), agents=AGENTS[:2]))
+    return episodes
 
 
 def ahead(arrays: EpisodeArrays, e: int, k: int, i: int, gamma: float) -> float:
@@ -91,11 +91,11 @@ def test_a_role_is_compared_with_what_it_used_to_get() -> None:
 def test_prompts_are_equal_exactly_where_all_that_was_perceived_is() -> None:
     here = world("lewis", arena={"n": 3, "k": 2})
     episodes = played(here, seated(here, lm_for(here)), 40)
-    found = prompts(episodes, 2)
-    assert not set(found[:, 0]) & set(found[:, 1]), "agents do not share prompts"
-    told = [(e.log.entries[0].envelope.body, e.turns[0].sample.text) for e in episodes]  # to the sender, the receiver
+    prompt_ids = prompts(episodes, 2)
+    assert not set(prompt_ids[:, 0]) & set(prompt_ids[:, 1]), "agents do not share prompts"
+    texts = [(e.log.entries[0].envelope.body, e.turns[0].sample.text) for e in episodes]  # to the sender, the receiver
     for turn in range(2):
-        by_prompt = {(found[i, turn], told[i][turn]) for i in range(len(episodes))}
+        by_prompt = {(prompt_ids[i, turn], texts[i][turn]) for i in range(len(episodes))}
         assert len(by_prompt) == len({number for number, _ in by_prompt}) == len({text for _, text in by_prompt})
 
 

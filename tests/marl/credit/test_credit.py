@@ -215,11 +215,11 @@ def test_credit_of_those_who_move_at_once_adds_up_to_the_joint_advantage(case: C
     shared = np.repeat(case.values[..., :1], case.values.shape[2], 2)
     rewards = np.broadcast_to(case.arrays.rewards[..., :1], case.arrays.rewards.shape)
     arrays = replace(case.arrays, rewards=rewards)
-    each, joint = sequential(arrays, shared, 0.0).advantage, team(arrays, shared, 0.0).advantage
+    own, joint = sequential(arrays, shared, 0.0).advantage, team(arrays, shared, 0.0).advantage
     for e, played in enumerate(case.episodes):
         for first in every_stage(played, 0):
             movers = [k for k, turn in enumerate(played.turns) if turn.stage == played.turns[first].stage]
-            assert each[e, movers].sum() == pytest.approx(joint[e, first], abs=1e-9)
+            assert own[e, movers].sum() == pytest.approx(joint[e, first], abs=1e-9)
             assert np.ptp(joint[e, movers]) == 0  # all who move at once share it
 
 
@@ -248,17 +248,17 @@ def test_gamma_is_paid_once_a_round_however_many_play(name: str, players: int) -
     agents = AGENTS[:players]
     rewards = [[0.0] * players] * (3 * players - 1) + [[1.0] * players]
     played = episode(agents, [(n, agents) for n in range(3)], rewards, Stop.TERMINATED)
-    found = ESTIMATORS[name](episode_arrays([played], 0.5), np.zeros((1, 3 * players + 1, players)), 1.0)
-    assert found.advantage[0].tolist() == [0.25] * players + [0.5] * players + [1.0] * players
+    credit = ESTIMATORS[name](episode_arrays([played], 0.5), np.zeros((1, 3 * players + 1, players)), 1.0)
+    assert credit.advantage[0].tolist() == [0.25] * players + [0.5] * players + [1.0] * players
 
 
 def test_gamma_may_be_paid_for_simulated_seconds() -> None:
     here = worlds.world(**worlds.WORLDS["repeated matrix"])
     for one in worlds.played(here, dict.fromkeys(here.agents, Random()), 4):
-        found = episode_arrays([one], 0.5, per="second").discount[0]
+        discount = episode_arrays([one], 0.5, per="second").discount[0]
         times = [one.log.entries[turn.seq].envelope.time for turn in one.turns]
         assert len(set(times)) == 4, "replies of one stage are stamped together"
-        assert found.tolist() == pytest.approx([*(0.5 ** (b - a) for a, b in pairwise(times)), 0.0])
+        assert discount.tolist() == pytest.approx([*(0.5 ** (b - a) for a, b in pairwise(times)), 0.0])
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -274,18 +274,18 @@ def test_normalising_is_done_for_each_agent_alone(numbers: list[tuple[int, float
     actor = np.array([[i for i, _ in numbers] + [-1, -1]])
     advantage = np.array([[x for _, x in numbers] + [np.nan, np.nan]])
     before = advantage.copy()
-    found = normalise(advantage, actor, 3)
+    normalised = normalise(advantage, actor, 3)
     np.testing.assert_array_equal(advantage, before)
-    assert np.isnan(found[0, -2:]).all()
+    assert np.isnan(normalised[0, -2:]).all()
     for i in range(3):
         own = actor[0] == i
         group = before[0][own]
         if not own.any():
             continue
         if group.std() < 1e-6:
-            np.testing.assert_allclose(found[0][own], 0, atol=1e-3 + abs(group).max())
+            np.testing.assert_allclose(normalised[0][own], 0, atol=1e-3 + abs(group).max())
             continue
-        np.testing.assert_allclose(found[0][own], (group - group.mean()) / group.std(), atol=1e-9)
+        np.testing.assert_allclose(normalised[0][own], (group - group.mean()) / group.std(), atol=1e-9)
 
 
 def test_a_group_without_variance_gives_nothing_to_learn() -> None:

@@ -28,9 +28,11 @@ scopes = pytest.mark.parametrize("scope", ["central", "own"])
 
 
 def critic_for(here: World, scope: Any, context: int = 1024) -> Critic:
-    made = tiny_critic(here.agents, here.vocabulary, scope=scope, width=16, layers=2, heads=2, context=context, seed=4)
-    torch.nn.init.normal_(made.network.get_parameter("head.weight"), generator=torch.Generator().manual_seed(1))
-    return made
+    critic = tiny_critic(
+        here.agents, here.vocabulary, scope=scope, width=16, layers=2, heads=2, context=context, seed=4
+    )
+    torch.nn.init.normal_(critic.network.get_parameter("head.weight"), generator=torch.Generator().manual_seed(1))
+    return critic
 
 
 def double(critic: Critic) -> Critic:
@@ -41,8 +43,8 @@ def double(critic: Critic) -> Critic:
 def values(critic: Critic, episode: Episode) -> NDArray[np.float64]:
     """[decisions + 1, agents]"""
     with torch.no_grad():
-        reading, found = critic.predict([episode])
-    rows = table(reading, found, 1, len(episode.turns) + 1, len(episode.agents))
+        reading, predicted = critic.predict([episode])
+    rows = table(reading, predicted, 1, len(episode.turns) + 1, len(episode.agents))
     return rows.reshape(rows.shape[1:])
 
 
@@ -96,9 +98,9 @@ def test_the_critic_sees_what_listeners_were_told_and_not_before_they_were(do: s
         "drop": {"type": "drop", "round": 2},
     }
     here, (plain,) = sample("chat")
-    (told,) = collect(world(**WORLDS["chat"], interventions=[settings[do]]), [replay(plain.log)])
+    (changed,) = collect(world(**WORLDS["chat"], interventions=[settings[do]]), [replay(plain.log)])
     critic = double(critic_for(here, scope))
-    before, after = values(critic, plain), values(critic, told)
+    before, after = values(critic, plain), values(critic, changed)
     first = next(slot for slot, turn in enumerate(plain.turns) if turn.stage == 2)
     np.testing.assert_allclose(after[:first], before[:first], atol=1e-12)
     for agent in (0, 2) if do == "drop" else (2,):  # b_0 is not fooled about its own name
@@ -167,10 +169,10 @@ def test_a_batch_gives_what_each_alone_gives_and_padding_adds_nothing(scope: str
     critic = critic_for(here, scope)
     slots = max(len(e.turns) for e in episodes) + 1
     with torch.no_grad():
-        reading, found = critic.predict(episodes)
+        reading, predicted = critic.predict(episodes)
         longer = reading._replace(ids=torch.nn.functional.pad(reading.ids, (0, 30)))
-        torch.testing.assert_close(critic(longer), found)
-    together = table(reading, found, len(episodes), slots, 3)
+        torch.testing.assert_close(critic(longer), predicted)
+    together = table(reading, predicted, len(episodes), slots, 3)
     for row, episode in zip(together, episodes, strict=True):
         alone = values(critic, episode)
         np.testing.assert_allclose(row[: len(alone)], alone, atol=1e-5)
@@ -202,10 +204,12 @@ def test_one_pass_gives_every_value_of_every_episode(scope: str, monkeypatch: py
         return states_at(*inputs)
 
     monkeypatch.setattr("marl.critic.tiny.states_at", counting)
-    reading, found = critic.predict(episodes)
+    reading, predicted = critic.predict(episodes)
     assert len(passes) == 1
-    assert len(found) == sum(len(e.turns) + 1 for e in episodes) * len(here.agents)  # cut off, so with a last value
-    assert len({*zip(*(t.tolist() for t in (reading.episode, reading.slot, reading.agent)), strict=True)}) == len(found)
+    assert len(predicted) == sum(len(e.turns) + 1 for e in episodes) * len(here.agents)  # cut off, so with a last value
+    assert len({*zip(*(t.tolist() for t in (reading.episode, reading.slot, reading.agent)), strict=True)}) == len(
+        predicted
+    )
 
 
 def test_the_end_of_an_episode_has_a_value_only_if_its_rules_would_have_gone_on() -> None:
@@ -238,9 +242,9 @@ def test_the_gradient_of_a_late_value_reaches_an_early_word(scope: str) -> None:
     here = world("lewis")
     (episode,) = played(here, seated(here), 1)
     critic = critic_for(here, scope)
-    reading, found = critic.predict([episode])
+    reading, predicted = critic.predict([episode])
     receiver = (reading.slot == 1) & (reading.agent == 1)
-    found[receiver].sum().backward()  # type: ignore[no-untyped-call]
+    predicted[receiver].sum().backward()  # type: ignore[no-untyped-call]
     gradient = critic.network.get_parameter("trunk.wte.weight").grad
     assert gradient is not None
     hidden = episode.log.entries[0].envelope.body.split()[1]

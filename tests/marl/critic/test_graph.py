@@ -24,16 +24,16 @@ from trainers.run_config import RunConfig
 
 
 def critic_for(here: World, graph: nx.DiGraph[str]) -> Critic:
-    made = graph_critic(here.agents, here.vocabulary, graph, width=16, layers=1, heads=2, context=512, seed=4)
-    torch.nn.init.normal_(made.network.get_parameter("head.weight"), generator=torch.Generator().manual_seed(1))
-    return made
+    critic = graph_critic(here.agents, here.vocabulary, graph, width=16, layers=1, heads=2, context=512, seed=4)
+    torch.nn.init.normal_(critic.network.get_parameter("head.weight"), generator=torch.Generator().manual_seed(1))
+    return critic
 
 
 def values(critic: Critic, episode: Episode) -> NDArray[np.float64]:
     """[decisions + 1, agents]"""
     with torch.no_grad():
-        reading, found = critic.predict([episode])
-    rows = table(reading, found, 1, len(episode.turns) + 1, len(episode.agents))
+        reading, predicted = critic.predict([episode])
+    rows = table(reading, predicted, 1, len(episode.turns) + 1, len(episode.agents))
     return rows.reshape(rows.shape[1:])
 
 
@@ -78,8 +78,8 @@ def test_episodes_do_not_mix(chat: tuple[World, Episode]) -> None:
     critic = critic_for(here, nx.complete_graph(list(here.agents), nx.DiGraph()))
     other = altered(here, replace(episode), lambda e: e.kind is Kind.VIEW)
     with torch.no_grad():
-        reading, found = critic.predict([other, episode])
-    both = table(reading, found, 2, len(episode.turns) + 1, len(episode.agents))
+        reading, predicted = critic.predict([other, episode])
+    both = table(reading, predicted, 2, len(episode.turns) + 1, len(episode.agents))
     np.testing.assert_allclose(both[1], values(critic, episode), atol=1e-5)
 
 

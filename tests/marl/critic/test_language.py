@@ -27,17 +27,17 @@ from trainers.run_config import RunConfig
 
 
 def critic_for(here: World, scope: Scope = "central", context: int = 2048) -> Critic:
-    made = language_critic(here.agents, chats.base(), scope=scope, width=16, context=context, seed=4)
-    torch.nn.init.normal_(made.network.get_parameter("head.weight"), generator=torch.Generator().manual_seed(1))
-    return made
+    critic = language_critic(here.agents, chats.base(), scope=scope, width=16, context=context, seed=4)
+    torch.nn.init.normal_(critic.network.get_parameter("head.weight"), generator=torch.Generator().manual_seed(1))
+    return critic
 
 
 def values(critic: Critic, episodes: list[Episode]) -> NDArray[np.float64]:
     """[episodes, decisions + 1, agents]"""
     with torch.no_grad():
-        reading, found = critic.predict(episodes)
+        reading, predicted = critic.predict(episodes)
     slots = max(len(episode.turns) for episode in episodes) + 1
-    return table(reading, found, len(episodes), slots, len(episodes[0].agents))
+    return table(reading, predicted, len(episodes), slots, len(episodes[0].agents))
 
 
 @pytest.fixture(scope="module")

@@ -39,23 +39,23 @@ def told(episode: Episode) -> tuple[str, str]:
 
 def test_what_an_agent_perceived_stays() -> None:
     episodes = lewis()
-    made = shuffle(episodes, "receiver_0", np.random.default_rng(1))
+    shuffled = shuffle(episodes, "receiver_0", np.random.default_rng(1))
     moved = 0
-    for before, after in zip(episodes, made, strict=True):
+    for before, after in zip(episodes, shuffled, strict=True):
         assert after.log.view("receiver_0") == before.log.view("receiver_0")
         for old, new in zip(before.log.entries, after.log.entries, strict=True):
             moved += old != new
             assert old == new or not perceived(old, "receiver_0")
     assert moved > 20
-    bodies = [sorted(e.log.entries[0].envelope.body for e in some) for some in (episodes, made)]
+    bodies = [sorted(e.log.entries[0].envelope.body for e in some) for some in (episodes, shuffled)]
     assert bodies[0] == bodies[1], "nothing is made up"
 
 
 def test_a_critic_that_uses_the_joint_view_loses_by_permutation() -> None:
     episodes = lewis(400)
-    found = permutation_test(episodes, knowing, episode_arrays(episodes, 1.0), seed=3)
-    assert found.explained > found.permuted + 0.01
-    assert found.p == pytest.approx(0.1)
+    result = permutation_test(episodes, knowing, episode_arrays(episodes, 1.0), seed=3)
+    assert result.explained > result.permuted + 0.01
+    assert result.p == pytest.approx(0.1)
 
 
 def test_a_critic_that_sees_what_the_agent_sees_does_not() -> None:
@@ -64,6 +64,6 @@ def test_a_critic_that_sees_what_the_agent_sees_does_not() -> None:
     def blind(given: Sequence[Episode]) -> Array:
         return np.full((len(given), 3, 2), 0.4)
 
-    found = permutation_test(episodes, blind, episode_arrays(episodes, 1.0), seed=3)
-    assert found.explained == found.permuted == pytest.approx(0)
-    assert found.p == 1
+    result = permutation_test(episodes, blind, episode_arrays(episodes, 1.0), seed=3)
+    assert result.explained == result.permuted == pytest.approx(0)
+    assert result.p == 1

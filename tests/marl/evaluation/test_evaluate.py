@@ -71,17 +71,17 @@ def test_evaluating_twice_gives_the_same_bytes_and_disturbs_no_training() -> Non
 
 def test_nobody_succeeds_where_one_wins_what_the_other_loses() -> None:
     here = world("matrix", arena={"game": "matching_pennies"})
-    found = evaluate.summarise(here, evaluate.run(here, random_seats(here), 1))["train"]
-    assert found["score"] == 0
-    assert found["success"] is None
+    figures = evaluate.summarise(here, evaluate.run(here, random_seats(here), 1))["train"]
+    assert figures["score"] == 0
+    assert figures["success"] is None
 
 
 def test_each_seats_return_stands_beside_the_score() -> None:
     here = world("matrix", arena={"game": "prisoners_dilemma"})
     seats = {"player_0": Scripted(lambda heard, spec: "cooperate"), "player_1": Scripted(lambda heard, spec: "defect")}
-    found = evaluate.summarise(here, evaluate.run(here, seats, 1))["train"]
-    assert found["returns"] == {"player_0": 0.0, "player_1": 5.0}
-    assert found["score"] == 2.5
+    figures = evaluate.summarise(here, evaluate.run(here, seats, 1))["train"]
+    assert figures["returns"] == {"player_0": 0.0, "player_1": 5.0}
+    assert figures["score"] == 2.5
 
 
 def lewis(answer: str) -> tuple[World, list[Episode]]:
@@ -96,11 +96,11 @@ def lewis(answer: str) -> tuple[World, list[Episode]]:
 def test_the_summary_of_known_play_is_known(answer: str, score: float, gain: float, error: float) -> None:
     here, episodes = lewis(answer)
     summary = evaluate.summarise(here, episodes)
-    found = summary["train"]
-    assert found["episodes"] == 4
-    assert found["score"] == found["success"] == score
-    assert found["communication_gain"] == gain
-    assert found["standard_error"] == pytest.approx(error)
+    figures = summary["train"]
+    assert figures["episodes"] == 4
+    assert figures["score"] == figures["success"] == score
+    assert figures["communication_gain"] == gain
+    assert figures["standard_error"] == pytest.approx(error)
     assert summary["anchors"] == {"random": 0.25, "silent": 0.25, "full": 1.0, "equilibrium": None}
     assert summary["errors"] == 0
 

@@ -62,9 +62,9 @@ PLAIN = st.characters(codec="ascii", categories=["L", "N", "P"]) | st.sampled_fr
 @settings(deadline=None, max_examples=25)
 def test_what_matches_a_pattern_can_be_drawn_and_what_is_drawn_matches(base: Base, data: st.DataObject) -> None:
     pattern = data.draw(PATTERNS)
-    told = data.draw(st.from_regex(pattern, fullmatch=True, alphabet=PLAIN).filter(lambda text: len(text) <= 12))
-    text = " ".join(told.split())
-    if text != told or not text:
+    drawn = data.draw(st.from_regex(pattern, fullmatch=True, alphabet=PLAIN).filter(lambda text: len(text) <= 12))
+    text = " ".join(drawn.split())
+    if text != drawn or not text:
         return
     spec = matching(pattern, *((word,) for word in text.split()), free=12)
     lm = chats.chat(base)

@@ -44,18 +44,18 @@ SPECS = (
 
 
 def gpt2(plain: bool = True) -> LanguageModel:
-    made = tiny(WORDS, width=16, layers=2, heads=2, context=128, init=0.15, seed=3)
-    assert made.plain
-    made.plain = plain
-    return made
+    model = tiny(WORDS, width=16, layers=2, heads=2, context=128, init=0.15, seed=3)
+    assert model.plain
+    model.plain = plain
+    return model
 
 
 def other(kind: Any, config: Any, **sizes: int) -> LanguageModel:
     tokenizer = word_tokenizer(WORDS)
     settings = config(vocab_size=len(tokenizer), initializer_range=0.15, **sizes)
-    made = LanguageModel(seeded(lambda: kind(settings), 3), tokenizer)
-    assert not made.plain
-    return made
+    model = LanguageModel(seeded(lambda: kind(settings), 3), tokenizer)
+    assert not model.plain
+    return model
 
 
 LLAMA = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -71,16 +71,16 @@ MODELS: dict[str, Callable[[], LanguageModel]] = {
 
 @pytest.fixture(params=MODELS)
 def lm(request: pytest.FixtureRequest) -> LanguageModel:
-    made = MODELS[request.param]()
-    made.eval()
-    return made
+    model = MODELS[request.param]()
+    model.eval()
+    return model
 
 
 def transcript(lm: LanguageModel, text: str) -> Transcript:
-    made = Transcript(lm.encode)
-    made.ids += lm.encode(text)
-    made.ask()
-    return made
+    opened = Transcript(lm.encode)
+    opened.ids += lm.encode(text)
+    opened.ask()
+    return opened
 
 
 def scored(lm: LanguageModel, ids: Sequence[int], spec: ReplySpec, tokens: Sequence[int]) -> Tensor:

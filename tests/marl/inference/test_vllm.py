@@ -49,17 +49,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def server(folder: Path) -> Iterator[StandIn]:
     connect.cache_clear()
-    with StandIn(folder) as made:
-        yield made
-        made.shutdown()
+    with StandIn(folder) as stand_in:
+        yield stand_in
+        stand_in.shutdown()
 
 
 def served(here: World, folder: Path, address: str, out: Path, **settings: Any) -> dict[str, VllmServer]:
-    given = HfPolicy(
+    policy_config = HfPolicy(
         hf=str(folder), lora=LoraSettings(rank=4), dtype="float32", vllm=address, **({"talk": 8} | settings)
     )
-    made = policies(given, list(here.agents), here.about, seed=1)
-    return {name: VllmServer(lm, name, out / name) for name, lm in made.items()}
+    models = policies(policy_config, list(here.agents), here.about, seed=1)
+    return {name: VllmServer(lm, name, out / name) for name, lm in models.items()}
 
 
 def change(servers: Mapping[str, VllmServer], seed: int) -> None:
@@ -89,16 +89,16 @@ def test_what_comes_back_is_what_is_scored(
     servers = served(here, folder, server.address, tmp_path, think=think, temperature=0.8)
     for version in range(2):
         change(servers, version)
-        for each in servers.values():
-            each.publish(version)
+        for sampler in servers.values():
+            sampler.publish(version)
         episodes = collect(here, [Plan(f"e{version}-{i}", servers, 1) for i in range(2)])
         assert [episode.error for episode in episodes] == ["", ""]
         assert {turn.sample.version for episode in episodes for turn in episode.turns} == {version}
         assert all(turn.legal for episode in episodes for turn in episode.turns)
-        for seat, each in servers.items():
-            assert apart(each.lm, seat, episodes) < 1e-4
-            assert [place.name for place in each.folder.iterdir()] == [f"{version:06d}"]
-    assert sorted(server.adapters) == sorted(each.loaded for each in servers.values()), "old ones are unloaded"
+        for seat, sampler in servers.items():
+            assert apart(sampler.lm, seat, episodes) < 1e-4
+            assert [place.name for place in sampler.folder.iterdir()] == [f"{version:06d}"]
+    assert sorted(server.adapters) == sorted(sampler.loaded for sampler in servers.values()), "old ones are unloaded"
     assert len(server.loaded) == 2 * len(servers)
 
 
@@ -106,7 +106,7 @@ def test_a_run_hands_its_adapter_over_after_each_update_and_goes_on(
     folder: Path, server: StandIn, tmp_path: Path
 ) -> None:
     policy = {"hf": str(folder), "lora": {"rank": 2}, "dtype": "float32", "vllm": server.address}
-    given: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "scenario": {"arena": {"name": "lewis"}},
         "out": tmp_path / "run",
         "updates": 2,
@@ -117,9 +117,9 @@ def test_a_run_hands_its_adapter_over_after_each_update_and_goes_on(
         "policy": policy,
         "algorithm": {"behaviour_cap": 2.0},
     }
-    Run(RunConfig.model_validate(given)).train()
+    Run(RunConfig.model_validate(settings)).train()
     assert [name.split("-")[0] + name[-2:] for name in server.loaded] == ["shared-0", "shared-1", "shared-2"]
-    Run(RunConfig.model_validate(given | {"updates": 3})).train()
+    Run(RunConfig.model_validate(settings | {"updates": 3})).train()
     assert [name[-2:] for name in server.loaded[3:]] == ["-2", "-3"]
     assert len(set(server.loaded)) == 5, "another start is another name"
 
@@ -150,8 +150,8 @@ def test_a_server_that_was_started_otherwise_is_refused(
 def test_what_goes_wrong_later_ends_the_episode_in_a_sentence(folder: Path, server: StandIn, tmp_path: Path) -> None:
     here = world("lewis")
     servers = served(here, folder, server.address, tmp_path)
-    for each in servers.values():
-        each.publish(0)
+    for sampler in servers.values():
+        sampler.publish(0)
 
     def error() -> str:
         (episode,) = collect(here, [Plan("e", servers, 1)])
@@ -163,16 +163,16 @@ def test_what_goes_wrong_later_ends_the_episode_in_a_sentence(folder: Path, serv
     server.adapters.clear()
     assert "refuses to complete a transcript (404 The model `sender_0-" in error()
     server.complete = lambda model, body: {"choices": [{"text": "m0"}]}  # type: ignore[method-assign]
-    for each in servers.values():
-        server.adapters[each.loaded] = None
+    for sampler in servers.values():
+        server.adapters[sampler.loaded] = None
     assert "returned an invalid response (no token ids with log-probabilities): is it vLLM?" in error()
 
 
 def test_a_transcript_that_leaves_no_room_ends_the_episode(folder: Path, server: StandIn, tmp_path: Path) -> None:
     here = world("chat")
     servers = served(here, folder, server.address, tmp_path, context=16)
-    for each in servers.values():
-        each.publish(0)
+    for sampler in servers.values():
+        sampler.publish(0)
     (episode,) = collect(here, [Plan("e", servers, 1)])
     assert episode.stop is Stop.OVERFLOW
 
@@ -230,9 +230,9 @@ def test_a_real_vllm_samples_what_is_scored(real: tuple[Path, str], tmp_path: Pa
     servers = served(here, *real, tmp_path, think=4, temperature=0.8)
     for version in range(2):
         change(servers, version)
-        for each in servers.values():
-            each.publish(version)
+        for sampler in servers.values():
+            sampler.publish(version)
         episodes = collect(here, [Plan(f"e{version}-{i}", servers, 1) for i in range(4)])
         assert [episode.error for episode in episodes] == [""] * 4
-        for seat, each in servers.items():
-            assert apart(each.lm, seat, episodes) < 1e-3
+        for seat, sampler in servers.items():
+            assert apart(sampler.lm, seat, episodes) < 1e-3

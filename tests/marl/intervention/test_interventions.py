@@ -48,7 +48,7 @@ class Played:
         self.world = world(**WORLDS[name])
         self.seats: dict[str, Policy] = seated(self.world)
         self.episodes = played(self.world, self.seats, 4)
-        self.pool = ablation.spoken(each.log for each in played(self.world, self.seats, 6, seed=2))
+        self.pool = ablation.spoken(episode.log for episode in played(self.world, self.seats, 6, seed=2))
 
 
 known = cache(Played)
@@ -82,7 +82,7 @@ def made(kind: str, there: Played) -> Intervention:
 
 
 def plans(there: Played, *do: Intervention) -> list[Plan]:
-    return [Plan(each.log.episode, there.seats, each.log.seed, do=do) for each in there.episodes]
+    return [Plan(episode.log.episode, there.seats, episode.log.seed, do=do) for episode in there.episodes]
 
 
 def entries(each: Log, before: int | None = None) -> list[bytes]:
@@ -107,21 +107,21 @@ def test_an_episode_with_an_intervention_replays_to_the_byte_and_its_past_is_unt
     there = known(name)
     here, do = there.world, made(kind, there)
     changed = collect(here, plans(there, do))
-    assert [each.error for each in changed] == [""] * len(changed)
-    assert [each.drift for each in changed] == [each.drift for each in there.episodes]
+    assert [episode.error for episode in changed] == [""] * len(changed)
+    assert [episode.drift for episode in changed] == [episode.drift for episode in there.episodes]
     for live, again in zip(there.episodes, changed, strict=True):
         assert again.log.do == [do.model_dump(mode="json")]
         at = first_difference(live.log, again.log)
         if at is None:
             assert len(live.log.entries) == len(again.log.entries)
             continue
-        # The first thing to differ is what is heard of a message, or a message that nobody said.
+        # The first thing to differ is what is heard of a message, or an injected one.
         old, new = live.log.entries[at].envelope, again.log.entries[at].envelope
         assert new.kind is Kind.SAY
         assert new.sender == REFEREE if kind.startswith("inject") else new == old
-    log.save(tmp_path / "log.jsonl", [each.log for each in changed])
+    log.save(tmp_path / "log.jsonl", [episode.log for episode in changed])
     there_again = world_of(changed[0].log.scenario)
-    assert raw(collect(there_again, [replay(each) for each in log.load(tmp_path / "log.jsonl")])) == raw(changed)
+    assert raw(collect(there_again, [replay(logged) for logged in log.load(tmp_path / "log.jsonl")])) == raw(changed)
 
 
 def test_every_kind_changes_something_in_these_worlds() -> None:
@@ -169,7 +169,7 @@ def test_a_fork_with_an_intervention_keeps_the_past_and_can_be_replayed_and_fork
         last = again.turns[-1].seq
         assert raw([one(here, fork(again.log, last, there.seats))]) == raw([again])
         more = one(here, fork(again.log, last, there.seats, do=Drop(p=0.5)))
-        assert [each["type"] for each in more.log.do] == [do.type, "drop"]
+        assert [intervention["type"] for intervention in more.log.do] == [do.type, "drop"]
         assert entries(more.log, last) == entries(again.log, last)
 
 
@@ -188,12 +188,15 @@ def test_any_interventions_together(data: st.DataObject) -> None:
     }
     chosen = [made(kind, there) for kind in data.draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=4))]
     given_ = {name: value for name, value in fits.items() if value is not None}
-    do = [each if isinstance(each, Inject) else each.model_copy(update=given_) for each in chosen]
+    do = [
+        intervention if isinstance(intervention, Inject) else intervention.model_copy(update=given_)
+        for intervention in chosen
+    ]
     changed = collect(here, plans(there, *do))
     assert raw(collect(here, plans(there, *do), concurrency=1)) == raw(changed)
-    again = collect(here, [replay(each.log) for each in changed])
+    again = collect(here, [replay(episode.log) for episode in changed])
     assert raw(again) == raw(changed)
-    assert [each.rewards for each in again] == [each.rewards for each in changed]
+    assert [episode.rewards for episode in again] == [episode.rewards for episode in changed]
     assert parse(changed[0].log) == tuple(do)
 
 
@@ -242,7 +245,7 @@ def test_what_nobody_said_is_heard_before_the_round_begins_and_is_no_reply() -> 
 def test_a_channel_can_be_closed_from_a_round_or_an_entry_on() -> None:
     here = world(arena={"rounds": 2}, channels={"side": {"members": ["a_0", "b_0"]}})
     lines = {"a_0": ("side m0", "x0", "side m1", "x0"), "b_0": ("public m2", "x0", "side m3", "x0")}
-    seats = {**{a: script(*each) for a, each in lines.items()}, "c_0": script("m0", "x0", "m0", "x0")}
+    seats = {**{a: script(*replies) for a, replies in lines.items()}, "c_0": script("m0", "x0", "m0", "x0")}
     plain = one(here, Plan("e", seats, 1))
     assert hear(plain, "b_0") == ["a_0 side : m0", "c_0 : m0", "a_0 side : m1", "c_0 : m0"]
     late = next(e.seq for e in plain.log.replies("a_0") if e.body == "m1")
@@ -256,8 +259,8 @@ def test_messages_are_dropped_as_often_as_asked_and_for_all_listeners_alike() ->
     seats = dict.fromkeys(here.agents, Random())
     episodes = collect(here, [Plan(f"e{i}", seats, 1, do=(Drop(p=0.3), Drop(p=0.5))) for i in range(100)])
     heard = [{h.body is None for h in entry.heard} for e in episodes for entry in e.log.entries if entry.heard]
-    assert all(len(each) == 1 for each in heard)
-    lost = sum(each == {True} for each in heard) / len(heard)
+    assert all(len(losses) == 1 for losses in heard)
+    lost = sum(losses == {True} for losses in heard) / len(heard)
     assert lost == pytest.approx(1 - 0.7 * 0.5, abs=0.06)  # 1200 messages: four standard errors
 
 
@@ -275,7 +278,9 @@ def test_shuffled_messages_are_as_frequent_as_before_and_tell_nothing() -> None:
     logs = [episode.log for episode in collect(here, deals)]
     for seed in range(5):
         do = ablation.permuted(logs, seed)
-        heard = Counter(s.heard["receiver_0"] for each in do if isinstance(each, Shuffle) for s in each.pool)
+        heard = Counter(
+            s.heard["receiver_0"] for intervention in do if isinstance(intervention, Shuffle) for s in intervention.pool
+        )
         assert heard == Counter({f"m{i}": 1 for i in range(4)})  # each message exactly once: the marginal stays
     episodes = ablation.shuffled(here, deals, 3)
     assert len(episodes) == 1024
@@ -293,11 +298,11 @@ def test_splits_are_shuffled_apart_and_silence_stays_silence() -> None:
         for i in range(3)
     ]
     logs = [one(here, Plan(p.episode, p.seats, p.seed)).log for p in plans_]
-    for i, each in enumerate(logs):
-        each.deal = {"split": "held_out" if i == 2 else "train"}
+    for i, logged in enumerate(logs):
+        logged.deal = {"split": "held_out" if i == 2 else "train"}
     for seed in range(4):
         do = ablation.permuted(logs, seed)
-        assert sorted(each.type for each in do[:2]) == ["drop", "shuffle"]
+        assert sorted(intervention.type for intervention in do[:2]) == ["drop", "shuffle"]
         last = do[2]
         assert isinstance(last, Shuffle)
         assert {s.episode for s in last.pool} == {"e2"}
@@ -318,12 +323,12 @@ def test_a_rewriting_function_of_ones_own_is_recorded_by_name_and_must_be_there_
 
 def test_forks_written_before_interventions_had_kinds_still_load_and_replay() -> None:
     logs = list(log.load(GOLDEN / "schema1-do.jsonl"))
-    assert [each.do for each in logs[:2]] == [
+    assert [logged.do for logged in logs[:2]] == [
         [{"type": "drop", "seq": 2, "p": 1.0}],
         [{"type": "replace", "seq": 2, "body": "m1"}],
     ]
-    worlds = [load_world(each.scenario, "the log") for each in logs]
-    again = [one(here, replay(each)).log for here, each in zip(worlds, logs, strict=True)]
+    worlds = [load_world(logged.scenario, "the log") for logged in logs]
+    again = [one(here, replay(logged)).log for here, logged in zip(worlds, logs, strict=True)]
     assert raw(again) == raw(logs)
     old = (GOLDEN / "schema1-do.jsonl").read_bytes().splitlines()
     changed = [(a, b) for a, b in zip(old, log.dump(again).splitlines(), strict=True) if a != b]

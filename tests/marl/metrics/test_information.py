@@ -86,7 +86,7 @@ def test_independent_variables_seem_to_share_information_until_corrected() -> No
 
 def test_few_samples_of_independent_variables_are_within_the_null() -> None:
     """100 samples of 10 messages and 5 actions, many times: the plug-in says 0.2 nats, and so does chance."""
-    found, by_chance, beyond = [], [], 0
+    values, by_chance, beyond = [], [], 0
     for seed in range(60):
         x, y = independent(10, 5, 100, seed)
 
@@ -95,11 +95,11 @@ def test_few_samples_of_independent_variables_are_within_the_null() -> None:
 
         null = permutation_null(shared, 100, permutations=60)
         assert null is not None
-        found.append(shared(np.arange(100)) * NATS)
+        values.append(shared(np.arange(100)) * NATS)
         by_chance.append(null.null.mean * NATS)
         beyond += null.null.p < 0.05
-    assert np.mean(found) == pytest.approx(0.2, abs=0.03)
-    assert np.mean(found) - np.mean(by_chance) == pytest.approx(0, abs=0.015)
+    assert np.mean(values) == pytest.approx(0.2, abs=0.03)
+    assert np.mean(values) - np.mean(by_chance) == pytest.approx(0, abs=0.015)
     assert beyond <= 8  # 3 are due; more than 8 come by chance once in 500
 
 

@@ -47,11 +47,11 @@ def test_the_interquartile_mean_is_the_trimmed_mean_of_scipy(scores: list[float]
 @given(tasks, st.randoms(use_true_random=False))
 def test_tasks_are_pooled_and_neither_order_nor_scale_matters(scores: list[list[float]], random: object) -> None:
     pooled = [score for task in scores for score in task]
-    found = iqm(scores, replications=50)
-    assert found.value == pytest.approx(stats.trim_mean(pooled, 0.25), abs=1e-9)
+    estimate = iqm(scores, replications=50)
+    assert estimate.value == pytest.approx(stats.trim_mean(pooled, 0.25), abs=1e-9)
     scaled = iqm([[2 * score - 1 for score in task] for task in scores], replications=50)
-    assert scaled == pytest.approx([2 * each - 1 for each in found], abs=1e-6)
-    assert iqm([sorted(task) for task in scores], replications=50).value == pytest.approx(found.value, abs=1e-9)
+    assert scaled == pytest.approx([2 * bound - 1 for bound in estimate], abs=1e-6)
+    assert iqm([sorted(task) for task in scores], replications=50).value == pytest.approx(estimate.value, abs=1e-9)
 
 
 @given(runs, runs)
@@ -65,8 +65,8 @@ def test_improvement_is_the_statistic_of_mann_and_whitney(ours: list[float], the
 def test_improvement_by_hand() -> None:
     # (2 > 1), (2 = 2), (2 < 3), (3 > 1), (3 > 2), (3 = 3): 3 + 2 / 2 of 6
     assert improvement([2, 3], [1, 2, 3]) == pytest.approx(4 / 6)
-    found = probability_of_improvement([[2, 3], [5]], [[1, 2, 3], [6]], replications=100)
-    assert found.value == pytest.approx((4 / 6 + 0) / 2)
+    estimate = probability_of_improvement([[2, 3], [5]], [[1, 2, 3], [6]], replications=100)
+    assert estimate.value == pytest.approx((4 / 6 + 0) / 2)
     assert probability_of_improvement([[5, 6, 7]], [[1, 2]], replications=100) == (1.0, 1.0, 1.0)
 
 
@@ -98,19 +98,19 @@ def test_runs_are_drawn_within_their_task() -> None:
         for one in product(tasks[0], repeat=2)
         for other in product(tasks[1], repeat=2)
     ]
-    found = iqm(tasks, level=0.75)
-    assert found.low == np.quantile(exact, 0.125, method="inverted_cdf")
-    assert found.high == np.quantile(exact, 0.875, method="inverted_cdf")
+    estimate = iqm(tasks, level=0.75)
+    assert estimate.low == np.quantile(exact, 0.125, method="inverted_cdf")
+    assert estimate.high == np.quantile(exact, 0.875, method="inverted_cdf")
 
 
 @given(tasks, st.integers(0, 5))
 def test_intervals_lie_within_the_scores_and_repeat(scores: list[list[float]], seed: int) -> None:
-    found = iqm(scores, seed, replications=200)
+    estimate = iqm(scores, seed, replications=200)
     pooled = [score for task in scores for score in task]
-    assert min(pooled) - 1e-9 <= found.low <= found.high <= max(pooled) + 1e-9
-    assert found == iqm(scores, seed, replications=200)
+    assert min(pooled) - 1e-9 <= estimate.low <= estimate.high <= max(pooled) + 1e-9
+    assert estimate == iqm(scores, seed, replications=200)
     wider = iqm(scores, seed, replications=200, level=0.99)
-    assert wider.low <= found.low <= found.high <= wider.high
+    assert wider.low <= estimate.low <= estimate.high <= wider.high
 
 
 def test_another_seed_draws_other_samples_and_more_tasks_leave_draws_alone() -> None:
@@ -120,7 +120,7 @@ def test_another_seed_draws_other_samples_and_more_tasks_leave_draws_alone() -> 
     # A second task whose runs are all equal moves nothing but the pool; a mean shows it.
     alone = optimality_gap([scores], best=9.0, replications=100)
     both = optimality_gap([scores, [8.0] * 30], best=9.0, replications=100)
-    assert both == pytest.approx([(each + 1.0) / 2 for each in alone])
+    assert both == pytest.approx([(bound + 1.0) / 2 for bound in alone])
 
 
 def test_intervals_cover_what_they_claim() -> None:
@@ -130,8 +130,8 @@ def test_intervals_cover_what_they_claim() -> None:
     assert 180 <= held <= 198
     pairs = ((rng.normal(0.5, 1, 40), rng.normal(size=40)) for _ in range(200))
     truth = float(stats.norm.cdf(0.5 / 2**0.5))
-    found = [probability_of_improvement([x], [y], replications=400) for x, y in pairs]
-    assert 180 <= sum(e.low <= truth <= e.high for e in found) <= 198
+    estimates = [probability_of_improvement([x], [y], replications=400) for x, y in pairs]
+    assert 180 <= sum(e.low <= truth <= e.high for e in estimates) <= 198
 
 
 def test_a_curve_is_the_interquartile_mean_of_whole_runs_at_each_point() -> None:

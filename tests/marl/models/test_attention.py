@@ -20,8 +20,8 @@ def drawn(size: int, heads: int, shared: int, length: int, keys: int, dtype: tor
     """Return q, k, v and the gradient of what is read, the same for every dtype but for rounding to bf16."""
     generator = torch.Generator().manual_seed(length)
     shapes = [(size, heads, length, 16), (size, shared, keys, 16), (size, shared, keys, 16), (size, heads, length, 16)]
-    made = [torch.randn(shape, generator=generator).to(BF16).to(dtype) for shape in shapes]
-    return [each.requires_grad_() for each in made[:3]] + made[3:]
+    tensors = [torch.randn(shape, generator=generator).to(BF16).to(dtype) for shape in shapes]
+    return [tensor.requires_grad_() for tensor in tensors[:3]] + tensors[3:]
 
 
 def seen(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
@@ -32,7 +32,7 @@ def read(given: list[Tensor], visible: Tensor | None) -> list[Tensor]:
     """Return what is read, and the gradients of q, k and v, in fp32."""
     q, k, v, slope = given
     out = seen(q, k, v, visible)
-    return [out.detach().float(), *(each.float() for each in torch.autograd.grad(out, (q, k, v), slope))]
+    return [out.detach().float(), *(gradient.float() for gradient in torch.autograd.grad(out, (q, k, v), slope))]
 
 
 @needed
@@ -73,8 +73,8 @@ def test_in_parts_and_without_gradients_it_is_the_same(monkeypatch: pytest.Monke
     q, k, v, _ = drawn(5, 6, 2, 7, 7, BF16)
     sees = torch.rand(5, 1, 7, 7, generator=torch.Generator().manual_seed(1)) < 0.5
     sees[..., 0] = True
-    given = (q, k, v, sees if visible else None)
-    whole = seen(*given)
+    inputs = (q, k, v, sees if visible else None)
+    whole = seen(*inputs)
     monkeypatch.setattr(attention, "MAX_SCORES_PER_CHUNK", 7 * 21 * 3)
     with torch.no_grad():
-        torch.testing.assert_close(seen(*given), whole, rtol=0, atol=0)
+        torch.testing.assert_close(seen(*inputs), whole, rtol=0, atol=0)

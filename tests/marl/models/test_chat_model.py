@@ -37,13 +37,13 @@ def scored(lm: ChatModel, ids: list[int], spec: ReplySpec, tokens: tuple[int, ..
     trained = torch.zeros_like(row, dtype=torch.bool)
     trained[0, len(ids) :] = True
     with torch.no_grad():
-        found: list[float] = lm.score(row, trained, torch.tensor(lm.rows(spec, tokens))).logp.tolist()
-    return found
+        logps: list[float] = lm.score(row, trained, torch.tensor(lm.rows(spec, tokens))).logp.tolist()
+    return logps
 
 
 def answers(server: ChatServer, spec: ReplySpec, contexts: list[str], greedy: bool = False) -> list[Sample]:
     """Sample replies to several contexts as one batch."""
-    found: dict[int, Sample] = {}
+    samples: dict[int, Sample] = {}
     for number, text in enumerate(contexts):
         transcript = server.open()
         transcript.dialogue.messages.append({"role": "system", "content": text})  # type: ignore[attr-defined]
@@ -51,12 +51,12 @@ def answers(server: ChatServer, spec: ReplySpec, contexts: list[str], greedy: bo
 
         def done(sample: Sample | Exception, place: int = number) -> None:
             assert isinstance(sample, Sample)
-            found[place] = sample
+            samples[place] = sample
 
         server.engine.ask(server.lm, GenerationRequest(transcript, spec, number, greedy, done), 0)
     while server.engine.run():
         pass
-    return [found[number] for number in range(len(contexts))]
+    return [samples[number] for number in range(len(contexts))]
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -159,7 +159,7 @@ def test_a_mixed_batch_answers_as_each_adapter_alone() -> None:
         base = chats.base()
         policies: dict[str | None, ChatModel] = {None: chats.chat(base)}
         policies |= dict(chats.adapted(base, "one", "two").items())
-        found: dict[str | None, list[tuple[int, ...]]] = {name: [] for name in names}
+        replies: dict[str | None, list[tuple[int, ...]]] = {name: [] for name in names}
         for number in range(6):
             for name in names:
                 server = ChatServer(policies[name], str(name))
@@ -168,12 +168,12 @@ def test_a_mixed_batch_answers_as_each_adapter_alone() -> None:
 
                 def done(sample: Sample | Exception, name: str | None = name) -> None:
                     assert isinstance(sample, Sample)
-                    found[name].append(sample.tokens)
+                    replies[name].append(sample.tokens)
 
                 server.engine.ask(server.lm, GenerationRequest(transcript, spec, number, False, done), 0)
         while server.engine.run():
             pass
-        return {name: sorted(each) for name, each in found.items()}
+        return {name: sorted(token_lists) for name, token_lists in replies.items()}
 
     together = drawn(("one", "two", None))
     for name in ("one", "two", None):

@@ -51,8 +51,8 @@ def test_in_bfloat16_the_gradient_of_what_many_rows_share_stays_near_the_exact_o
             states = states_at(trunk, ids, at)
         (states.float() * torch.linspace(0, 1, 32)).mean().backward()  # type: ignore[no-untyped-call]
         slopes.append(torch.cat([p.grad.flatten() for p in trunk.parameters() if p.grad is not None]))
-    exact, found = slopes
-    assert (found - exact).norm() < 0.02 * exact.norm()
+    exact, approximate = slopes
+    assert (approximate - exact).norm() < 0.02 * exact.norm()
 
 
 @pytest.mark.parametrize("words", [len(WORDS), 2])  # of two words, many rows begin alike
@@ -61,12 +61,12 @@ def test_chosen_states_and_their_gradients_are_those_of_transformers(
     lm: LanguageModel, ids: Tensor, at: Tensor, words: int
 ) -> None:
     trunk, ids = deepcopy(lm.model.base_model).double(), ids % words
-    found: list[tuple[Tensor, list[Tensor]]] = []
+    results: list[tuple[Tensor, list[Tensor]]] = []
     for states in (states_at(trunk, ids, at), trunk(ids).last_hidden_state[at]):
         trunk.zero_grad()
         (states * torch.linspace(-1, 1, 32).double()).sum().backward()
-        found.append((states.detach(), [p.grad.clone() for p in trunk.parameters() if p.grad is not None]))
-    (ours, slopes), (theirs, expected) = found
+        results.append((states.detach(), [p.grad.clone() for p in trunk.parameters() if p.grad is not None]))
+    (ours, slopes), (theirs, expected) = results
     torch.testing.assert_close(ours, theirs)
     assert len(slopes) == len(expected) == len(list(trunk.parameters()))
     for slope, other in zip(slopes, expected, strict=True):

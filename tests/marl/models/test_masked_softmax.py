@@ -20,13 +20,13 @@ def test_values_and_gradients_are_those_of_the_formula() -> None:
     allowed[torch.arange(64), drawn] = True
     allowed[1] = torch.arange(50) == drawn[1]  # one token alone is certain
     for weight in (0.0, 0.7):
-        found = []
+        results = []
         for compute in (formula, chosen):
             z = logits.clone().requires_grad_()
             logp, entropy = compute(z, allowed, drawn)
             total = (logp * torch.arange(64) + weight * entropy * (1 + torch.arange(64))).sum()
             total.backward()  # type: ignore[no-untyped-call]
             assert z.grad is not None
-            found.append((logp.detach(), entropy.detach(), z.grad))
-        for ours, theirs in zip(*found, strict=True):
+            results.append((logp.detach(), entropy.detach(), z.grad))
+        for ours, theirs in zip(*results, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)

@@ -1,4 +1,4 @@
-"""Matrices laid out once: the same products, and never those of older weights."""
+"""Prepacked linear weights: the same products, and never those of older weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_products_are_those_of_linear_layers(bias: bool, shape: tuple[int, ...])
             torch.testing.assert_close(one, other, atol=1e-2, rtol=1e-2)
         for matrix in matrices:
             matrix.weight.zero_()
-        assert any(bool(y.any()) for y in packed(x, matrices)), "laid out once"
+        assert any(bool(y.any()) for y in packed(x, matrices)), "prepacked once"
 
 
 def test_only_where_it_is_sure_to_be_the_same() -> None:
@@ -44,14 +44,14 @@ def test_what_is_sampled_is_by_the_weights_of_now() -> None:
     server = ChatServer(lm, "a")
     before: list[float] = []
     after: list[float] = []
-    for found in (before, after):
+    for logprobs in (before, after):
         (sample,) = answers(server, SPEC, ["red hat"])
         transcript = server.open()
         transcript.dialogue.messages.append({"role": "system", "content": "red hat"})  # type: ignore[attr-defined]
         transcript.ask()
         logp = scored(lm, list(transcript.ids), SPEC, sample.tokens)
         torch.testing.assert_close(torch.tensor(sample.behavior_logprobs), torch.tensor(logp), atol=0.1, rtol=0)
-        found += sample.behavior_logprobs
+        logprobs += sample.behavior_logprobs
         ids = torch.tensor([[5, 9, 77, 30]])
         with lm.autocast():
             raised = lm.logits(lm.states(ids))[0, -1, 40]

@@ -44,14 +44,14 @@ def settings(folder: Path, **more: object) -> HfPolicy:
 
 
 def test_adapters_share_one_base_and_the_second_costs_little(folder: Path) -> None:
-    made = policies(settings(folder), ["a", "b"], about)
-    assert made["a"].base is made["b"].base
-    everything = sum(p.numel() for p in made["a"].base.parameters())
-    learned = [sum(p.numel() for p in lm.learner.parameters()) for lm in made.values()]
-    plain = sum(p.numel() for p in chats.model(len(made["a"].tokenizer)).parameters())
+    models = policies(settings(folder), ["a", "b"], about)
+    assert models["a"].base is models["b"].base
+    everything = sum(p.numel() for p in models["a"].base.parameters())
+    learned = [sum(p.numel() for p in lm.learner.parameters()) for lm in models.values()]
+    plain = sum(p.numel() for p in chats.model(len(models["a"].tokenizer)).parameters())
     assert everything == plain + sum(learned)
-    assert all(p.requires_grad for lm in made.values() for p in lm.learner.parameters())
-    assert not made["a"].base.model.get_input_embeddings().weight.requires_grad
+    assert all(p.requires_grad for lm in models.values() for p in lm.learner.parameters())
+    assert not models["a"].base.model.get_input_embeddings().weight.requires_grad
 
 
 def test_a_checkpoint_is_a_folder_of_peft(folder: Path, tmp_path: Path) -> None:
@@ -68,20 +68,20 @@ def test_a_checkpoint_is_a_folder_of_peft(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_frozen_copy_stays_as_it_was_and_a_new_adapter_needs_none(folder: Path) -> None:
-    made = policies(settings(folder), ["a"], about)["a"]
-    assert made.frozen().adapter is None, "an adapter that changes nothing is the base"
-    for weight in made.base.parameters_of("policy_a")[1::2]:
+    model = policies(settings(folder), ["a"], about)["a"]
+    assert model.frozen().adapter is None, "an adapter that changes nothing is the base"
+    for weight in model.base.parameters_of("policy_a")[1::2]:
         torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(1))
-    made.base.touch()
+    model.base.touch()
     ids = torch.tensor([[5, 9, 77, 30]])
     with torch.no_grad():
-        before, copy = made.states(ids), made.frozen()
-        for weight in made.base.parameters_of("policy_a"):
+        before, copy = model.states(ids), model.frozen()
+        for weight in model.base.parameters_of("policy_a"):
             weight.mul_(2)
-        made.base.touch()
+        model.base.touch()
         torch.testing.assert_close(copy.states(ids), before)
-        assert not torch.allclose(made.states(ids), before)
-    assert copy.base is made.base
+        assert not torch.allclose(model.states(ids), before)
+    assert copy.base is model.base
     assert not any(p.requires_grad for p in copy.learner.parameters())
 
 
@@ -89,7 +89,7 @@ def test_chunks_recomputation_and_micro_batches_leave_the_gradient_as_it_is(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = world("chat")
-    found = []
+    gradients = []
     for at_once, recompute in ((1 << 24, False), (1000, True)):
         monkeypatch.setattr("marl.models.language_model.MAX_LOGITS_PER_PART", at_once)
         base = load_base(str(folder), settings(folder, recompute=recompute))
@@ -101,11 +101,11 @@ def test_chunks_recomputation_and_micro_batches_leave_the_gradient_as_it_is(
             part = batch.rows(rows)
             scores = lm.score(part.ids, part.trained, part.mask_rows[part.trained])
             ((scores.logp.sum() - 0.1 * scores.entropy.sum()) / batch.tokens).backward()  # type: ignore[no-untyped-call]
-        found.append([p.grad for p in base.parameters_of("one")])
-    for one, two in zip(*found, strict=True):
+        gradients.append([p.grad for p in base.parameters_of("one")])
+    for one, two in zip(*gradients, strict=True):
         assert one is not None
         torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
-    assert max(float(g.abs().max()) for g in found[0] if g is not None) > 1e-3
+    assert max(float(g.abs().max()) for g in gradients[0] if g is not None) > 1e-3
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -114,7 +114,7 @@ def test_a_beginning_that_is_read_once_leaves_values_and_gradients_as_they_are(
 ) -> None:
     ids = torch.randint(5, 300, (5, 60), generator=torch.Generator().manual_seed(1))
     ids[:, :40] = ids[0, :40]
-    found = []
+    results = []
     for worth in (32, 1000):
         monkeypatch.setattr("marl.models.chat_model.MIN_SHARED_TOKENS", worth)
         base = chats.base(dtype)
@@ -122,16 +122,16 @@ def test_a_beginning_that_is_read_once_leaves_values_and_gradients_as_they_are(
         assert lm._common(ids) == 40
         states = lm.states(ids)
         states[:, 39:].float().square().mean().backward()  # type: ignore[no-untyped-call]
-        found.append((states.detach().float(), *(p.grad for p in base.parameters_of("one") if p.grad is not None)))
-    assert len(found[0]) == len(found[1]) > 20
+        results.append((states.detach().float(), *(p.grad for p in base.parameters_of("one") if p.grad is not None)))
+    assert len(results[0]) == len(results[1]) > 20
     atol, rtol = (1e-5, 1e-4) if dtype == torch.float32 else (0.3, 0.3)
-    for one, two in zip(*found, strict=True):
+    for one, two in zip(*results, strict=True):
         torch.testing.assert_close(one, two, atol=atol, rtol=rtol)
 
 
 def test_a_run_trains_adapters_and_goes_on(folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    given = (
+    arguments = (
         f"out={run}",
         f"policy.hf={folder}",
         "policy.lora={rank=4}",
@@ -139,7 +139,7 @@ def test_a_run_trains_adapters_and_goes_on(folder: Path, tmp_path: Path) -> None
         "checkpoint_every=1",
         "algorithm.kl=0.1",
     )
-    result = marl("train", "guess_who", *given)
+    result = marl("train", "guess_who", *arguments)
     assert result.code == 0, result.err
     first, last = (run / "checkpoints" / f"00000{i}" / "policies" / "asker_0" for i in (1, 2))
     assert (first / "adapter_model.safetensors").read_bytes() != (last / "adapter_model.safetensors").read_bytes()

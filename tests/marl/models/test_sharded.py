@@ -35,8 +35,8 @@ def test_a_model_in_several_places_samples_and_scores_as_a_whole_one(kind: str, 
     assert parts.base.sharded
     assert not parts.base.lean
     spec = say(("red", "reddish", "blue"), 3, 1)
-    expected, found = (answers(ChatServer(lm, "one"), spec, ["x", "y y"]) for lm in (whole, parts))
-    for one, other in zip(expected, found, strict=True):
+    expected, actual = (answers(ChatServer(lm, "one"), spec, ["x", "y y"]) for lm in (whole, parts))
+    for one, other in zip(expected, actual, strict=True):
         assert one.tokens == other.tokens
         assert one.behavior_logprobs == pytest.approx(other.behavior_logprobs, abs=1e-4)
         mine, theirs = (scored(lm, [5, 9], spec, one.tokens) for lm in (whole, parts))

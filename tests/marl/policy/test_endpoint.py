@@ -97,9 +97,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(endpoint, "WAIT", 0.001)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     connect.cache_clear()
-    with Server() as made:
-        yield made
-        made.shutdown()
+    with Server() as stand_in:
+        yield stand_in
+        stand_in.shutdown()
 
 
 def seats(here: World, address: str) -> dict[str, Policy]:
@@ -140,7 +140,7 @@ def test_a_reply_that_is_not_legal_is_asked_for_once_more(server: Server) -> Non
     episode = game(server.address())
     assert episode.turns[0].words == ("m3",)
     again = server.asked[1]["messages"]
-    assert [each["role"] for each in again] == ["system", "user", "assistant", "user"]
+    assert [message["role"] for message in again] == ["system", "user", "assistant", "user"]
     assert again[2]["content"] == "I think m9"
     assert again[3]["content"].startswith("That is not a legal reply. Answer with one of: m0")
     assert server.asked[0]["seed"] != server.asked[1]["seed"]

@@ -174,9 +174,9 @@ def test_cheap_talk_before_a_matrix_game() -> None:
     here = world("matrix", arena={"game": "stag_hunt", "talk": 1}, floor="free")
     closed = world("matrix", arena={"game": "stag_hunt", "talk": 1}, floor="free", closed=["public"])
     scores = []
-    for each in (here, closed):
+    for setting in (here, closed):
         seats = {"player_0": Scripted(lead), "player_1": Scripted(follow)}
-        scores.append(collect(each, [Plan("e", seats, 1)])[0].score)
+        scores.append(collect(setting, [Plan("e", seats, 1)])[0].score)
     assert scores == [4.0, 1.5]
 
 

@@ -60,15 +60,18 @@ def test_free_text_is_delivered_read_and_counted(text: str, other: str) -> None:
     read = trace(episode, "c_0", lm.open)
     unmasked = [token for i, token in enumerate(read.ids) if not any(a <= i < b for a, b, _ in read.spans)]
     assert lm.eos not in unmasked, "nobody ends a reply by saying so"
-    found = traffic.count(here, [episode])
-    for account in found.channels.values():
+    counted = traffic.count(here, [episode])
+    for account in counted.channels.values():
         assert (account.total.bits, account.total.capacity) == (None, None)
-    assert all(isinstance(value, float) for value in found.metrics().values())
+    assert all(isinstance(value, float) for value in counted.metrics().values())
     lexicon.rows(lexicon.utterances([episode.log]))
     assert raw(collect(here, [replay(episode.log)])) == raw([episode])
     said = next(episode.log.replies("a_0"))
-    told = [Replace(seq=said.seq, body=" ".join(other.split())), Inject(seq=said.seq, sender="b_0", body="what now")]
-    assert one(here, fork(episode.log, said.seq, seats, do=told)).error == ""
+    interventions = [
+        Replace(seq=said.seq, body=" ".join(other.split())),
+        Inject(seq=said.seq, sender="b_0", body="what now"),
+    ]
+    assert one(here, fork(episode.log, said.seq, seats, do=interventions)).error == ""
 
 
 @given(ANYTHING, st.integers(1, 60), st.booleans())

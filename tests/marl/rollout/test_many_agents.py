@@ -63,7 +63,7 @@ def slow_view(log: Log, agent: str) -> list[Envelope]:
         if envelope.sender == agent:
             replies.append(envelope)
         elif envelope.kind is Kind.SAY:
-            mine = [each for each in heard if each.to == agent and each.body is not None]
+            mine = [reception for reception in heard if reception.to == agent and reception.body is not None]
             received += [(h.time, seq, envelope.as_heard(str(h.body), n, h.sender)) for n, h in enumerate(mine)]
         elif envelope.to in (agent, EVERYONE):
             received.append((envelope.time, seq, envelope))

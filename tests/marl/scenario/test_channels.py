@@ -37,9 +37,9 @@ def test_logs_of_schema_1_replay_to_the_byte_scenario_and_all() -> None:
     logs = list(log.load(path))
     worlds: dict[str, World] = {}
     again = []
-    for each in logs:
-        here = worlds.setdefault(str(each.scenario), load_world(each.scenario, "the log"))
-        again.append(one(here, replay(each)).log)
+    for logged in logs:
+        here = worlds.setdefault(str(logged.scenario), load_world(logged.scenario, "the log"))
+        again.append(one(here, replay(logged)).log)
     assert log.dump(again) == path.read_bytes()
 
 

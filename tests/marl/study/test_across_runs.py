@@ -24,10 +24,10 @@ def test_benjamini_hochberg_is_scipys(p: list[float]) -> None:
 
 @given(chances)
 def test_holm_lies_between_p_and_bonferroni_and_keeps_the_order(p: list[float]) -> None:
-    found = holm(p)
-    assert (found >= np.array(p) - 1e-12).all()
-    assert (found <= np.minimum(np.array(p) * len(p), 1) + 1e-12).all()
-    assert (np.diff(found[np.argsort(p)]) >= -1e-12).all()
+    corrected = holm(p)
+    assert (corrected >= np.array(p) - 1e-12).all()
+    assert (corrected <= np.minimum(np.array(p) * len(p), 1) + 1e-12).all()
+    assert (np.diff(corrected[np.argsort(p)]) >= -1e-12).all()
 
 
 def test_holm_on_a_worked_example() -> None:
@@ -52,10 +52,10 @@ def test_hedges_g_on_a_worked_example() -> None:
 
 def test_the_interval_of_a_mean_is_near_the_textbooks() -> None:
     values = np.random.default_rng(0).normal(5, 2, 200)
-    found = mean_interval(values, of="bootstrap over 200 values")
-    assert found is not None
+    interval = mean_interval(values, of="bootstrap over 200 values")
+    assert interval is not None
     half = 1.96 * values.std() / 200**0.5
-    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.05)
+    assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.05)
     assert mean_interval([1.0], of="one") is None
 
 
@@ -64,14 +64,16 @@ def run(seed: int, score: float, extra: float | None = None) -> RunStudy:
         measured("score", score, n=1),
         undefined("extra", "none") if extra is None else measured("extra", extra, n=1),
     ]
-    return RunStudy(name=f"r{seed}", source=f"r{seed}", episodes=1, scores={each.name: each for each in figures})
+    return RunStudy(
+        name=f"r{seed}", source=f"r{seed}", episodes=1, scores={measure.name: measure for measure in figures}
+    )
 
 
 def test_runs_are_pooled_by_the_interquartile_mean() -> None:
-    found = across_runs.pooled([run(i, score) for i, score in enumerate([0, 1, 1, 1, 2, 2, 2, 100])])
-    assert found["score"].value == 1.5
-    assert found["score"].n == 8
-    assert "extra" not in found
+    pooled = across_runs.pooled([run(i, score) for i, score in enumerate([0, 1, 1, 1, 2, 2, 2, 100])])
+    assert pooled["score"].value == 1.5
+    assert pooled["score"].n == 8
+    assert "extra" not in pooled
     assert across_runs.pooled([run(0, 1)]) == {}
     some = across_runs.pooled([run(0, 1, 3), run(1, 1, 5), run(2, 1)])["extra"]
     assert some.value == 4
@@ -93,11 +95,11 @@ def test_groups_that_differ_are_told_from_groups_that_do_not() -> None:
 
 
 def test_every_test_of_a_run_is_adjusted_for_all_of_them() -> None:
-    found = language.measure(spoken(COMPOSITIONAL), permutations=99)
-    adjusted = across_runs.adjusted(RunStudy(name="r", source="r", episodes=16, languages=[found]))
+    measured = language.measure(spoken(COMPOSITIONAL), permutations=99)
+    adjusted = across_runs.adjusted(RunStudy(name="r", source="r", episodes=16, languages=[measured]))
     tables = [adjusted.languages[0].measures, *adjusted.languages[0].positions]
-    nulls = [each.null for table in tables for each in table.values() if each.null is not None]
+    nulls = [measure.null for table in tables for measure in table.values() if measure.null is not None]
     assert len(nulls) > 10
     expected = benjamini_hochberg([null.p for null in nulls])
     assert [null.q for null in nulls] == pytest.approx(expected.tolist())
-    assert adjusted.languages[0].pairs == found.pairs
+    assert adjusted.languages[0].pairs == measured.pairs

@@ -60,8 +60,8 @@ def test_topographic_similarity_is_what_egg_documents() -> None:
 
 
 def numbers(rows: list[Words]) -> NDArray[np.int64]:
-    known: dict[str, int] = {}
-    return np.array([[known.setdefault(word, len(known)) for word in row] for row in rows])
+    codes: dict[str, int] = {}
+    return np.array([[codes.setdefault(word, len(codes)) for word in row] for row in rows])
 
 
 @pytest.mark.parametrize("name", SPOKEN)

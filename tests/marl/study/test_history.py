@@ -58,8 +58,8 @@ def test_speakers_of_one_language_are_synchronised_and_strangers_are_not() -> No
 
 
 def test_half_the_speakers_agree() -> None:
-    found = synchronisation({"x": language(), "y": language(), "z": language("n")})
-    assert found.value == pytest.approx(1 / 3)
+    measure = synchronisation({"x": language(), "y": language(), "z": language("n")})
+    assert measure.value == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(
@@ -72,15 +72,15 @@ def test_half_the_speakers_agree() -> None:
     ],
 )
 def test_without_common_meanings_there_is_no_synchronisation(languages: dict[str, Usual], why: str) -> None:
-    found = synchronisation(languages)
-    assert found.value is None
-    assert why in found.undefined
+    measure = synchronisation(languages)
+    assert measure.value is None
+    assert why in measure.undefined
 
 
 def test_stability_is_told_speaker_by_speaker() -> None:
-    found = stability({"x": language(), "y": language()}, {"x": language(), "y": language("n"), "z": language()})
-    assert found.value == 0.5
-    assert found.parts == {"x": 1.0, "y": 0.0}
+    measure = stability({"x": language(), "y": language()}, {"x": language(), "y": language("n"), "z": language()})
+    assert measure.value == 0.5
+    assert measure.parts == {"x": 1.0, "y": 0.0}
     assert stability({"x": language()}, {"y": language()}).value is None
 
 
@@ -93,15 +93,17 @@ def test_the_usual_message_is_the_most_frequent() -> None:
 
 def test_similarity_is_the_mean_over_those_who_have_one() -> None:
     constant: Usual = dict.fromkeys(language(), ("m0",))
-    found = similarity({"x": language(), "y": constant})
-    assert found.value == pytest.approx(1.0)
-    assert found.parts == {"x": pytest.approx(1.0), "y": None}
+    measure = similarity({"x": language(), "y": constant})
+    assert measure.value == pytest.approx(1.0)
+    assert measure.parts == {"x": pytest.approx(1.0), "y": None}
     assert similarity({"y": constant}).value is None
 
 
 def test_ties_need_more_than_chance() -> None:
-    told = [MessageSample(f"s{i % 4}", (f"m{i % 4}",), "x", answers={"y": f"s{i % 4}", "z": "s0"}) for i in range(80)]
-    by_listener = {tie.listener: tie for tie in ties(told)}
+    samples = [
+        MessageSample(f"s{i % 4}", (f"m{i % 4}",), "x", answers={"y": f"s{i % 4}", "z": "s0"}) for i in range(80)
+    ]
+    by_listener = {tie.listener: tie for tie in ties(samples)}
     assert by_listener["y"].bits == pytest.approx(2, abs=0.1)
     assert by_listener["y"].p < 0.05
     assert (by_listener["z"].bits, by_listener["z"].p) == (0, 1)
@@ -132,12 +134,12 @@ def values(logs: Sequence[Log], name: str, moments: int) -> list[float | None]:
 
 def test_a_change_of_code_shows_when_it_happens() -> None:
     logs = training(changes_at=4)
-    found = history(logs, moments=8)
-    assert [moment.update for moment in found] == [1, 2, 3, 4, 5, 6, 7, 8]
+    moments = history(logs, moments=8)
+    assert [moment.update for moment in moments] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert values(logs, "stability", 8) == [None, 1, 1, 1, 0, 1, 1, 1]
     assert values(logs, "score", 8) == [1.0] * 8
     assert values(logs, "length", 8) == [1.0] * 8
-    assert found[0].measures["synchronisation"].undefined == "there is one speaker"
+    assert moments[0].measures["synchronisation"].undefined == "there is one speaker"
     assert [moment.update for moment in history(logs, moments=2)] == [4, 8]
 
 

@@ -35,9 +35,9 @@ FOUND = {name: measured(spoken(messages)) for name, messages in LANGUAGES.items(
 
 
 def value(name: str, measure: str) -> float:
-    found = FOUND[name].measures[measure].value
-    assert found is not None, FOUND[name].measures[measure].undefined
-    return found
+    result = FOUND[name].measures[measure].value
+    assert result is not None, FOUND[name].measures[measure].undefined
+    return result
 
 
 def chance(name: str, measure: str) -> float:
@@ -77,10 +77,10 @@ def test_a_compositional_language(measure: str, expected: float) -> None:
 
 def test_the_dictionary_and_the_morphemes_of_a_compositional_language() -> None:
     expected = {f"m{i}": f"a{i}" for i in range(4)} | {f"n{i}": f"b{i}" for i in range(4)}
-    found = FOUND["compositional"]
-    assert {word.symbol: word.concept for word in found.dictionary} == expected
-    assert {morpheme.form: morpheme.meaning for morpheme in found.morphemes} == expected
-    assert {word.share for word in found.dictionary} == {1.0}
+    language = FOUND["compositional"]
+    assert {word.symbol: word.concept for word in language.dictionary} == expected
+    assert {morpheme.form: morpheme.meaning for morpheme in language.morphemes} == expected
+    assert {word.share for word in language.dictionary} == {1.0}
 
 
 def test_one_alphabet_for_all_positions_is_compositional_and_no_bag() -> None:
@@ -133,11 +133,11 @@ def test_a_degenerate_language_speaks_of_one_attribute() -> None:
 
 
 def test_synonyms_cost_nothing_but_context_independence() -> None:
-    found = measured(synonymous())
-    figures = {name: each.value for name, each in found.measures.items()}
+    language = measured(synonymous())
+    figures = {name: measure.value for name, measure in language.measures.items()}
     assert figures["synonyms"] == 16
     assert figures["entropy"] == pytest.approx(5, abs=1.0)
-    information = found.measures["mutual_information"]
+    information = language.measures["mutual_information"]
     assert information.plug_in == pytest.approx(4)
     assert figures["positional_disentanglement"] == pytest.approx(2 / 3)
     assert figures["tree_reconstruction_error"] == pytest.approx(0.5 / 2, abs=0.01)  # the third symbol is unexplained
@@ -163,13 +163,13 @@ def test_independent_variables_are_within_the_null() -> None:
             MessageSample(f"x{x}", (f"m{m}",))
             for x, m in zip(rng.integers(5, size=100), rng.integers(10, size=100), strict=True)
         ]
-        found = measured(samples).measures["mutual_information"]
-        assert found.value is not None
-        assert found.plug_in is not None
-        assert found.null is not None
-        plain.append(found.plug_in)
-        corrected.append(found.value)
-        inside += found.null.p > 0.05
+        measure = measured(samples).measures["mutual_information"]
+        assert measure.value is not None
+        assert measure.plug_in is not None
+        assert measure.null is not None
+        plain.append(measure.plug_in)
+        corrected.append(measure.value)
+        inside += measure.null.p > 0.05
     assert np.mean(plain) * np.log(2) == pytest.approx(0.2, abs=0.03)
     assert np.mean(corrected) < np.mean(plain) / 2  # most of the bias is gone, the rest is what the null is for
     assert inside >= 17  # 19 of 20 are expected
@@ -181,38 +181,38 @@ def test_independent_variables_over_more_cells_than_samples_show_why_the_null_is
         MessageSample(f"x{x}", (f"m{m}",))
         for x, m in zip(rng.integers(40, size=100), rng.integers(40, size=100), strict=True)
     ]
-    found = measured(samples).measures["mutual_information"]
-    assert found.value is not None
-    assert found.value > 0.5  # the correction is not enough
-    assert found.null is not None
-    assert found.null.p > 0.05  # the null knows
+    measure = measured(samples).measures["mutual_information"]
+    assert measure.value is not None
+    assert measure.value > 0.5  # the correction is not enough
+    assert measure.null is not None
+    assert measure.null.p > 0.05  # the null knows
 
 
 def test_held_out_meanings_are_in_the_table_and_not_in_the_measures() -> None:
-    samples = [each._replace(held_out=each.meaning == "a0 b0") for each in spoken(COMPOSITIONAL)]
-    found = measured(samples)
-    assert (found.samples, len(found.pairs)) == (15, 16)
-    assert [pair.meaning for pair in found.pairs if pair.held_out] == ["a0 b0"]
+    samples = [sample._replace(held_out=sample.meaning == "a0 b0") for sample in spoken(COMPOSITIONAL)]
+    language = measured(samples)
+    assert (language.samples, len(language.pairs)) == (15, 16)
+    assert [pair.meaning for pair in language.pairs if pair.held_out] == ["a0 b0"]
 
 
 def test_own_moves_make_a_speaker_consistent() -> None:
-    telling = [each._replace(own=each.message[0]) for each in spoken(COMPOSITIONAL) * 8]
-    found = measured(telling).measures
-    assert found["speaker_consistency_lowe"].plug_in == pytest.approx(2)
-    assert found["speaker_consistency_jaques"].value == pytest.approx((1 + 1 - log2(4) / 4) / 2)
+    telling = [sample._replace(own=sample.message[0]) for sample in spoken(COMPOSITIONAL) * 8]
+    measures = measured(telling).measures
+    assert measures["speaker_consistency_lowe"].plug_in == pytest.approx(2)
+    assert measures["speaker_consistency_jaques"].value == pytest.approx((1 + 1 - log2(4) / 4) / 2)
     rng = np.random.default_rng(0)
-    blind = [each._replace(own=f"s{rng.integers(4)}") for each in telling]
-    found = measured(blind).measures
+    blind = [sample._replace(own=f"s{rng.integers(4)}") for sample in telling]
+    measures = measured(blind).measures
     for name in ("speaker_consistency_lowe", "speaker_consistency_jaques"):
-        null = found[name].null
+        null = measures[name].null
         assert null is not None
         assert null.p > 0.05
-    one = measured([each._replace(own="s0") for each in telling]).measures["speaker_consistency_jaques"]
+    one = measured([sample._replace(own="s0") for sample in telling]).measures["speaker_consistency_jaques"]
     assert one.undefined == "it takes two different messages and two different moves"
 
 
 def all_measures(found: Language) -> list[Measure]:
-    return [*found.measures.values(), *(each for row in found.positions for each in row.values())]
+    return [*found.measures.values(), *(measure for row in found.positions for measure in row.values())]
 
 
 @given(
@@ -229,9 +229,9 @@ def all_measures(found: Language) -> list[Measure]:
 def test_whatever_is_said_every_measure_has_a_finite_value_or_a_reason(
     rows: list[tuple[str, tuple[str, ...], str]],
 ) -> None:
-    found = measured([MessageSample(x, m, own=own) for x, m, own in rows], permutations=2)
-    assert Language.model_validate_json(found.model_dump_json()) == found
-    for each in all_measures(found):
-        assert bool(each.undefined) == (each.value is None)
-        assert each.value is None or isfinite(each.value)
-    assert sum(pair.count for pair in found.pairs) == len(rows)
+    language = measured([MessageSample(x, m, own=own) for x, m, own in rows], permutations=2)
+    assert Language.model_validate_json(language.model_dump_json()) == language
+    for measure in all_measures(language):
+        assert bool(measure.undefined) == (measure.value is None)
+        assert measure.value is None or isfinite(measure.value)
+    assert sum(pair.count for pair in language.pairs) == len(rows)

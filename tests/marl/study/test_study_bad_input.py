@@ -22,11 +22,11 @@ from tests.marl.worlds import played, world
 
 
 def only(path: Path) -> RunStudy:
-    (found,) = study([path], permutations=5).runs
-    assert RunStudy.model_validate_json(found.model_dump_json()) == found
-    for _, each in named(found):
-        assert (each.value is None) == bool(each.undefined)
-    return found
+    (run,) = study([path], permutations=5).runs
+    assert RunStudy.model_validate_json(run.model_dump_json()) == run
+    for _, measure in named(run):
+        assert (measure.value is None) == bool(measure.undefined)
+    return run
 
 
 @pytest.fixture
@@ -43,24 +43,24 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_run_without_messages(make_run: Callable[..., Path]) -> None:
-    found = only(make_run("matrix"))
-    assert not any((found.languages, found.effects, found.credits))
-    assert "no message was sent: there is no language to measure" in found.remarks
-    assert found.causes["gap_lost"].undefined == "nothing is said"
-    assert found.causes["gap_paraphrased"].undefined == "nothing is said"
-    assert found.causes["worth player_0"].value is not None
-    assert found.scores["score"].value is not None
+    run = only(make_run("matrix"))
+    assert not any((run.languages, run.effects, run.credits))
+    assert "no message was sent: there is no language to measure" in run.remarks
+    assert run.causes["gap_lost"].undefined == "nothing is said"
+    assert run.causes["gap_paraphrased"].undefined == "nothing is said"
+    assert run.causes["worth player_0"].value is not None
+    assert run.scores["score"].value is not None
 
 
 def test_one_episode(file: Path) -> None:
     logs = list(log.load(file))
     log.save(file, logs[:1])
-    found = only(file)
-    assert found.episodes == 1
-    (language,) = found.languages
+    run = only(file)
+    assert run.episodes == 1
+    (language,) = run.languages
     assert language.measures["topographic_similarity"].undefined == "all samples have the same meaning"
     assert language.measures["entropy"].value == 0
-    assert found.scores["score"].interval is None
+    assert run.scores["score"].interval is None
 
 
 def test_rewards_that_are_no_numbers(file: Path) -> None:
@@ -73,11 +73,11 @@ def test_rewards_that_are_no_numbers(file: Path) -> None:
             item["data"] = dict.fromkeys(("sender_0", "receiver_0"), float("nan") if rewards == 1 else 1.0)
         spoiled.append(json.dumps(item))
     file.write_text("\n".join(spoiled) + "\n")
-    found = only(file)
-    assert found.remarks[0] == "1 episodes have a reward that is no number (e0): they count in no score"
-    assert (found.scores["score"].value, found.scores["score"].n) == (1, 7)
-    assert found.languages[0].measures["mutual_information"].value is not None
-    assert any(pair.score is None or pair.score == 1 for pair in found.languages[0].pairs)
+    run = only(file)
+    assert run.remarks[0] == "1 episodes have a reward that is no number (e0): they count in no score"
+    assert (run.scores["score"].value, run.scores["score"].n) == (1, 7)
+    assert run.languages[0].measures["mutual_information"].value is not None
+    assert any(pair.score is None or pair.score == 1 for pair in run.languages[0].pairs)
     file.write_text("\n".join(spoiled).replace("1.0", "NaN") + "\n")
     assert only(file).scores["score"].undefined == "no episode has a reward that is a number"
 
@@ -89,9 +89,9 @@ def test_a_log_that_was_cut_in_the_middle(file: Path, suffix: str) -> None:
     member = gzip.compress(whole, mtime=0)
     raw = member + member[:100] if suffix else whole[: len(whole) * 2 // 3]  # a .gz is written member by member
     path.write_bytes(raw)
-    found = only(path)
-    assert 0 < found.episodes < 8
-    assert any("the episodes before it are studied" in remark for remark in found.remarks)
+    run = only(path)
+    assert 0 < run.episodes < 8
+    assert any("the episodes before it are studied" in remark for remark in run.remarks)
     path.write_bytes(raw[:60])
     with pytest.raises(UserError, match=r"no finished episode precedes it"):
         source.read(path)
@@ -100,9 +100,9 @@ def test_a_log_that_was_cut_in_the_middle(file: Path, suffix: str) -> None:
 def test_an_episode_without_an_end_is_left_out(file: Path) -> None:
     lines = file.read_text().splitlines()
     file.write_text("\n".join(lines[:-1]) + "\n")
-    found = only(file)
-    assert found.episodes == 7
-    assert found.remarks == [f"{file}: 1 episodes have no end and are left out"]
+    run = only(file)
+    assert run.episodes == 7
+    assert run.remarks == [f"{file}: 1 episodes have no end and are left out"]
 
 
 def test_policies_that_cannot_be_loaded_leave_the_rest(run: Path, tmp_path: Path) -> None:
@@ -110,10 +110,10 @@ def test_policies_that_cannot_be_loaded_leave_the_rest(run: Path, tmp_path: Path
     (folder / "logs").mkdir(parents=True)
     for name in ("config.toml", "logs/eval.jsonl.gz"):
         (folder / name).write_bytes((run / name).read_bytes())
-    found = only(folder)
-    assert found.causes == {}
-    assert found.languages[0].measures["entropy"].value is not None
-    assert any(remark.startswith("no forks: ") and "no checkpoint" in remark for remark in found.remarks)
+    result = only(folder)
+    assert result.causes == {}
+    assert result.languages[0].measures["entropy"].value is not None
+    assert any(remark.startswith("no forks: ") and "no checkpoint" in remark for remark in result.remarks)
 
 
 TABLE = "meaning,message,act,score\n" + "".join(
@@ -129,13 +129,13 @@ LINES = "".join(
 def test_messages_of_another_program(tmp_path: Path, name: str, text: str) -> None:
     path = tmp_path / name
     path.write_text(text)
-    found = only(path)
-    measures = found.languages[0].measures
+    run = only(path)
+    measures = run.languages[0].measures
     assert measures["topographic_similarity"].value == pytest.approx(1)
     assert measures["mutual_information"].value == pytest.approx(4)
-    assert found.effects[0].measures["coordination"].value == pytest.approx(4)
-    assert found.scores["score"].value == 1
-    assert (found.episodes, found.remarks) == (16, [])
+    assert run.effects[0].measures["coordination"].value == pytest.approx(4)
+    assert run.scores["score"].value == 1
+    assert (run.episodes, run.remarks) == (16, [])
 
 
 def test_all_columns_of_another_program(tmp_path: Path) -> None:
@@ -144,21 +144,24 @@ def test_all_columns_of_another_program(tmp_path: Path) -> None:
         "meaning,message,own,speaker,place,episode,score,held_out\n"
         "a0,m0 m1,up,ann,0,1,0.5,0\na1,,down,ann,0,2,nan,0\na2,m2,up,ann,0,3,0.25,1\nx,y,up,bob,1,3,0.25,true\n"
     )
-    found = only(path)
-    assert [(each.speaker, each.place, each.samples) for each in found.languages] == [("ann", 0, 2), ("bob", 1, 1)]
-    assert {pair.message for pair in found.languages[0].pairs} == {"m0 m1", "", "m2"}
-    assert [pair.held_out for pair in found.languages[0].pairs] == [False, False, True]
-    assert (found.scores["score"].value, found.scores["score held out"].value) == (0.5, 0.25)
-    assert found.scores["generalisation_gap"].value == 0.25
-    assert found.remarks == ["1 messages have no score that is a number: they count in no score"]
+    run = only(path)
+    assert [(language.speaker, language.place, language.samples) for language in run.languages] == [
+        ("ann", 0, 2),
+        ("bob", 1, 1),
+    ]
+    assert {pair.message for pair in run.languages[0].pairs} == {"m0 m1", "", "m2"}
+    assert [pair.held_out for pair in run.languages[0].pairs] == [False, False, True]
+    assert (run.scores["score"].value, run.scores["score held out"].value) == (0.5, 0.25)
+    assert run.scores["generalisation_gap"].value == 0.25
+    assert run.remarks == ["1 messages have no score that is a number: they count in no score"]
 
 
 def test_scores_none_of_which_is_a_number_are_said_to_be_none(tmp_path: Path) -> None:
     path = tmp_path / "nan.csv"
     path.write_text("meaning,message,score\nx,m0,nan\ny,m1,nan\n")
-    found = only(path)
-    assert found.remarks == ["2 messages have no score that is a number: they count in no score"]
-    assert found.scores == {}
+    run = only(path)
+    assert run.remarks == ["2 messages have no score that is a number: they count in no score"]
+    assert run.scores == {}
     path.write_text("meaning,message,score\nx,m0,\ny,m1,\n")  # a column that was left empty
     assert only(path).remarks == []
 
@@ -166,9 +169,9 @@ def test_scores_none_of_which_is_a_number_are_said_to_be_none(tmp_path: Path) ->
 def test_a_file_of_another_program_that_was_cut(tmp_path: Path) -> None:
     path = tmp_path / "cut.jsonl"
     path.write_text(LINES[:-10])
-    found = only(path)
-    assert found.languages[0].samples == 15
-    assert found.remarks == [f"{path}, line 16 is cut off: the messages before it are studied"]
+    run = only(path)
+    assert run.languages[0].samples == 15
+    assert run.remarks == [f"{path}, line 16 is cut off: the messages before it are studied"]
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ def test_a_study_is_written_and_read_again(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, folder)
     done = marl("study", folder, "--json", "--permutations", "20")
     assert done.code == 0, done.err
-    found = Study.load(folder / "study.json")
-    assert found == Study.model_validate(json.loads(done.out))
-    (only,) = found.runs
+    result = Study.load(folder / "study.json")
+    assert result == Study.model_validate(json.loads(done.out))
+    (only,) = result.runs
     assert (only.arena, only.episodes) == ("lewis", 4)
     (language,) = only.languages
     assert (language.speaker, language.place, language.samples) == ("sender_0", 0, 4)
@@ -50,26 +50,26 @@ def test_what_is_no_study_is_refused(tmp_path: Path, text: str) -> None:
 
 def documented() -> set[str]:
     """Every name in the first column of a table of docs/study.md."""
-    found = set()
+    names = set()
     for line in (Path(__file__).parents[3] / "docs/study.md").read_text().splitlines():
         if line.startswith("| `"):
-            found |= {name.split()[0] for name in line.split("|")[1].replace("`", "").split(", ")}
-    return found
+            names |= {name.split()[0] for name in line.split("|")[1].replace("`", "").split(", ")}
+    return names
 
 
 def test_every_measure_is_documented(run: Path) -> None:
-    (found,) = study([run], permutations=5).runs
-    names = {name.split()[0] for table in (found.causes, found.languages[0].measures) for name in table}
-    names |= {name for effect in found.effects for name in effect.measures}
+    (studied,) = study([run], permutations=5).runs
+    names = {name.split()[0] for table in (studied.causes, studied.languages[0].measures) for name in table}
+    names |= {name for effect in studied.effects for name in effect.measures}
     assert not names - documented()
     assert {"coordination", "cic", "gap_shuffled", "worth", "probe"} <= names
 
 
 def test_what_was_not_forked_is_counted_all_the_same(run: Path) -> None:
-    (found,) = study([run], permutations=5, forks=False).runs
-    assert (found.causes, found.credits) == ({}, [])
-    assert [list(effect.measures) for effect in found.effects] == [["coordination"]]
-    assert found.scores["score"].n == 4
+    (result,) = study([run], permutations=5, forks=False).runs
+    assert (result.causes, result.credits) == ({}, [])
+    assert [list(effect.measures) for effect in result.effects] == [["coordination"]]
+    assert result.scores["score"].n == 4
 
 
 def test_a_study_without_forks_keeps_what_forks_found_of_the_same_episodes(run: Path, tmp_path: Path) -> None:
@@ -97,11 +97,11 @@ def test_several_runs_are_put_together(run: Path, make_run: Callable[..., Path],
     done = marl("study", run, other, "--to", tmp_path / "both", "--permutations", "5", "--no-forks")
     assert done.code == 0, done.err
     assert "all 2 runs" in done.out
-    found = Study.load(tmp_path / "both" / "study.json")
-    entropy = found.across["sender_0: entropy"]
-    values = [each.languages[0].measures["entropy"].value for each in found.runs]
+    result = Study.load(tmp_path / "both" / "study.json")
+    entropy = result.across["sender_0: entropy"]
+    values = [member.languages[0].measures["entropy"].value for member in result.runs]
     assert entropy.value == pytest.approx(sum(v for v in values if v is not None) / 2)
     assert entropy.interval is not None
     assert entropy.interval.of == "bootstrap over 2 runs"
-    for each in (run, other):
-        (each / "study.json").unlink()
+    for folder in (run, other):
+        (folder / "study.json").unlink()

@@ -74,12 +74,12 @@ def test_tasks_have_settings_of_their_own_which_algorithms_are_laid_over() -> No
     assert names(sweep) == [
         (task, config) for task in ("lewis", "matrix") for config in ("credit=team", "credit=sequential forks=2")
     ]
-    told = [cell.settings for cell in sweep.configs]
-    assert [(each["updates"], each["policy"]["width"]) for each in told[1:3]] == [
-        (5, told[0]["policy"]["width"]),
+    tables = [cell.settings for cell in sweep.configs]
+    assert [(settings["updates"], settings["policy"]["width"]) for settings in tables[1:3]] == [
+        (5, tables[0]["policy"]["width"]),
         (9, 32),
     ]
-    assert [(a["lr"], a["forks"]) for a in (each["algorithm"] for each in told[:2])] == [(0.01, 1), (0.01, 2)]
+    assert [(a["lr"], a["forks"]) for a in (settings["algorithm"] for settings in tables[:2])] == [(0.01, 1), (0.01, 2)]
     assert {cell.settings["updates"] for cell in made("updates=2", sweep=table).configs} == {2}  # the command line wins
 
 

@@ -68,12 +68,12 @@ def test_the_table_by_hand(tmp_path: Path) -> None:
 
 
 def test_unfinished_runs_do_not_count_and_a_configuration_may_have_none(tmp_path: Path) -> None:
-    found = swept(tmp_path, {("lewis", SEQUENTIAL): [*flat(0.5), None], ("lewis", TEAM): [None, None]})
-    first, second = table(found)
+    results = swept(tmp_path, {("lewis", SEQUENTIAL): [*flat(0.5), None], ("lewis", TEAM): [None, None]})
+    first, second = table(results)
     assert (first.finished, first.planned, second.finished) == (1, 2, 0)
     assert first.score == (0.5, 0.5, 0.5)
     assert (second.score, second.gap, second.better) == (None, None, None)
-    heads, lines = cells(found)
+    heads, lines = cells(results)
     assert lines[1] == [TEAM, "0/2", "–", "0/0"]
     assert heads == ["configuration", "runs", "score", "succeeded"]
 
@@ -82,27 +82,27 @@ def test_the_time_to_the_threshold_counts_runs_that_never_come_there(tmp_path: P
     fast: Curve = ((2, 0.5, 0.5), (4, 0.8, 0.8))
     slow: Curve = ((2, 0.5, 0.5), (4, 0.5, 0.5), (6, 0.9, 0.9))
     never: Curve = ((2, 0.5, 0.5), (4, 0.5, 0.5), (6, 0.7, 0.79))
-    found = swept(
+    results = swept(
         tmp_path, {("lewis", SEQUENTIAL): [fast, slow, never], ("lewis", TEAM): [fast, never, never]}, stop_at=0.8
     )
-    first, second = table(found)
+    first, second = table(results)
     assert first.threshold == Reached(6, 60, 12.0)  # the median of 4, 6, never; without never it would be 5
     assert second.threshold == Reached(inf, inf, inf)
     assert (first.succeeded, second.succeeded) == (2, 1)
-    heads, lines = cells(found)
+    heads, lines = cells(results)
     assert [dict(zip(heads, line, strict=True))["updates"] for line in lines] == ["6", "never"]
     assert first.sooner is None
     assert second.sooner is not None
     # 4, never, never against 4, 6, never: sooner 0 + 1 + 1, ties 1 + 0 + 0; later, ties 0 + 0 + 1, twice
     assert second.sooner.value == (2 + 1 / 2 + 2 * 1 / 2) / 9
     assert "P(sooner)" in heads
-    assert "two that never do a tie" in note(found)
-    assert "80% of episodes" in note(found)
+    assert "two that never do a tie" in note(results)
+    assert "80% of episodes" in note(results)
 
 
 def test_episodes_played_for_credit_alone_are_counted(tmp_path: Path) -> None:
-    found = swept(tmp_path, {("lewis", SEQUENTIAL): flat(1.0, 0.5), ("lewis", TEAM): flat(1.0, 1.0)})
-    assert "episodes" not in cells(found)[0]
+    results = swept(tmp_path, {("lewis", SEQUENTIAL): flat(1.0, 0.5), ("lewis", TEAM): flat(1.0, 1.0)})
+    assert "episodes" not in cells(results)[0]
     for run in sorted(tmp_path.glob("lewis/credit=team/seed-*/metrics.jsonl")):
         run.write_text(run.read_text().replace('"train/score": 0.1', '"train/score": 0.1, "credit/futures": 30.0'))
     sweep = load(tmp_path)
@@ -144,17 +144,17 @@ def test_a_curve_keeps_the_last_score_of_runs_that_stopped(tmp_path: Path) -> No
     first, _ = swept(tmp_path, {("lewis", SEQUENTIAL): [early, late], ("lewis", TEAM): [late, late]}, stop_at=1.0)
     curve = first.curve()
     assert [x for x, _ in curve] == [20, 40, 60]
-    assert [each.value for _, each in curve] == [0.375, 0.625, 0.75]
-    assert all(each.low <= each.value <= each.high for _, each in curve)
+    assert [estimate.value for _, estimate in curve] == [0.375, 0.625, 0.75]
+    assert all(estimate.low <= estimate.value <= estimate.high for _, estimate in curve)
 
 
 def test_the_export_is_what_marl_eval_documents(tmp_path: Path) -> None:
     early: Curve = ((2, 0.5, 0.5), (4, 1.0, 1.0))
     late: Curve = ((2, 0.25, 0.25), (4, 0.25, 0.25), (6, 0.5, 0.5))
-    found = swept(
+    results = swept(
         tmp_path, {("lewis", SEQUENTIAL): [early, late, late], ("lewis", TEAM): [late, late, None]}, stop_at=1.0
     )
-    data = json.loads(json.dumps(export.marl_eval(found)))
+    data = json.loads(json.dumps(export.marl_eval(results)))
     algorithms = data["sabir"]["lewis"]
     assert list(algorithms) == [SEQUENTIAL, TEAM]
     for runs in algorithms.values():
@@ -163,10 +163,10 @@ def test_the_export_is_what_marl_eval_documents(tmp_path: Path) -> None:
             *steps, last = run
             assert (steps, last) == (["step_0", "step_1", "step_2"], "absolute_metrics")
             assert [run[step]["step_count"] for step in steps] == [20, 40, 60]
-            metrics = {frozenset(set(each) - {"step_count"}) for each in run.values()}
+            metrics = {frozenset(set(measured) - {"step_count"}) for measured in run.values()}
             assert metrics == {frozenset({"return", "normalised_score", "success"})}
-            for each in run.values():
-                assert all(isinstance(value, list) for name, value in each.items() if name != "step_count")
+            for measured in run.values():
+                assert all(isinstance(value, list) for name, value in measured.items() if name != "step_count")
     stopped = algorithms[SEQUENTIAL]["seed_1"]
     assert [stopped[f"step_{k}"]["return"] for k in range(3)] == [[0.5], [1.0], [1.0]]
     assert stopped["absolute_metrics"] == {"return": [1.0], "normalised_score": [1.0], "success": [1.0]}
@@ -188,15 +188,15 @@ def test_names_in_the_export_are_lower_case_and_without_commas(tmp_path: Path) -
 
 
 def test_the_table_is_the_same_on_the_terminal_and_in_markdown(tmp_path: Path) -> None:
-    found = swept(tmp_path, {("lewis", SEQUENTIAL): flat(0.25, 1.0), ("lewis", TEAM): flat(1.0, 1.0)})
-    heads, lines = cells(found)
-    shown = markdown(found).splitlines()
+    results = swept(tmp_path, {("lewis", SEQUENTIAL): flat(0.25, 1.0), ("lewis", TEAM): flat(1.0, 1.0)})
+    heads, lines = cells(results)
+    shown = markdown(results).splitlines()
     assert [[cell.strip() for cell in line.strip("|").split("|")] for line in (shown[0], *shown[2:4])] == [
         heads,
         *lines,
     ]
-    assert [line.split("   ")[0].strip() for line in text(found)] == ["configuration", SEQUENTIAL, TEAM]
-    assert "[" in text(found)[1]
+    assert [line.split("   ")[0].strip() for line in text(results)] == ["configuration", SEQUENTIAL, TEAM]
+    assert "[" in text(results)[1]
 
 
 def test_the_page_stands_alone_and_is_the_same_again(tmp_path: Path) -> None:
@@ -205,19 +205,19 @@ def test_the_page_stands_alone_and_is_the_same_again(tmp_path: Path) -> None:
         for n in (4, 3)
         for config in (SEQUENTIAL, TEAM)
     }
-    found = swept(tmp_path, curves, "scenario.arena.n=4,3")
-    html = page.write(found, tmp_path).read_text()
+    results = swept(tmp_path, curves, "scenario.arena.n=4,3")
+    html = page.write(results, tmp_path).read_text()
     assert html.count("<svg") == 3 + 3 + 2  # curves, scores and improvement of each task; no curve over all
     for part in (
         TEAM,
         "lewis n=4",
         ALL,
-        "4 of 4 runs" if len(found) == 2 else "8 of 8 runs",
+        "4 of 4 runs" if len(results) == 2 else "8 of 8 runs",
         "probability of improvement",
     ):
         assert part in html
     assert "http" not in html.replace("http://www.w3.org", "")
-    assert page.write(found, tmp_path).read_text() == html
+    assert page.write(results, tmp_path).read_text() == html
 
 
 def test_draws_have_the_name_of_a_configuration_as_coordinate_not_its_place(tmp_path: Path) -> None:
@@ -229,10 +229,10 @@ def test_draws_have_the_name_of_a_configuration_as_coordinate_not_its_place(tmp_
 
 
 def test_where_the_optimum_is_not_known_scores_stand_alone(tmp_path: Path) -> None:
-    found = swept(tmp_path, {("lewis", SEQUENTIAL): flat(0.25, 0.5), ("lewis", TEAM): flat(1.0, 1.0)})
-    unknown = [each._replace(anchors=Anchors()) for each in found]
-    for each in unknown:
-        for run in each.runs:
+    results = swept(tmp_path, {("lewis", SEQUENTIAL): flat(0.25, 0.5), ("lewis", TEAM): flat(1.0, 1.0)})
+    unknown = [result._replace(anchors=Anchors()) for result in results]
+    for result in unknown:
+        for run in result.runs:
             for row in run.evaluations:
                 del row["eval/success"]
     first, second = table(unknown)

@@ -59,18 +59,18 @@ def reckoner(*calls: str) -> Policy:
     """Calls what it is told to (the sum, for `{}`), and replies with the last answer."""
 
     def reply(heard: Sequence[Envelope], spec: ReplySpec) -> str:
-        views = [each for each in heard if each.kind is Kind.VIEW]
+        views = [envelope for envelope in heard if envelope.kind is Kind.VIEW]
         if views[-1].data.get("aside") == "call":
-            made = len(views) - 1
-            return calls[made].format(views[0].body) if made < len(calls) else "none"
-        results = [each.body for each in heard if each.kind is Kind.RESULT]
+            answered = len(views) - 1
+            return calls[answered].format(views[0].body) if answered < len(calls) else "none"
+        results = [envelope.body for envelope in heard if envelope.kind is Kind.RESULT]
         return results[-1] if results else "0"
 
     return Scripted(reply)
 
 
 def answers(episode: Episode) -> list[str]:
-    return [each.body for each, _ in episode.log.entries if each.kind is Kind.RESULT]
+    return [envelope.body for envelope, _ in episode.log.entries if envelope.kind is Kind.RESULT]
 
 
 def play(here: World, *calls: str) -> Episode:
@@ -89,7 +89,7 @@ def test_a_call_is_heard_by_its_tool_and_answered_to_who_called() -> None:
     here = sums({"calculator": {"calls": 2, "price": 0.125}})
     episode = play(here, "calculator {}")
     assert (episode.score, episode.error, episode.drift) == (0.875, "", 0)
-    kinds = [each.kind.value for each, _ in episode.log.entries]
+    kinds = [envelope.kind.value for envelope, _ in episode.log.entries]
     assert kinds == ["world", "view", "call", "result", "view", "call", "view", "move", "reward", "end"]
     called, result = episode.log.entries[2].envelope, episode.log.entries[3].envelope
     assert (called.sender, called.to, called.data["price"]) == ("solver_0", "calculator", 0.125)
@@ -146,7 +146,7 @@ def test_replay_and_fork_ask_no_tool_again(tool: Callable[..., None]) -> None:
     assert one(sealed, replay(episode.log)).log.to_bytes() == episode.log.to_bytes()
     assert one(here, replay(episode.log)).log.to_bytes() == episode.log.to_bytes()
     assert asked == ["a", "b"]
-    calls = [seq for seq, (each, _) in enumerate(episode.log.entries) if each.kind is Kind.CALL]
+    calls = [seq for seq, (envelope, _) in enumerate(episode.log.entries) if envelope.kind is Kind.CALL]
     again = one(here, fork(episode.log, calls[1], {"solver_0": reckoner("", "oracle c")}))
     assert (asked, answers(again)) == (["a", "b", "c"], ["1", "3"])
     cold = one(sealed, fork(episode.log, calls[1], {"solver_0": reckoner("", "oracle c")}))
@@ -158,8 +158,10 @@ def test_seats_that_have_no_tool_are_not_asked() -> None:
     episode = one(here, Plan("e", dict.fromkeys(here.agents, Random()), 1))
     assert {turn.agent for turn in episode.turns if len(turn.spec.steps) > 1} == {"receiver_0"}
     assert here.box.about("sender_0") == ""
-    told = "- calculator EXPRESSION: Calculate with numbers, + - * / // % ** and parentheses. expression is such as"
-    assert told in here.about("receiver_0")
+    description = (
+        "- calculator EXPRESSION: Calculate with numbers, + - * / // % ** and parentheses. expression is such as"
+    )
+    assert description in here.about("receiver_0")
 
 
 def test_scripts_of_an_arena_call_nothing_and_play_as_without() -> None:
@@ -179,11 +181,11 @@ def test_a_model_from_scratch_calls_and_only_its_own_words_are_trained() -> None
     called = [episode for episode in episodes if answers(episode)]
     assert called
     for episode in called:
-        found = trace(episode, "solver_0", lm.open)
-        own = [token for start, stop, _ in found.spans for token in found.ids[start:stop]]
+        read = trace(episode, "solver_0", lm.open)
+        own = [token for start, stop, _ in read.spans for token in read.ids[start:stop]]
         assert own == [token for turn in episode.turns for token in turn.sample.tokens]
         result = lm.encode(f"calculator : {answers(episode)[0]}", True)
-        assert any(tuple(found.ids[i : i + len(result)]) == tuple(result) for i in range(len(found.ids)))
+        assert any(tuple(read.ids[i : i + len(result)]) == tuple(result) for i in range(len(read.ids)))
     longest = max(len(episode.turns) for episode in episodes)
     batch = collate(lm, episodes, ["solver_0"], np.ones((len(episodes), longest)))
     assert batch.trained.sum() <= sum(len(turn.sample.tokens) for e in episodes for turn in e.turns)
@@ -219,13 +221,13 @@ def test_whatever_a_tool_does_is_text(tool: Callable[..., None]) -> None:
     tool("wild", wild)
     here = sums({"wild": {"calls": 9}})
     calls = ["raise", "object", "long", "exit", "surrogate", "else", "a b", '{{"what": 3}}', "{{}}"]
-    found = answers(play(here, *[f"wild {each}" for each in calls]))
-    assert found[0] == "error: told so"
-    assert found[1].startswith('"<object object')
-    assert (len(found[2]) < 2100, found[3]) == (True, "error: SystemExit: 3")
-    assert found[4] == "?"
-    assert all(each.startswith("error: what: Input should be 'raise'") for each in found[5:8])
-    assert found[8] == "error: what: Field required"
+    results = answers(play(here, *[f"wild {call}" for call in calls]))
+    assert results[0] == "error: told so"
+    assert results[1].startswith('"<object object')
+    assert (len(results[2]) < 2100, results[3]) == (True, "error: SystemExit: 3")
+    assert results[4] == "?"
+    assert all(error.startswith("error: what: Input should be 'raise'") for error in results[5:8])
+    assert results[8] == "error: what: Field required"
     assert answers(play(here, "wild {{", "wild"))[0].startswith("error: not JSON")
 
 
@@ -241,13 +243,13 @@ def test_the_schema_is_the_functions() -> None:
         """
         return f"{day} {names} {note}"
 
-    made = Tool.of(book)
-    assert (made.name, made.description) == ("book", "Book a table.")
-    assert made.parameters["required"] == ["day", "names"]
-    assert made.parameters["properties"]["day"] == {"type": "integer", "description": "of the month", "title": "Day"}
-    assert made.arguments('{"day": "3", "names": ["a"]}') == {"day": 3, "names": ["a"], "note": ""}
+    tool = Tool.of(book)
+    assert (tool.name, tool.description) == ("book", "Book a table.")
+    assert tool.parameters["required"] == ["day", "names"]
+    assert tool.parameters["properties"]["day"] == {"type": "integer", "description": "of the month", "title": "Day"}
+    assert tool.arguments('{"day": "3", "names": ["a"]}') == {"day": 3, "names": ["a"], "note": ""}
     with pytest.raises(ToolError, match="names: Field required"):
-        made.arguments("3")
+        tool.arguments("3")
     with pytest.raises(ValueError, match="must be named"):
         Tool.of(lambda *words: "")
 
@@ -323,7 +325,7 @@ def test_an_mcp_server_is_a_tool_and_may_fail(tmp_path: Path) -> None:
         }
     )
     assert "Add two numbers." in here.box.about("solver_0")
-    found = answers(play(here, "add 3 4", "hang", "add three 4", 'add {{"a": 20, "b": 1}}'))
-    assert (found[0], found[3]) == ("7", "21")
-    assert found[1] == "error: no answer within 0.05 s"
-    assert found[2].startswith("error:")
+    results = answers(play(here, "add 3 4", "hang", "add three 4", 'add {{"a": 20, "b": 1}}'))
+    assert (results[0], results[3]) == ("7", "21")
+    assert results[1] == "error: no answer within 0.05 s"
+    assert results[2].startswith("error:")

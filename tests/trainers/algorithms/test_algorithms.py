@@ -33,7 +33,7 @@ from trainers.trainer import Play
 
 def config(out: Path, **settings: Any) -> RunConfig:
     algorithm = {"critic_width": 16, "critic_layers": 1, "critic_heads": 2, **settings.pop("algorithm", {})}
-    given = {
+    options = {
         "scenario": {"arena": {"name": "lewis", "n": 3, "k": 3}},
         "out": out,
         "updates": 2,
@@ -41,7 +41,7 @@ def config(out: Path, **settings: Any) -> RunConfig:
         "policy": {"width": 16, "layers": 1, "heads": 2},
         "algorithm": algorithm,
     }
-    return RunConfig.model_validate(given | settings)
+    return RunConfig.model_validate(options | settings)
 
 
 @pytest.mark.parametrize("name", get_args(TypeName))
@@ -110,71 +110,71 @@ def test_groups_of_seats_share_a_policy(tmp_path: Path) -> None:
 
 def chatted(name: str = "repeated matrix", models: int = 2, count: int = 6) -> Any:
     here = world(**WORLDS[name])
-    made = policies(here, models)
-    return here, made, played(here, seated(here, *made.values()), count)
+    by_name = policies(here, models)
+    return here, by_name, played(here, seated(here, *by_name.values()), count)
 
 
 def noting(here: World, models: dict[str, LanguageModel], **settings: Any) -> Noting:
-    made = trainer(here, models, Noting, **settings)
-    assert isinstance(made, Noting)
-    return made
+    learner = trainer(here, models, Noting, **settings)
+    assert isinstance(learner, Noting)
+    return learner
 
 
 def test_frozen_policies_stay_and_others_take_turns() -> None:
     here, models, episodes = chatted()
-    made = trainer(here, models, Moving, frozen=["p1"], lrs={"p0": 1e-3})
+    learner = trainer(here, models, Moving, frozen=["p1"], lrs={"p0": 1e-3})
     still = weights(models["p1"])
-    made.update(episodes)
+    learner.update(episodes)
     assert torch.equal(still, weights(models["p1"]))
-    assert made.optimizers["p0"].param_groups[0]["lr"] == 1e-3
+    assert learner.optimizers["p0"].param_groups[0]["lr"] == 1e-3
     here, models, episodes = chatted()
-    made = trainer(here, models, Moving, alternate=2)
+    learner = trainer(here, models, Moving, alternate=2)
     moved = []
     for _ in range(5):
         before = {name: weights(lm) for name, lm in models.items()}
-        made.update(episodes)
+        learner.update(episodes)
         moved.append([name for name, lm in models.items() if not torch.equal(before[name], weights(lm))])
     assert moved == [["p0"], ["p0"], ["p1"], ["p1"], ["p0"]]
 
 
 def test_stale_replies_are_context_only() -> None:
     here, models, episodes = chatted(models=1)
-    made = noting(here, models, stalest=1)
-    made.update(episodes)
-    assert float(made.noted["p0"][-1].norm()) > 0
-    made.version = 2  # the episodes are of version 0
-    assert made.update(episodes)["policy/p0/entropy"] == 0
-    assert float(made.noted["p0"][-1].norm()) == 0
+    learner = noting(here, models, stalest=1)
+    learner.update(episodes)
+    assert float(learner.noted["p0"][-1].norm()) > 0
+    learner.version = 2  # the episodes are of version 0
+    assert learner.update(episodes)["policy/p0/entropy"] == 0
+    assert float(learner.noted["p0"][-1].norm()) == 0
 
 
 def test_divergence_is_zero_at_the_start_and_seen_later() -> None:
     here, models, episodes = chatted(models=1)
-    made = noting(here, models, kl=1e4)
-    first = made.update(episodes)
+    learner = noting(here, models, kl=1e4)
+    first = learner.update(episodes)
     assert first["policy/p0/divergence"] == pytest.approx(0, abs=1e-6)
     with torch.no_grad():
         for parameter in models["p0"].model.parameters():
             parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
     replayed = played(here, seated(here, *models.values()), 6)
-    moved = made.update(replayed)
+    moved = learner.update(replayed)
     assert moved["policy/p0/divergence"] > 1e-4
 
 
 def test_divergence_in_the_reward_is_paid_by_who_replied() -> None:
     here, models, episodes = chatted(models=2)
-    made = noting(here, models, kl=0.5, kl_in="reward")
+    learner = noting(here, models, kl=0.5, kl_in="reward")
     with torch.no_grad():
-        for parameter in made.policy_step.references["p0"].model.parameters():
+        for parameter in learner.policy_step.references["p0"].model.parameters():
             parameter += 0.05
     arrays = episode_arrays(episodes, 1.0)
-    rewards = made.policy_step.kl_penalised(arrays, episodes, made.seats)
-    lm, reference = models["p0"], made.policy_step.references["p0"]
+    rewards = learner.policy_step.kl_penalised(arrays, episodes, learner.seats)
+    lm, reference = models["p0"], learner.policy_step.references["p0"]
     for e, episode in enumerate(episodes):
         for k, turn in enumerate(episode.turns):
             i = episode.agents.index(turn.agent)
             paid = arrays.rewards[e, k] - rewards[e, k]
             assert paid[1 - i] == 0
-            if made.seats[turn.agent] != "p0":
+            if learner.seats[turn.agent] != "p0":
                 assert paid[i] == pytest.approx(0, abs=1e-5)
     reference.mask_table = lm.mask_table
     assert np.abs(arrays.rewards - rewards).max() > 1e-4
@@ -185,24 +185,24 @@ def test_stale_behaviour_is_weighed_and_the_raw_weight_reported() -> None:
     same = noting(here, models)
     same.update(episodes)
     capped = noting(here, models, behaviour_cap=2.0)
-    found = capped.update(episodes)
-    assert found["policy/p0/behaviour_ratio"] == pytest.approx(1, abs=1e-4)
+    metrics = capped.update(episodes)
+    assert metrics["policy/p0/behaviour_ratio"] == pytest.approx(1, abs=1e-4)
     torch.testing.assert_close(capped.noted["p0"][0], same.noted["p0"][0], atol=1e-5, rtol=1e-3)
 
 
 def test_the_weights_that_stale_replies_are_measured_from_stay_through_an_update() -> None:
     here, models, episodes = chatted(models=1)
-    made = trainer(here, models, Moving, behaviour_cap=2.0, epochs=2, lr=0.05)
-    assert made.update(episodes)["policy/p0/kl"] > 1e-5, (
+    learner = trainer(here, models, Moving, behaviour_cap=2.0, epochs=2, lr=0.05)
+    assert learner.update(episodes)["policy/p0/kl"] > 1e-5, (
         "in the second pass the ratio is to the weights before the first"
     )
 
 
 def test_the_critics_scale_sees_the_targets_of_an_update_once() -> None:
     here, models, episodes = chatted(models=2)
-    made = trainer(here, models, credit="counterfactual", value_norm=True)
-    made.update(episodes)
-    assert made.assignment.scale.sums[0] == pytest.approx(0.01)
+    learner = trainer(here, models, credit="counterfactual", value_norm=True)
+    learner.update(episodes)
+    assert learner.assignment.scale.sums[0] == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize("per", ["token", "reply", "constant"])
@@ -255,17 +255,17 @@ def test_difference_rewards_compare_with_the_default_reply() -> None:
 def test_a_joint_value_forgets_what_the_agent_itself_did() -> None:
     """The critic reads the same stage for both, so the baseline cannot depend on the reply it is for."""
     here, models, episodes = chatted(models=2, count=40)
-    made = noting(here, models, credit="counterfactual")
-    assert made.critic is not None
+    learner = noting(here, models, credit="counterfactual")
+    assert learner.critic is not None
     cut = [counterfactual.joint(episode, 1, "hare") for episode in episodes]
     alike = [e for e in episodes if e.turns[0].sample.text == episodes[0].turns[0].sample.text]
     assert {e.turns[1].sample.text for e in alike} == {"stag", "hare"}
     with torch.no_grad():
-        reading, output = counterfactual.read(made.critic, cut)
+        reading, output = counterfactual.read(learner.critic, cut)
     first = [output[(reading.episode == episodes.index(e)) & (reading.agent == 1)].item() for e in alike]
     assert max(first) - min(first) < 1e-6
     with torch.no_grad():
-        plain = counterfactual.read(made.critic, [counterfactual.joint(e, 1) for e in episodes])[1]
+        plain = counterfactual.read(learner.critic, [counterfactual.joint(e, 1) for e in episodes])[1]
     assert float((plain - output).abs().max()) > 1e-3
 
 
@@ -273,91 +273,91 @@ def test_a_joint_value_forgets_what_the_agent_itself_did() -> None:
 def test_counterfactual_advantages_are_those_of_joint_moves_read_one_by_one(name: str) -> None:
     """Read in parts of two, each joint move once; where listeners heard otherwise, saying the same is another move."""
     here, models, episodes = chatted(name, models=1, count=5)
-    made = noting(here, models, credit="counterfactual")
-    assert made.critic is not None
-    seats = made.seats
+    learner = noting(here, models, credit="counterfactual")
+    assert learner.critic is not None
+    seats = learner.seats
     others = counterfactual.alternatives(episodes, models, seats, 3, 1)
     count = max(len(episode.turns) for episode in episodes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(counterfactual, "AT_ONCE", 2)
-        found = counterfactual.advantages(made.critic, episodes, others, count)
+        advantages = counterfactual.advantages(learner.critic, episodes, others, count)
     with torch.no_grad():
         for e, episode in enumerate(episodes):
             for k, turn in enumerate(episode.turns):
                 q = []
                 for said in (None, *others[e][k]):
-                    reading, output = counterfactual.read(made.critic, [counterfactual.joint(episode, k, said)])
+                    reading, output = counterfactual.read(learner.critic, [counterfactual.joint(episode, k, said)])
                     q.append(output[reading.agent == episode.agents.index(turn.agent)].item())
-                assert found[e, k] == pytest.approx(q[0] - sum(q[1:]) / 3, abs=1e-6)
-            assert np.isnan(found[e, len(episode.turns) :]).all()
+                assert advantages[e, k] == pytest.approx(q[0] - sum(q[1:]) / 3, abs=1e-6)
+            assert np.isnan(advantages[e, len(episode.turns) :]).all()
 
 
 def test_the_critic_may_take_several_steps_for_one_of_the_policies() -> None:
     here, models, episodes = chatted(count=40)
     losses = []
     for steps in (1, 2, 3):
-        made = trainer(here, models, Moving, critic_steps=steps, frozen=list(models))
-        first = made.update(episodes)["critic/loss"]
-        state = made.optimizers["critic"].state.values()
-        assert {int(each["step"]) for each in state} == {steps}
-        losses.append((first, made.update(episodes)["critic/loss"]))
+        learner = trainer(here, models, Moving, critic_steps=steps, frozen=list(models))
+        first = learner.update(episodes)["critic/loss"]
+        state = learner.optimizers["critic"].state.values()
+        assert {int(adam["step"]) for adam in state} == {steps}
+        losses.append((first, learner.update(episodes)["critic/loss"]))
     assert len({first for first, _ in losses}) == 1, "what is reported is from before the first step"
     assert losses[0][1] > losses[1][1] > losses[2][1]
 
 
 def test_the_others_replies_are_drawn_from_the_policy() -> None:
     here, models, episodes = chatted(models=2, count=3)
-    found = counterfactual.alternatives(episodes, models, trainer(here, models).seats, 200, 1)
+    drawn = counterfactual.alternatives(episodes, models, trainer(here, models).seats, 200, 1)
     again = counterfactual.alternatives(episodes, models, trainer(here, models).seats, 200, 1)
-    assert found == again
+    assert drawn == again
     for e, episode in enumerate(episodes):
         for k, turn in enumerate(episode.turns):
-            assert len(found[e][k]) == 200
-            share = found[e][k].count(turn.sample.text) / 200
+            assert len(drawn[e][k]) == 200
+            share = drawn[e][k].count(turn.sample.text) / 200
             p = float(np.exp(turn.sample.behavior_logprobs[0]))
             assert abs(share - p) < 4 * (p * (1 - p) / 200) ** 0.5 + 1e-9
 
 
 def test_divergence_may_be_that_of_messages_alone() -> None:
     here, models, episodes = chatted("chat, all effects", models=1)
-    made = noting(here, models, kl=1.0, kl_on="said")
+    learner = noting(here, models, kl=1.0, kl_on="said")
     batch = collate(models["p0"], episodes, here.agents, np.zeros((len(episodes), 99)))
-    assert made.policy_step.penalised(batch).bool().tolist() == batch.said[batch.trained].tolist()
+    assert learner.policy_step.penalised(batch).bool().tolist() == batch.said[batch.trained].tolist()
     said = {turn.spec.kind for episode in episodes for turn in episode.turns}
     assert said == {"say", "move"}
-    assert 0 < float(made.policy_step.penalised(batch).mean()) < 1
+    assert 0 < float(learner.policy_step.penalised(batch).mean()) < 1
 
 
 def test_messages_and_policies_may_have_an_entropy_bonus_of_their_own() -> None:
     here, models, _ = chatted("chat, all effects", models=2)
     entropy, most, said = torch.tensor([0.2, 0.2]), torch.tensor([0.7, 0.7]), torch.tensor([True, False])
-    each = {weight: {"random": weight, "settled": weight} for weight in (0.1, 0.2, 0.5)}
-    made = noting(here, models, entropy=each[0.1], message_entropy=each[0.5])
-    assert made.policy_step.bonus("p0", entropy, most, said, 0).tolist() == pytest.approx([0.5, 0.1])
-    made = noting(here, models, entropy=each[0.1], entropies={"p1": each[0.2]})
-    assert made.policy_step.bonus("p0", entropy, most, said, 0).tolist() == pytest.approx([0.1, 0.1])
-    assert made.policy_step.bonus("p1", entropy, most, said, 0).tolist() == pytest.approx([0.2, 0.2])
+    bonus = {weight: {"random": weight, "settled": weight} for weight in (0.1, 0.2, 0.5)}
+    learner = noting(here, models, entropy=bonus[0.1], message_entropy=bonus[0.5])
+    assert learner.policy_step.bonus("p0", entropy, most, said, 0).tolist() == pytest.approx([0.5, 0.1])
+    learner = noting(here, models, entropy=bonus[0.1], entropies={"p1": bonus[0.2]})
+    assert learner.policy_step.bonus("p0", entropy, most, said, 0).tolist() == pytest.approx([0.1, 0.1])
+    assert learner.policy_step.bonus("p1", entropy, most, said, 0).tolist() == pytest.approx([0.2, 0.2])
 
 
 def test_a_target_steers_the_entropy_bonus_up_below_it_and_down_above() -> None:
     here, models, episodes = chatted(models=1)
     factors = {}
     for target in (0.01, 0.99):
-        made = noting(here, models, entropy={"random": 0.1, "settled": 0.1, "target": target})
-        made.update(episodes)
-        factors[target] = made.policy_step.steered["p0"]
+        learner = noting(here, models, entropy={"random": 0.1, "settled": 0.1, "target": target})
+        learner.update(episodes)
+        factors[target] = learner.policy_step.steered["p0"]
     assert factors[0.01] < 0 < factors[0.99]
 
 
 def test_the_second_agent_is_weighed_by_what_the_first_has_become() -> None:
     """HAPPO's factor, worked out from the log-probabilities before and after the first agent's step."""
     here, models, episodes = chatted(models=2, count=8)
-    made = trainer(here, models, Moving, order="one_by_one", lr=0.05, normalise=False)
+    learner = trainer(here, models, Moving, order="one_by_one", lr=0.05, normalise=False)
     seen: list[tuple[str, Batch]] = []
-    step = made.policy_step
+    step = learner.policy_step
     arrays = episode_arrays(episodes, 1.0)
     ones = np.where(arrays.actor >= 0, 1.0, np.nan)
-    batches = {name: collate(lm, episodes, made.seats_of(name), ones) for name, lm in models.items()}
+    batches = {name: collate(lm, episodes, learner.seats_of(name), ones) for name, lm in models.items()}
     original = type(step).__call__
 
     class Watched(type(step)):  # type: ignore[misc]
@@ -391,10 +391,10 @@ def test_the_second_agent_is_weighed_by_what_the_first_has_become() -> None:
 
 def test_the_critic_shares_no_weight_with_a_policy() -> None:
     here, models, _ = chatted(models=1)
-    made = trainer(here, models)
-    assert made.critic is not None
+    learner = trainer(here, models)
+    assert learner.critic is not None
     policy = {p.data_ptr() for p in models["p0"].parameters()}
-    assert not policy & {p.data_ptr() for p in made.critic.network.parameters()}
+    assert not policy & {p.data_ptr() for p in learner.critic.network.parameters()}
 
 
 def test_a_run_stops_at_a_score(tmp_path: Path) -> None:

@@ -140,9 +140,9 @@ class Game:
         return tables
 
     def trainer(self, **settings: Any) -> Told:
-        made = trainer(self.world, self.policies, Told, normalise=False, **settings)
-        assert isinstance(made, Told)
-        return made
+        learner = trainer(self.world, self.policies, Told, normalise=False, **settings)
+        assert isinstance(learner, Told)
+        return learner
 
 
 def agree(found: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> None:
@@ -177,7 +177,7 @@ def test_baselines_from_other_episodes_do_not_bias_the_gradient(game: Game, cred
     """Every pair of outcomes is an update. Prompts that follow a reply meet their like only now and then."""
     if credit == "agent_turn" and any(turn.stage for e in game.outcomes.values() for turn in e.turns):
         pytest.skip("what meets no like is not trained: the gradient is another one there")
-    told = game.trainer(critic="none", credit=credit, group=2)
+    learner = game.trainer(critic="none", credit=credit, group=2)
     total = {name: torch.zeros(()) for name in game.policies}
     deals = {key[0] for key in game.outcomes}
     if game.world.arena.cases == 1:  # what is hidden there is the round, not a deal
@@ -187,11 +187,11 @@ def test_baselines_from_other_episodes_do_not_bias_the_gradient(game: Game, cred
             if len(deals) > 1 and one[0] != two[0]:
                 continue
             pair = [dealt(first, "one"), dealt(second, "two")]
-            told.update(pair)
+            learner.update(pair)
             for name in game.policies:
                 tokens = sum(game.seats[turn.agent] == name for e in pair for turn in e.turns)
                 weight = game.p[one] * game.p[two] * len(deals) * tokens / 2
-                total[name] = total[name] - weight * told.noted[name][-1]
+                total[name] = total[name] - weight * learner.noted[name][-1]
     agree(total, game.truth())
 
 
@@ -201,34 +201,34 @@ def dealt(episode: Episode, name: str) -> Episode:
 
 
 def test_a_running_baseline_of_each_role_does_not_bias_the_gradient(game: Game) -> None:
-    told = game.trainer(critic="none", credit="role", role_decay=0.0)
+    learner = game.trainer(critic="none", credit="role", role_decay=0.0)
     total = {name: torch.zeros(()) for name in game.policies}
     for key, episode in game.outcomes.items():
-        told.assignment.roles = {0: 0.4, 1: -0.7}  # as it stood before each of them
-        told.update([episode])
-        assert told.assignment.roles == dict(enumerate(episode.returns))
+        learner.assignment.roles = {0: 0.4, 1: -0.7}  # as it stood before each of them
+        learner.update([episode])
+        assert learner.assignment.roles == dict(enumerate(episode.returns))
         for name in game.policies:
             tokens = sum(game.seats[turn.agent] == name for turn in episode.turns)
-            total[name] = total[name] - game.p[key] * tokens * told.noted[name][-1]
+            total[name] = total[name] - game.p[key] * tokens * learner.noted[name][-1]
     agree(total, game.truth())
 
 
 @pytest.mark.parametrize("settings", [{"value_norm": True}, {"ratio": "sequence"}, {"ratio": "geometric"}], ids=str)
 def test_other_settings_keep_the_gradient_of_the_first_step(game: Game, settings: dict[str, Any]) -> None:
-    told = game.trainer(critic="central", credit="sequential", lam=1.0, **settings)
-    told.assignment.scale.sums = [1.0, 0.3, 2.0]
-    told.assignment.scale.observe = lambda targets: None  # type: ignore[method-assign]
-    agree(game.pipeline(told), game.truth())
+    learner = game.trainer(critic="central", credit="sequential", lam=1.0, **settings)
+    learner.assignment.scale.sums = [1.0, 0.3, 2.0]
+    learner.assignment.scale.observe = lambda targets: None  # type: ignore[method-assign]
+    agree(game.pipeline(learner), game.truth())
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.5])
 def test_with_true_values_any_lambda_gives_the_gradient(game: Game, lam: float) -> None:
-    told = game.trainer(critic="none", credit="sequential", lam=lam)
-    agree(game.pipeline(told, game.exact_values()), game.truth())
+    learner = game.trainer(critic="none", credit="sequential", lam=lam)
+    agree(game.pipeline(learner, game.exact_values()), game.truth())
 
 
 def test_with_wrong_values_and_lambda_zero_the_gradient_is_another_one(game: Game) -> None:
     """Or the tests above could not fail."""
-    found = game.pipeline(game.trainer(critic="central", credit="sequential", lam=0.0))
+    gradient = game.pipeline(game.trainer(critic="central", credit="sequential", lam=0.0))
     with pytest.raises(AssertionError):
-        agree(found, game.truth())
+        agree(gradient, game.truth())

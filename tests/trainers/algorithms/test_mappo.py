@@ -32,15 +32,15 @@ PLAIN: dict[str, Any] = {"critic": "none", "credit": "monte_carlo", "normalise":
 
 def chatted(count: int = 6, models: int = 1) -> tuple[World, dict[str, LanguageModel], list[Episode]]:
     here = world(**WORLDS["chat, all effects"])
-    made = policies(here, models)
-    return here, made, played(here, seated(here, *made.values()), count)
+    by_name = policies(here, models)
+    return here, by_name, played(here, seated(here, *by_name.values()), count)
 
 
 def noted(here: World, models: dict[str, LanguageModel], episodes: Sequence[Episode], **settings: Any) -> Noting:
-    made = trainer(here, models, Noting, **settings)
-    assert isinstance(made, Noting)
-    made.update(episodes)
-    return made
+    learner = trainer(here, models, Noting, **settings)
+    assert isinstance(learner, Noting)
+    learner.update(episodes)
+    return learner
 
 
 def tokens(episodes: Sequence[Episode], agents: Sequence[str]) -> int:
@@ -78,17 +78,19 @@ def apart(found: Tensor, truth: Tensor) -> float:
 def test_every_sampled_token_is_trained_with_its_reply_and_no_other() -> None:
     here, models, episodes = chatted()
     lm = models["p0"]
-    found = noted(here, models, episodes, **PLAIN).noted["p0"][0] * tokens(episodes, here.agents)
-    assert apart(found, by_hand(lm, episodes, here.agents)) < 1e-4
-    assert apart(found, by_hand(lm, episodes, here.agents, cut=1)) > 0.05, "the last token of a reply is not trained"
+    noted_gradient = noted(here, models, episodes, **PLAIN).noted["p0"][0] * tokens(episodes, here.agents)
+    assert apart(noted_gradient, by_hand(lm, episodes, here.agents)) < 1e-4
+    assert apart(noted_gradient, by_hand(lm, episodes, here.agents, cut=1)) > 0.05, (
+        "the last token of a reply is not trained"
+    )
 
 
 def test_each_policy_is_trained_on_its_own_seats() -> None:
     here, models, episodes = chatted(models=3)
-    made = noted(here, models, episodes, **PLAIN)
+    learner = noted(here, models, episodes, **PLAIN)
     for agent, (name, lm) in zip(here.agents, models.items(), strict=True):
-        found = made.noted[name][0] * tokens(episodes, [agent])
-        assert apart(found, by_hand(lm, episodes, [agent])) < 1e-4
+        noted_gradient = learner.noted[name][0] * tokens(episodes, [agent])
+        assert apart(noted_gradient, by_hand(lm, episodes, [agent])) < 1e-4
 
 
 def test_what_another_agent_earned_moves_nothing_in_individual_credit() -> None:
@@ -98,7 +100,7 @@ def test_what_another_agent_earned_moves_nothing_in_individual_credit() -> None:
         for episode in episodes
     ]
     settings = {**PLAIN, "credit": "individual"}
-    before, after = (noted(here, models, given, **settings).noted for given in (episodes, richer))
+    before, after = (noted(here, models, batch, **settings).noted for batch in (episodes, richer))
     for name, moved in (("p0", False), ("p1", True), ("p2", False)):
         assert torch.equal(before[name][0], after[name][0]) is not moved
 
@@ -123,8 +125,8 @@ def ratios(monkeypatch: pytest.MonkeyPatch) -> list[Pair]:
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_ratio_is_one_before_the_first_step_of_an_update_and_not_after(count: int, ratios: list[Pair]) -> None:
     here, models, episodes = chatted(models=count)
-    made = trainer(here, models, Moving, epochs=2, lr=0.05)
-    metrics = made.update(episodes)
+    learner = trainer(here, models, Moving, epochs=2, lr=0.05)
+    metrics = learner.update(episodes)
     steps: dict[tuple[float, ...], list[Tensor]] = {}  # of each policy, in order; policies do not wait for each other
     for logp, old in ratios:
         steps.setdefault(tuple(old.tolist()), []).append(logp)
@@ -169,10 +171,10 @@ def test_padding_and_the_size_of_micro_batches_change_nothing() -> None:
     backwards = batch.rows(torch.arange(len(batch.ids)).flip(0))
 
     def step(given: Batch, micro: int = 4096) -> Tensor:
-        made = trainer(here, models, Noting, entropy={"random": 0.3, "settled": 0.3}, micro_batch=micro)
-        assert isinstance(made, Noting)
-        made.policy_step("p0", given, episodes, 0)
-        return made.noted["p0"][0]
+        learner = trainer(here, models, Noting, entropy={"random": 0.3, "settled": 0.3}, micro_batch=micro)
+        assert isinstance(learner, Noting)
+        learner.policy_step("p0", given, episodes, 0)
+        return learner.noted["p0"][0]
 
     plain = step(batch)
     assert float(plain.norm()) > 0.01
@@ -199,56 +201,56 @@ def test_the_entropy_bonus_is_a_mean_over_tokens(fixed: bool) -> None:
     lm = models["p0"]
     settings = {**PLAIN, "normalise": True, "entropy": {"random": 0.25 * fixed, "settled": 0.25}}
     flat = [replace(episode, rewards=tuple((0.0,) * 3 for _ in episode.rewards)) for episode in episodes]
-    found = noted(here, models, flat, **settings).noted["p0"][0]
+    noted_gradient = noted(here, models, flat, **settings).noted["p0"][0]
     batch = whole_batch(lm, here, flat)
     rows = batch.mask_rows[batch.trained]
     entropy, most = lm.score(batch.ids, batch.trained, rows).entropy, lm.masks[rows].sum(-1).log()
     loss = -0.25 * entropy if fixed else 0.25 * most / 2 * (1 - entropy / most) ** 2
     loss.mean().backward()  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(found, gradient(lm), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(noted_gradient, gradient(lm), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("epochs", "minibatches"), [(1, 1), (2, 1), (1, 3), (2, 4)])
 def test_each_model_takes_one_step_for_each_joint_minibatch(epochs: int, minibatches: int) -> None:
     here, models, episodes = chatted(8, 3)
-    made = noted(here, models, episodes, epochs=epochs, minibatches=minibatches)
-    assert {name: len(steps) for name, steps in made.noted.items()} == dict.fromkeys(
+    learner = noted(here, models, episodes, epochs=epochs, minibatches=minibatches)
+    assert {name: len(steps) for name, steps in learner.noted.items()} == dict.fromkeys(
         ["p0", "p1", "p2", "critic"], epochs * minibatches
     )
-    seen = [part.tolist() for part in made.parts(8, epochs, minibatches)]
+    seen = [part.tolist() for part in learner.parts(8, epochs, minibatches)]
     for epoch in range(epochs):
         joint = seen[epoch * minibatches : (epoch + 1) * minibatches]
         assert sorted(e for part in joint for e in part) == list(range(8))
-    assert [part.tolist() for part in made.parts(8, epochs, minibatches)] == seen
-    made.version += 1
-    assert minibatches == 1 or [part.tolist() for part in made.parts(8, epochs, minibatches)] != seen
+    assert [part.tolist() for part in learner.parts(8, epochs, minibatches)] == seen
+    learner.version += 1
+    assert minibatches == 1 or [part.tolist() for part in learner.parts(8, epochs, minibatches)] != seen
 
 
 def test_step_sizes_fall_to_half_in_as_many_updates_as_configured() -> None:
     here, models, episodes = chatted(3)
-    made = trainer(here, models, lr_halving=2, lr=1e-3, critic_lr=2e-3)
+    learner = trainer(here, models, lr_halving=2, lr=1e-3, critic_lr=2e-3)
     for share in (1, 0.5**0.5, 0.5):
-        made.update(episodes)
-        found = {name: optimizer.param_groups[0]["lr"] for name, optimizer in made.optimizers.items()}
-        assert found == pytest.approx({"p0": share * 1e-3, "critic": share * 2e-3})
+        learner.update(episodes)
+        rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in learner.optimizers.items()}
+        assert rates == pytest.approx({"p0": share * 1e-3, "critic": share * 2e-3})
 
 
 def test_plain_gradient_descent_goes_down_the_gradient() -> None:
     here, models, episodes = chatted(3)
-    made = trainer(here, models, optimizer="sgd", lr=0.5, max_grad_norm=1e9)
+    learner = trainer(here, models, optimizer="sgd", lr=0.5, max_grad_norm=1e9)
     before = weights(models["p0"].model)
     other = noted(here, models, episodes)
-    made.update(episodes)
+    learner.update(episodes)
     torch.testing.assert_close(before - weights(models["p0"].model), 0.5 * other.noted["p0"][0], atol=1e-6, rtol=1e-4)
 
 
 def test_in_bfloat16_the_gradient_is_nearly_the_same() -> None:
     here, models, episodes = chatted(6)
-    found = []
+    gradients = []
     for autocast in (False, True):
-        made = noted(here, models, episodes, autocast=autocast)
-        found.append([made.noted[name][0] for name in ("p0", "critic")])
-    for exact, rough in zip(*found, strict=True):
+        learner = noted(here, models, episodes, autocast=autocast)
+        gradients.append([learner.noted[name][0] for name in ("p0", "critic")])
+    for exact, rough in zip(*gradients, strict=True):
         assert rough.dtype == torch.float32
         assert 1e-5 < float((rough - exact).norm() / exact.norm()) < 0.1
 
@@ -270,10 +272,10 @@ def test_as_many_minibatches_as_episodes() -> None:
 def test_side_by_side_is_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> list[Tensor]:
         here, models, episodes = chatted(models=3)
-        made = trainer(here, models, epochs=2, minibatches=2)
-        made.update(episodes)
-        assert made.critic is not None
-        return [weights(module) for module in (*models.values(), made.critic.network)]
+        learner = trainer(here, models, epochs=2, minibatches=2)
+        learner.update(episodes)
+        assert learner.critic is not None
+        return [weights(module) for module in (*models.values(), learner.critic.network)]
 
     at_once = run()
     monkeypatch.setattr("trainers.algorithms.mappo.side_by_side", lambda steps: [step() for step in steps])
@@ -287,8 +289,8 @@ def test_a_critic_learns_what_an_episode_is_worth() -> None:
     seats = {"sender_0": script("m0"), "receiver_0": script("s0")}
     episodes = collect(here, [Plan(f"e{i}", seats, 1) for i in range(32)])
     assert 8 < sum(episode.score for episode in episodes) < 24
-    made = trainer(here, models, critic_lr=1e-2, lam=1.0)
-    metrics = [made.update(episodes) for _ in range(60)]
+    learner = trainer(here, models, critic_lr=1e-2, lam=1.0)
+    metrics = [learner.update(episodes) for _ in range(60)]
     assert metrics[0]["critic/explained_variance"] < 0.2
     assert metrics[-1]["critic/explained_variance"] > 0.8
     assert metrics[-1]["critic/loss"] < 0.5 * metrics[0]["critic/loss"]
@@ -320,9 +322,9 @@ def test_nan_stops_the_run_and_the_error_names_its_source(
     poison: Callable[[Any, list[Episode]], None], named: str
 ) -> None:
     here, models, episodes = chatted()
-    made = trainer(here, models)
-    poison(made, episodes)
+    learner = trainer(here, models)
+    poison(learner, episodes)
     before = weights(models["p0"])
     with pytest.raises(FloatingPointError, match=named):
-        made.update(episodes)
+        learner.update(episodes)
     assert torch.equal(weights(models["p0"]).nan_to_num(), before.nan_to_num())

@@ -43,23 +43,23 @@ def reply_probability(lm: LanguageModel, context: str, episode: Episode, k: int)
 
 
 def test_influence_is_the_information_of_a_message_about_the_next_reply() -> None:
-    made, models, episodes = lewis(influence=2.0, others=5)
+    learner, models, episodes = lewis(influence=2.0, others=5)
     said = [message for e, episode in enumerate(episodes) for message in messages(e, episode)]
     assert [(m.episode, m.turn, dict(m.answers)) for m in said] == [(e, 0, {"receiver_0": 1}) for e in range(6)]
-    found = made.shaping.influence(episodes, said, 9)
-    others = alternatives(episodes, models, made.seats, 5, 9)
+    influence = learner.shaping.influence(episodes, said, 9)
+    others = alternatives(episodes, models, learner.seats, 5, 9)
     for e, episode in enumerate(episodes):
-        told = [episode.turns[0].sample.text, *others[e][0]]
-        p = [reply_probability(models["p1"], f"{BOS} sender_0 : {m} which {PROMPT}", episode, 1) for m in told]
-        assert found[e] == pytest.approx(np.log(p[0] / np.mean(p)), abs=1e-5)
-    assert np.abs(found).max() > 1e-3
-    assert found.max() <= np.log(6)
+        candidates = [episode.turns[0].sample.text, *others[e][0]]
+        p = [reply_probability(models["p1"], f"{BOS} sender_0 : {m} which {PROMPT}", episode, 1) for m in candidates]
+        assert influence[e] == pytest.approx(np.log(p[0] / np.mean(p)), abs=1e-5)
+    assert np.abs(influence).max() > 1e-3
+    assert influence.max() <= np.log(6)
 
 
 def test_who_spoke_is_paid_and_nobody_else() -> None:
-    made, _, episodes = lewis(influence=2.0)
+    learner, _, episodes = lewis(influence=2.0)
     arrays = episode_arrays(episodes, 1.0)
-    rewards, metrics = made.shaping.shaped(arrays, episodes, 0)
+    rewards, metrics = learner.shaping.shaped(arrays, episodes, 0)
     more = rewards - arrays.rewards
     assert (more[:, 1] == 0).all()
     assert (more[:, :, 1] == 0).all()
@@ -68,11 +68,11 @@ def test_who_spoke_is_paid_and_nobody_else() -> None:
 
 
 def test_speaking_pays_for_what_listeners_came_to_believe() -> None:
-    made, models, episodes = lewis(speaking=3.0, listening=1.0)
-    head = made.shaping.heads["p1"]
+    learner, models, episodes = lewis(speaking=3.0, listening=1.0)
+    head = learner.shaping.heads["p1"]
     torch.nn.init.normal_(head.weight, std=0.5, generator=torch.Generator().manual_seed(1))
     arrays = episode_arrays(episodes, 1.0)
-    rewards, _ = made.shaping.shaped(arrays, episodes, 0)
+    rewards, _ = learner.shaping.shaped(arrays, episodes, 0)
     lm = models["p1"]
     for e, episode in enumerate(episodes):
         words = lm.encode(episode.log.entries[0].envelope.body)
@@ -86,9 +86,9 @@ def test_speaking_pays_for_what_listeners_came_to_believe() -> None:
 
 def test_listening_teaches_an_agent_to_tell_what_it_knows() -> None:
     """The sender sees the state; its trunk and head come to predict the words of it."""
-    made, _, episodes = lewis(24, 5e-3, listening=1.0)
-    losses = [made.update(episodes)["policy/p0/listening"] for _ in range(100)]
-    assert losses[0] == pytest.approx(np.log(made.shaping.heads["p0"].out_features), abs=1e-3)
+    learner, _, episodes = lewis(24, 5e-3, listening=1.0)
+    losses = [learner.update(episodes)["policy/p0/listening"] for _ in range(100)]
+    assert losses[0] == pytest.approx(np.log(learner.shaping.heads["p0"].out_features), abs=1e-3)
     assert losses[-1] < np.log(2) + 0.3, "two words, equally likely, are the best there is"
 
 
@@ -102,7 +102,7 @@ def test_a_message_that_nobody_answers_moves_nobody() -> None:
                 assert k > message.turn
                 assert episode.turns[k].agent == listener
                 heard = episode.log.entries[episode.turns[message.turn].seq].heard
-                assert any(each.to == listener and each.body is not None for each in heard)
+                assert any(reception.to == listener and reception.body is not None for reception in heard)
 
 
 def test_what_was_lost_stays_lost_when_a_message_is_another_one() -> None:

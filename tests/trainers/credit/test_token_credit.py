@@ -29,11 +29,13 @@ PHRASES: dict[str, Any] = {
 
 def outcomes(here: World, models: dict[str, Any]) -> list[Episode]:
     """One episode of each message and answer to each object."""
-    found: dict[tuple[str, ...], Episode] = {}
+    by_words: dict[tuple[str, ...], Episode] = {}
     for episode in played(here, seated(here, *models.values()), 600):
-        found.setdefault((episode.log.entries[0].envelope.body, *(turn.sample.text for turn in episode.turns)), episode)
-    assert len(found) == 2 * 4 * 2
-    return list(found.values())
+        by_words.setdefault(
+            (episode.log.entries[0].envelope.body, *(turn.sample.text for turn in episode.turns)), episode
+        )
+    assert len(by_words) == 2 * 4 * 2
+    return list(by_words.values())
 
 
 @pytest.mark.parametrize("scope", ["central", "joint", "own"])
@@ -41,13 +43,13 @@ def outcomes(here: World, models: dict[str, Any]) -> list[Episode]:
 def test_it_keeps_the_gradient(scope: str, credit: str) -> None:
     here = world(**PHRASES)
     models = policies(here, 2, init=0.15, seed=2)
-    told = trainer(here, models, Noting, critic=scope, credit=credit, lam=1.0, normalise=False, credit_per="token")
-    assert isinstance(told, Noting)
+    learner = trainer(here, models, Noting, critic=scope, credit=credit, lam=1.0, normalise=False, credit_per="token")
+    assert isinstance(learner, Noting)
     total = {name: torch.zeros(()) for name in models}
     objective = torch.zeros(())
     for episode in outcomes(here, models):
         chances = []
-        for agent, name in told.seats.items():
+        for agent, name in learner.seats.items():
             lm, seen = models[name], trace(episode, agent, models[name].open)
             ids = torch.tensor([seen.ids])
             at = torch.zeros_like(ids, dtype=torch.bool)
@@ -58,10 +60,10 @@ def test_it_keeps_the_gradient(scope: str, credit: str) -> None:
             chances.append(lm.score(ids, at, torch.tensor(rows)).logp.sum())
         joint = torch.stack(chances).sum().exp() / 2
         objective = objective + joint * episode.score
-        told.update([episode])
+        learner.update([episode])
         for name, lm in models.items():
-            batch = collate(lm, [episode], told.seats_of(name), np.zeros((1, len(episode.turns))))
-            total[name] = total[name] - float(joint.detach()) * batch.tokens * told.noted[name][-1]
+            batch = collate(lm, [episode], learner.seats_of(name), np.zeros((1, len(episode.turns))))
+            total[name] = total[name] - float(joint.detach()) * batch.tokens * learner.noted[name][-1]
     for lm in models.values():
         gradient(lm)
     objective.backward()  # type: ignore[no-untyped-call]
@@ -74,18 +76,18 @@ def test_the_first_token_has_the_advantage_of_the_reply_and_later_ones_less_what
     here = world(**PHRASES)
     models = policies(here)
     episodes = played(here, seated(here, *models.values()), 5)
-    told = trainer(here, models, critic="central", credit_per="token", lam=0.7)
-    assert told.critic is not None
+    learner = trainer(here, models, critic="central", credit_per="token", lam=0.7)
+    assert learner.critic is not None
     arrays = episode_arrays(episodes, 1.0)
     plain = trainer(here, models, critic="central", lam=0.7)
-    plain.critic = plain.assignment.critic = told.critic
+    plain.critic = plain.assignment.critic = learner.critic
     by_reply = plain.assignment.assign(episodes, arrays, 1).credit.advantage
-    by_token = told.assignment.assign(episodes, arrays, 1).credit.advantage
+    by_token = learner.assignment.assign(episodes, arrays, 1).credit.advantage
     assert by_token.shape[:2] == by_reply.shape
     np.testing.assert_allclose(by_token[..., 0], by_reply)
     with torch.no_grad():
-        forward = told.critic.predict(episodes)
-    table, _ = told.assignment.values(episodes, arrays, 1)
+        forward = learner.critic.predict(episodes)
+    table, _ = learner.assignment.values(episodes, arrays, 1)
     within = inside(*forward, *by_reply.shape)
     speaker = here.agents.index(episodes[0].turns[0].agent)
     np.testing.assert_allclose(by_token[:, 0, 1], by_reply[:, 0] - (within[:, 0, 1] - table[:, 0, speaker]), atol=1e-6)
@@ -96,25 +98,25 @@ def test_words_that_are_not_in_the_log_have_the_advantage_of_their_reply() -> No
     here = world(**PHRASES)
     models = policies(here)
     episodes = played(here, seated(here, *models.values()), 2)
-    told = trainer(here, models, critic="central", credit_per="token")
-    assert told.critic is not None
+    learner = trainer(here, models, critic="central", credit_per="token")
+    assert learner.critic is not None
     with torch.no_grad():
-        reading, found = told.critic.predict(episodes)
+        reading, predicted = learner.critic.predict(episodes)
     keep = reading.part < 2
     cut = reading._replace(**{f: getattr(reading, f)[keep] for f in reading._fields[1:]})
-    given = Credit(np.array([[1.0, 2.0]] * 2), np.zeros((2, 2, 2)))
+    credit = Credit(np.array([[1.0, 2.0]] * 2), np.zeros((2, 2, 2)))
     by_token = values.by_token(
-        (cut, found[keep]), given, episode_arrays(episodes, 1.0), episodes, told.assignment.scale
+        (cut, predicted[keep]), credit, episode_arrays(episodes, 1.0), episodes, learner.assignment.scale
     )
     assert by_token[:, 0, 0].tolist() == [1.0, 1.0]
 
 
 def test_normalising_is_over_tokens() -> None:
     advantage = np.array([[[1.0, 3.0], [5.0, np.nan]]])
-    found = normalise(advantage, np.array([[0, 1]]), 2)
-    assert found[0, 0].tolist() == [-1.0, 1.0]
-    assert found[0, 1, 0] == 0.0
-    assert np.isnan(found[0, 1, 1])
+    normalised = normalise(advantage, np.array([[0, 1]]), 2)
+    assert normalised[0, 0].tolist() == [-1.0, 1.0]
+    assert normalised[0, 1, 0] == 0.0
+    assert np.isnan(normalised[0, 1, 1])
 
 
 @pytest.mark.parametrize("settings", [{"critic": "none", "credit": "monte_carlo"}, {"critic": "graph"}], ids=str)

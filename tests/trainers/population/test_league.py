@@ -148,7 +148,7 @@ def test_wins_raise_draws_level_and_a_member_begins_as_good_as_it_was() -> None:
 
 
 @given(results, st.integers(0, 99))
-def test_a_league_is_taken_up_from_json(played: list[tuple[int, int]], version: int) -> None:
+def test_a_league_is_restored_from_json(played: list[tuple[int, int]], version: int) -> None:
     made, again = league(), league(())
     made.record(played)
     again.restore(json.loads(json.dumps(made.state())))

@@ -29,12 +29,16 @@ def test_corpora_are_numbers_with_their_vocabulary(chatter: Path, tmp_path: Path
     """A line is a list of integers (README of XferBench); elcc-analysis reads `system` and `metrics` (src/core.py)."""
     it = source.read(chatter)
     corpus, system, about = exports.export(["elcc"], [it], tmp_path / "new" / "folder")
-    known, of = json.loads(about.read_text()), json.loads(system.read_text())
+    metrics, of = json.loads(about.read_text()), json.loads(system.read_text())
     lines = [json.loads(line) for line in corpus.read_text().splitlines()]
-    assert [tuple(known["vocabulary"][str(n)] for n in line) for line in lines] == [s.message for s in it.samples]
+    assert [tuple(metrics["vocabulary"][str(n)] for n in line) for line in lines] == [s.message for s in it.samples]
     tokens = sum(map(len, lines))
-    assert known["corpus"] == {"utterances": len(lines), "tokens": tokens, "vocabulary_size": len(known["vocabulary"])}
-    assert known["metrics"]["system"]["score"] == pytest.approx(
+    assert metrics["corpus"] == {
+        "utterances": len(lines),
+        "tokens": tokens,
+        "vocabulary_size": len(metrics["vocabulary"]),
+    }
+    assert metrics["metrics"]["system"]["score"] == pytest.approx(
         fmean(s.score for s in it.samples if s.score is not None)
     )
     assert all(type(n) is int and n > 0 for line in lines for n in line)
@@ -44,12 +48,12 @@ def test_corpora_are_numbers_with_their_vocabulary(chatter: Path, tmp_path: Path
 
 def test_a_corpus_too_short_for_xferbench_is_said_to_be(tmp_path: Path) -> None:
     """It divides by the tokens less 255 of each thousand lines (get_tokenized_dataset in xferbench/model/common.py)."""
-    path, told = tmp_path / "a.csv", list[str]()
+    path, printed = tmp_path / "a.csv", list[str]()
     for tokens, remarks in ((255, 1), (256, 0)):
         path.write_text("meaning,message\n" + "x,m0\n" * tokens)
-        exports.export(["elcc"], [source.read(path)], tmp_path, told.append)
-        assert len(told) == remarks, tokens
-        told.clear()
+        exports.export(["elcc"], [source.read(path)], tmp_path, printed.append)
+        assert len(printed) == remarks, tokens
+        printed.clear()
 
 
 def test_pairs_are_in_the_form_that_csar_reads(chatter: Path, tmp_path: Path) -> None:
@@ -77,7 +81,7 @@ def shape(tree: dict[str, Any]) -> set[tuple[frozenset[str], frozenset[str]]]:
 
 def test_evaluations_of_runs_are_put_together(run: Path, make_run: Callable[..., Path], tmp_path: Path) -> None:
     other = make_run("lewis", "seed=2")
-    (path,) = exports.export(["marl-eval"], [source.read(each) for each in (run, other, run)], tmp_path)
+    (path,) = exports.export(["marl-eval"], [source.read(folder) for folder in (run, other, run)], tmp_path)
     tree = json.loads(path.read_text())
     assert len(shape(tree)) == 1
     runs = tree["sabir"]["lewis"]["mappo"]
@@ -92,10 +96,10 @@ def test_evaluations_of_runs_are_put_together(run: Path, make_run: Callable[...,
 def test_marl_eval_gets_as_much_of_every_algorithm_or_is_not_written(
     run: Path, make_run: Callable[..., Path], tmp_path: Path
 ) -> None:
-    told: list[str] = []
+    printed: list[str] = []
     second, slow = make_run("lewis", "seed=2"), make_run("lewis", "algorithm.lr=1e-4", "evaluate_every=1")
-    sources = [source.read(each) for each in (run, second, slow)]
-    (path,) = exports.export(["marl-eval"], sources, tmp_path, told.append)
+    sources = [source.read(folder) for folder in (run, second, slow)]
+    (path,) = exports.export(["marl-eval"], sources, tmp_path, printed.append)
     tree = json.loads(path.read_text())
     algorithms = tree["sabir"]["lewis"]
     assert {name: list(runs) for name, runs in algorithms.items()} == {
@@ -103,13 +107,13 @@ def test_marl_eval_gets_as_much_of_every_algorithm_or_is_not_written(
         "mappo run 2": ["seed_1"],
     }
     assert len(shape(tree)) == 1
-    assert told == ["marl-eval: left out are the seeds that not all have: 2"]
+    assert printed == ["marl-eval: left out are the seeds that not all have: 2"]
     with pytest.raises(UserError, match="these runs share none"):
         exports.export(["marl-eval"], sources[1:], tmp_path)
     with pytest.raises(UserError, match="name folders of finished runs"):
         exports.export(["marl-eval"], [], tmp_path)
-    exports.export(["marl-eval"], [source.read(run), source.read(make_run("matrix"))], tmp_path, told.append)
-    assert told[1:] == []
+    exports.export(["marl-eval"], [source.read(run), source.read(make_run("matrix"))], tmp_path, printed.append)
+    assert printed[1:] == []
 
 
 def test_every_reception_of_every_message_is_a_row(chatter: Path, tmp_path: Path) -> None:
@@ -118,7 +122,7 @@ def test_every_reception_of_every_message_is_a_row(chatter: Path, tmp_path: Path
     table = pq.read_table(path)
     assert table.schema.names == list(exports.COLUMNS)
     rows = table.to_pylist()
-    said = [(each, x) for each in it.logs for x in each.entries if x.envelope.kind.value == "say"]
+    said = [(log, x) for log in it.logs for x in log.entries if x.envelope.kind.value == "say"]
     assert len(rows) == sum(max(len(entry.heard), 1) for _, entry in said)
     assert {row["run"] for row in rows} == {"chat.jsonl"}
     lost = [row for row in rows if row["heard"] is None]

@@ -35,9 +35,9 @@ def spoken() -> list[Utterance]:
 
 
 def test_an_utterance_has_its_meaning_message_and_answer() -> None:
-    found = spoken()
-    assert len(found) == 16
-    first = found[6]
+    utterances = spoken()
+    assert len(utterances) == 16
+    first = utterances[6]
     assert (first.speaker, first.place) == ("speaker_0", 0)
     assert (first.meaning, first.message) == ("object a1 b2", ("m1", "m2"))
     assert first.answers == {"listener_0": "a1 b2"}
@@ -46,8 +46,10 @@ def test_an_utterance_has_its_meaning_message_and_answer() -> None:
 
 def test_the_code_is_a_table_in_natural_order() -> None:
     here = world("lewis", arena={"n": 12, "k": 12})
-    found = all_deals(here, Scripted(lambda heard, spec: "m" + heard[-1].body[7:]), Scripted(lambda heard, spec: "s1"))
-    rows = lexicon.rows(found)
+    utterances = all_deals(
+        here, Scripted(lambda heard, spec: "m" + heard[-1].body[7:]), Scripted(lambda heard, spec: "s1")
+    )
+    rows = lexicon.rows(utterances)
     assert [row.meaning for row in rows] == [f"state s{i}" for i in range(12)]
     assert rows[10].messages == Counter({("m10",): 1})
     assert rows[10].answers == Counter({"s1": 1})
@@ -69,19 +71,19 @@ def measured(found: list[Utterance]) -> Language:
 
 
 def test_a_compositional_code_is_measured_as_one() -> None:
-    found = measured(spoken())
-    value = {name: each.value for name, each in found.measures.items()}
-    assert (found.samples, value["meanings"], value["messages"]) == (16, 16, 16)
+    language = measured(spoken())
+    value = {name: measure.value for name, measure in language.measures.items()}
+    assert (language.samples, value["meanings"], value["messages"]) == (16, 16, 16)
     assert (value["ambiguous"], value["synonyms"]) == (0, 0)
     assert value["entropy"] == pytest.approx(4)
-    assert found.measures["entropy"].parts == pytest.approx({"1": 2, "2": 2})
+    assert language.measures["entropy"].parts == pytest.approx({"1": 2, "2": 2})
     assert value["mutual_information"] == pytest.approx(4)
-    assert found.measures["mutual_information"].null is None  # every meaning occurs once: I(X; M) is H(M)
-    assert [[each.value for each in row.values()] for row in found.positions] == [
+    assert language.measures["mutual_information"].null is None  # every meaning occurs once: I(X; M) is H(M)
+    assert [[measure.value for measure in row.values()] for row in language.positions] == [
         pytest.approx([2, 0]),
         pytest.approx([0, 2]),
     ]
-    similarity = found.measures["topographic_similarity"].null
+    similarity = language.measures["topographic_similarity"].null
     assert similarity is not None
     assert similarity.p < 0.05
     assert value["positional_disentanglement"] == pytest.approx(1)
@@ -89,20 +91,22 @@ def test_a_compositional_code_is_measured_as_one() -> None:
 
 def test_a_constant_code_says_nothing() -> None:
     here = world("reconstruction", arena={"values": 3})
-    found = measured(all_deals(here, Scripted(lambda heard, spec: "m0 m0 m0"), Scripted(lambda heard, spec: "a0 b0")))
-    assert (found.measures["messages"].value, found.measures["ambiguous"].value) == (1, 9)
-    assert found.measures["entropy"].value == 0
+    language = measured(
+        all_deals(here, Scripted(lambda heard, spec: "m0 m0 m0"), Scripted(lambda heard, spec: "a0 b0"))
+    )
+    assert (language.measures["messages"].value, language.measures["ambiguous"].value) == (1, 9)
+    assert language.measures["entropy"].value == 0
     for name in ("topographic_similarity", "positional_disentanglement"):
-        assert found.measures[name].undefined == "all messages are the same"
+        assert language.measures[name].undefined == "all messages are the same"
 
 
 def test_a_random_speaker_shares_no_information_once_corrected() -> None:
     here = world("lewis", arena={"n": 4, "k": 8})
     seats = {"sender_0": Random(), "receiver_0": Random()}
-    found = measured(lexicon.utterances(e.log for e in played(here, seats, 400)))
-    assert found.measures["synonyms"].value == 4
-    assert found.measures["entropy"].value == pytest.approx(3, abs=0.05)
-    information = found.measures["mutual_information"]
+    language = measured(lexicon.utterances(e.log for e in played(here, seats, 400)))
+    assert language.measures["synonyms"].value == 4
+    assert language.measures["entropy"].value == pytest.approx(3, abs=0.05)
+    information = language.measures["mutual_information"]
     assert information.value == pytest.approx(0, abs=0.05)
     assert information.null is not None
     assert information.null.p > 0.05
@@ -132,10 +136,10 @@ def test_answers_are_the_first_replies_formed_after_hearing(name: str) -> None:
 
 def test_speakers_and_places_are_kept_apart() -> None:
     here = world("chat", arena={"rounds": 2})
-    found = lexicon.utterances(e.log for e in played(here, seated(here), 3))
-    groups = lexicon.by_speaker(found)
+    utterances = lexicon.utterances(e.log for e in played(here, seated(here), 3))
+    groups = lexicon.by_speaker(utterances)
     assert set(groups) == {(seat, place) for seat in here.agents for place in (0, 1)}
-    assert sum(map(len, groups.values())) == len(found)
+    assert sum(map(len, groups.values())) == len(utterances)
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -143,8 +147,8 @@ def test_a_conversation_tells_every_reply_and_the_score(name: str) -> None:
     here = world(**WORLDS[name])
     for episode in played(here, seated(here), 2):
         lines = [line for line in log_lines.lines(episode.log) if line.who != "nobody"]  # but an injection's
-        told = (*log_lines.ACTS.values(), "misses the deadline")
-        assert sum(line.act in told for line in lines) == len(episode.turns)
+        acts = (*log_lines.ACTS.values(), "misses the deadline")
+        assert sum(line.act in acts for line in lines) == len(episode.turns)
         assert sum(line.act == "is shown" for line in lines) == len(episode.turns)
         assert log_lines.score(episode.log) == pytest.approx(episode.score)
         assert list(log_lines.returns(episode.log).values()) == pytest.approx(episode.returns)

@@ -21,10 +21,10 @@ from tests.marl.study.languages import BAG, COMPOSITIONAL, MEANINGS
 def test_zipf_finds_the_slope_it_was_made_with() -> None:
     for slope in (0.5, 1.0, 2.0):
         words = [w for rank in range(1, 40) for w in [rank] * round(1e5 / rank**slope)]
-        found = zipf(words)
-        assert found is not None
-        assert found.slope == pytest.approx(slope, abs=0.01)
-        assert found.explained > 0.99
+        fit = zipf(words)
+        assert fit is not None
+        assert fit.slope == pytest.approx(slope, abs=0.01)
+        assert fit.explained > 0.99
     assert zipf("aabbccdd") is None  # four words
     assert zipf("aabbccddee") is None  # equally frequent
 
@@ -47,10 +47,10 @@ def test_frequent_messages_that_are_short_obey_the_law_of_abbreviation() -> None
 def test_the_law_of_abbreviation_is_tested_against_chance() -> None:
     samples = [MessageSample(f"x{n}", ("m",) * (n + 1)) for n in range(8) for _ in range(2 ** (7 - n))]
     measures = language.measure(samples, permutations=199).measures
-    found = measures["abbreviation"]
-    assert found.value == pytest.approx(-1)
-    assert found.null is not None
-    assert found.null.p == pytest.approx(0.005)
+    measure = measures["abbreviation"]
+    assert measure.value == pytest.approx(-1)
+    assert measure.null is not None
+    assert measure.null.p == pytest.approx(0.005)
     even = language.measure([MessageSample(f"x{n}", ("m",) * (n + 1)) for n in range(8)], permutations=9).measures
     assert even["abbreviation"].undefined == "all messages are equally frequent"
 
@@ -60,11 +60,11 @@ def test_morphemes_of_several_symbols_and_of_wider_meanings() -> None:
     meanings = [("a0", "b0"), ("a0", "b1"), ("a0", "b2"), ("a1", "b0"), ("a1", "b1"), ("a1", "b2")] * 4
     plain = {"a0": ("x", "y"), "a1": ("z",), "b0": ("u",), "b1": ("v",), "b2": ("w",)}
     messages = [("q", "q") if m == ("a0", "b1") else (*plain[m[0]], *plain[m[1]]) for m in meanings]
-    found = {each.form: each.meaning for each in morphemes.inventory(meanings, messages)}
-    assert found["q", "q"] == ("a0", "b1")
-    assert found["x", "y"] == ("a0",)
-    assert found["z",] == ("a1",)
-    assert found["u",] == ("b0",)
+    meaning_of = {morpheme.form: morpheme.meaning for morpheme in morphemes.inventory(meanings, messages)}
+    assert meaning_of["q", "q"] == ("a0", "b1")
+    assert meaning_of["x", "y"] == ("a0",)
+    assert meaning_of["z",] == ("a1",)
+    assert meaning_of["u",] == ("b0",)
 
 
 def test_synonymy_and_polysemy_are_entropies_over_uses() -> None:

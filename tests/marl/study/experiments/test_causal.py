@@ -27,69 +27,69 @@ def games(here: World, speaker: Policy, listener: Policy) -> tuple[dict[str, Pol
 
 def one(here: World, speaker: Policy, listener: Policy, **options: int) -> Influence:
     seats, logs = games(here, speaker, listener)
-    (found,) = influence(here, seats, logs, **options)
-    return found
+    (measured,) = influence(here, seats, logs, **options)
+    return measured
 
 
 def test_a_listener_that_does_as_it_is_told() -> None:
-    found = one(world("lewis"), SPEAKER, LISTENER)
-    assert (found.speaker, found.listener) == ("sender_0", "receiver_0")
-    assert (found.contexts, found.alternatives) == (4, 4)
-    assert found.flip_rate == 1
-    assert found.information == pytest.approx(2)
-    assert found.information_uniform == pytest.approx(2)
-    assert found.score == 1
-    assert found.score_shuffled == pytest.approx(0.25)
-    assert found.score_lost == pytest.approx(0.25)
-    assert found.gap == pytest.approx(0.75)
+    measured = one(world("lewis"), SPEAKER, LISTENER)
+    assert (measured.speaker, measured.listener) == ("sender_0", "receiver_0")
+    assert (measured.contexts, measured.alternatives) == (4, 4)
+    assert measured.flip_rate == 1
+    assert measured.information == pytest.approx(2)
+    assert measured.information_uniform == pytest.approx(2)
+    assert measured.score == 1
+    assert measured.score_shuffled == pytest.approx(0.25)
+    assert measured.score_lost == pytest.approx(0.25)
+    assert measured.gap == pytest.approx(0.75)
 
 
 def test_a_deaf_listener_is_not_influenced() -> None:
     """Lowe's own code would find ln 4 here: it takes a mean for the sum over messages."""
-    found = one(world("lewis"), SPEAKER, DEAF)
-    assert found.flip_rate == 0
-    assert found.information == 0
-    assert found.information_uniform == 0
-    assert found.gap == 0
+    measured = one(world("lewis"), SPEAKER, DEAF)
+    assert measured.flip_rate == 0
+    assert measured.information == 0
+    assert measured.information_uniform == 0
+    assert measured.gap == 0
 
 
 def test_a_speaker_that_says_one_thing_only_has_no_alternative() -> None:
-    found = one(world("lewis"), Scripted(lambda heard, spec: "m1"), LISTENER)
-    assert found.alternatives == 1
-    assert (found.flip_rate, found.information, found.gap) == (0, 0, 0)
-    assert found.score_lost == pytest.approx(0.25)
+    measured = one(world("lewis"), Scripted(lambda heard, spec: "m1"), LISTENER)
+    assert measured.alternatives == 1
+    assert (measured.flip_rate, measured.information, measured.gap) == (0, 0, 0)
+    assert measured.score_lost == pytest.approx(0.25)
 
 
 def test_the_prior_over_messages_counts() -> None:
     """States 0 to 2 are m0, state 3 is m3: the message is rarely a surprise, unless all are equally likely."""
-    found = one(world("lewis"), Scripted(lambda heard, spec: "m3" if heard[-1].body[-1] == "3" else "m0"), LISTENER)
-    assert found.alternatives == 2
-    assert found.information == pytest.approx(-0.75 * log2(0.75) - 0.25 * log2(0.25))
-    assert found.information_uniform == pytest.approx(1)
-    assert found.score == pytest.approx(0.5)
+    measured = one(world("lewis"), Scripted(lambda heard, spec: "m3" if heard[-1].body[-1] == "3" else "m0"), LISTENER)
+    assert measured.alternatives == 2
+    assert measured.information == pytest.approx(-0.75 * log2(0.75) - 0.25 * log2(0.25))
+    assert measured.information_uniform == pytest.approx(1)
+    assert measured.score == pytest.approx(0.5)
 
 
 def test_a_listener_that_hears_only_two_words_apart() -> None:
     listener = Scripted(lambda heard, spec: "s0" if heard[0].body in ("m0", "m1") else "s2")
-    found = one(world("lewis"), SPEAKER, listener)
-    assert found.flip_rate == pytest.approx(2 / 3)
-    assert found.information == pytest.approx(1)
+    measured = one(world("lewis"), SPEAKER, listener)
+    assert measured.flip_rate == pytest.approx(2 / 3)
+    assert measured.information == pytest.approx(1)
 
 
 def test_contexts_and_alternatives_are_bounded() -> None:
     here = world("lewis", arena={"n": 9, "k": 9})
-    found = one(here, SPEAKER, LISTENER, contexts=5, alternatives=3)
-    assert (found.contexts, found.alternatives) == (5, 3)
-    assert found.effect() == one(here, SPEAKER, LISTENER, contexts=5, alternatives=3).effect()
+    measured = one(here, SPEAKER, LISTENER, contexts=5, alternatives=3)
+    assert (measured.contexts, measured.alternatives) == (5, 3)
+    assert measured.effect() == one(here, SPEAKER, LISTENER, contexts=5, alternatives=3).effect()
 
 
 def test_a_message_that_was_lost_or_distorted_is_judged_as_it_was_said() -> None:
     for channel in ([{"type": "loss", "p": 0.5}], [{"type": "noise", "p": 0.5}]):
         here = world("lewis", channel=channel)
         listener = Scripted(lambda heard, spec: "s" + heard[0].body[-1] if len(heard) > 1 else "s0")
-        found = one(here, SPEAKER, listener)
-        assert found.contexts == 4
-        assert found.score == 1
+        measured = one(here, SPEAKER, listener)
+        assert measured.contexts == 4
+        assert measured.score == 1
 
 
 def test_where_nothing_is_said_there_is_nothing_to_measure() -> None:
@@ -103,16 +103,16 @@ def test_every_listener_of_every_speaker_is_measured(name: str) -> None:
     here = world(**WORLDS[name])
     seats = seated(here)
     logs = [episode.log for episode in played(here, seats, 3)]
-    found = influence(here, seats, logs, alternatives=3, contexts=6)
-    pairs = {(each.speaker, each.listener) for each in found}
-    assert len(pairs) == len(found)
+    effects = influence(here, seats, logs, alternatives=3, contexts=6)
+    pairs = {(effect.speaker, effect.listener) for effect in effects}
+    assert len(pairs) == len(effects)
     assert pairs <= {(a, b) for a in here.agents for b in here.topology.audience(a)}
     if name in ("chat", "lewis"):
-        assert len(found) == (6 if name == "chat" else 1)
-    for each in found:
-        assert 0 <= each.flip_rate <= 1
-        assert 0 <= each.information <= log2(each.alternatives) + 1e-9
-        assert each.contexts <= 6
+        assert len(effects) == (6 if name == "chat" else 1)
+    for effect in effects:
+        assert 0 <= effect.flip_rate <= 1
+        assert 0 <= effect.information <= log2(effect.alternatives) + 1e-9
+        assert effect.contexts <= 6
 
 
 def test_the_logs_are_not_changed() -> None:

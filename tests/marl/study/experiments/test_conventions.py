@@ -14,29 +14,29 @@ from tests.marl.worlds import world
 
 
 def test_a_population_without_a_convention_finds_one() -> None:
-    for found in population(agents=12, names=4, settled=False, seeds=range(6)):
-        assert found.agreement[-1] == 1.0
-        assert found.consensus is not None
-        assert found.agreement[found.consensus // found.window - 1] >= 0.95
-        assert found.holding[-1] in (0.0, 1.0)  # all have one name, whichever it is
+    for outcome in population(agents=12, names=4, settled=False, seeds=range(6)):
+        assert outcome.agreement[-1] == 1.0
+        assert outcome.consensus is not None
+        assert outcome.agreement[outcome.consensus // outcome.window - 1] >= 0.95
+        assert outcome.holding[-1] in (0.0, 1.0)  # all have one name, whichever it is
 
 
 def test_which_convention_is_a_matter_of_chance_and_of_the_seed_alone() -> None:
-    ends = [found.holding[-1] for found in population(agents=8, settled=False, seeds=range(20))]
+    ends = [outcome.holding[-1] for outcome in population(agents=8, settled=False, seeds=range(20))]
     assert 3 <= sum(ends) <= 17
-    again = [found.holding[-1] for found in population(agents=8, settled=False, seeds=range(10, 20))]
+    again = [outcome.holding[-1] for outcome in population(agents=8, settled=False, seeds=range(10, 20))]
     assert again == ends[10:]
 
 
 def test_a_settled_convention_stands_and_falls_with_the_size_of_the_minority() -> None:
-    found = tipping([0, 1, 4, 6], agents=12, seeds=range(6))
-    assert found.share == [0, 1 / 12, 1 / 3, 0.5]
-    assert found.flipped[:2] == [0, 0]
-    assert found.flipped[2:] == [1, 1]
-    assert found.holding[0] == 0
-    assert found.critical.value == pytest.approx(1 / 3)
-    assert found.critical.interval is not None
-    assert found.critical.interval.low <= 1 / 3 <= found.critical.interval.high
+    outcome = tipping([0, 1, 4, 6], agents=12, seeds=range(6))
+    assert outcome.share == [0, 1 / 12, 1 / 3, 0.5]
+    assert outcome.flipped[:2] == [0, 0]
+    assert outcome.flipped[2:] == [1, 1]
+    assert outcome.holding[0] == 0
+    assert outcome.critical.value == pytest.approx(1 / 3)
+    assert outcome.critical.interval is not None
+    assert outcome.critical.interval.low <= 1 / 3 <= outcome.critical.interval.high
 
 
 def test_a_longer_memory_holds_out_longer() -> None:
@@ -48,9 +48,9 @@ def test_a_longer_memory_holds_out_longer() -> None:
 
 
 def test_where_no_minority_is_large_enough_there_is_no_critical_mass() -> None:
-    found = tipping([0, 1], agents=12, seeds=range(2))
-    assert found.critical.value is None
-    assert found.critical.undefined == "not even 1 of 12 agents overturn the convention"
+    outcome = tipping([0, 1], agents=12, seeds=range(2))
+    assert outcome.critical.value is None
+    assert outcome.critical.undefined == "not even 1 of 12 agents overturn the convention"
 
 
 def test_a_log_by_hand() -> None:
@@ -58,11 +58,11 @@ def test_a_log_by_hand() -> None:
     picks = iter(["amber", "amber", "birch", "birch"])
     seats = {"agent_0": Scripted(lambda heard, spec: next(picks)), "agent_1": committed("birch")}
     (episode,) = collect(here, [Plan("one", seats, 1)])
-    found = dynamics(episode.log, "birch", 2)
-    assert found.committed == 1
-    assert found.agreement == [0, 1]
-    assert found.holding == [0, 1]
-    assert found.consensus == 4
+    outcome = dynamics(episode.log, "birch", 2)
+    assert outcome.committed == 1
+    assert outcome.agreement == [0, 1]
+    assert outcome.holding == [0, 1]
+    assert outcome.consensus == 4
 
 
 def test_what_is_no_population_is_one_sentence() -> None:

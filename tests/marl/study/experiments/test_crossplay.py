@@ -34,35 +34,35 @@ def played(*shifts: int) -> Crossplay:
 
 
 def test_runs_with_one_code_understand_each_other() -> None:
-    found = played(1, 1, 1)
-    assert found.scores == [[1.0] * 3] * 3
-    assert (found.within.value, found.across.value, found.gap.value) == (1.0, 1.0, 0.0)
-    assert found.gap.interval is not None
-    assert (found.gap.interval.low, found.gap.interval.high) == (0.0, 0.0)
+    result = played(1, 1, 1)
+    assert result.scores == [[1.0] * 3] * 3
+    assert (result.within.value, result.across.value, result.gap.value) == (1.0, 1.0, 0.0)
+    assert result.gap.interval is not None
+    assert (result.gap.interval.low, result.gap.interval.high) == (0.0, 0.0)
 
 
 def test_runs_with_other_words_need_only_a_dictionary() -> None:
-    found = played(0, 1, 2)
-    assert found.scores == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
-    assert found.relabelled == [[1.0] * 3] * 3
-    assert (found.across.value, found.gap.value, found.across_relabelled.value) == (0.0, 1.0, 1.0)
+    result = played(0, 1, 2)
+    assert result.scores == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    assert result.relabelled == [[1.0] * 3] * 3
+    assert (result.across.value, result.gap.value, result.across_relabelled.value) == (0.0, 1.0, 1.0)
 
 
 def test_a_run_that_says_one_thing_gains_nothing_by_a_dictionary() -> None:
     here = world("lewis")
     mute = run(here, "mute", 0)
     mute = Trained(mute.dir, here, {**mute.seats, "sender_0": Scripted(lambda heard, spec: "m2")}, 1, 0)
-    found = crossplay([run(here, "plain", 0), mute])
-    assert found.scores == [[1.0, 1.0], [0.25, 0.25]]  # the mute run's listener knows the plain code
-    assert found.relabelled[1][0] == 0.25
+    result = crossplay([run(here, "plain", 0), mute])
+    assert result.scores == [[1.0, 1.0], [0.25, 0.25]]  # the mute run's listener knows the plain code
+    assert result.relabelled[1][0] == 0.25
 
 
 def test_the_seat_of_the_row_can_be_chosen() -> None:
     here = world("lewis")
     runs = [run(here, "plain", 0), run(here, "mute", 0)]
     runs[1] = Trained(runs[1].dir, here, {**runs[1].seats, "sender_0": Scripted(lambda heard, spec: "m2")}, 1, 0)
-    found = crossplay(runs, seat="receiver_0")
-    assert found.scores == [[1.0, 0.25], [1.0, 0.25]]
+    result = crossplay(runs, seat="receiver_0")
+    assert result.scores == [[1.0, 0.25], [1.0, 0.25]]
 
 
 def test_the_dictionary_joins_what_stands_for_the_same() -> None:
@@ -75,10 +75,10 @@ def test_where_more_than_two_play_nothing_is_relabelled() -> None:
     here = world("population", arena={"agents": 3})
     script = Scripted(lambda heard, spec: "m0" if spec.kind == "say" else "s0")
     runs = [Trained(RunDir(Path(f"r{i}")), here, dict.fromkeys(here.agents, script), 1, 0) for i in (0, 1)]
-    found = crossplay(runs)
-    assert found.relabelled == []
-    assert "3 seats" in found.why
-    assert found.across_relabelled.undefined == found.why
+    result = crossplay(runs)
+    assert result.relabelled == []
+    assert "3 seats" in result.why
+    assert result.across_relabelled.undefined == result.why
 
 
 def test_what_cannot_be_played_across_is_one_sentence() -> None:

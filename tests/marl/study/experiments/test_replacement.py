@@ -33,33 +33,33 @@ def games(here: World, speaker: Policy, listener: Policy) -> tuple[dict[str, Pol
 
 def measured(here: World, speaker: Policy, listener: Policy) -> dict[str, Measure]:
     seats, logs = games(here, speaker, listener)
-    return {each.name: each for each in replacement.measures(Replay(here, seats, logs))}
+    return {measure.name: measure for measure in replacement.measures(Replay(here, seats, logs))}
 
 
 def test_a_code_that_works_is_worth_what_it_adds_to_guessing() -> None:
-    found = measured(world("lewis"), SPEAKER, LISTENER)
-    assert found["gap_lost"].value == 0.75
-    assert found["gap_constant"].value == 0.75
-    interval = found["gap_lost"].interval
+    measures = measured(world("lewis"), SPEAKER, LISTENER)
+    assert measures["gap_lost"].value == 0.75
+    assert measures["gap_constant"].value == 0.75
+    interval = measures["gap_lost"].interval
     assert interval is not None
     assert interval.low <= 0.75 <= interval.high
-    shuffled = found["gap_shuffled"].value
+    shuffled = measures["gap_shuffled"].value
     assert shuffled is not None
     assert 0.3 <= shuffled <= 1  # some of four messages come to where they belong
-    assert found["gap_reordered"].undefined == "no message has two different words"
-    worth = found["worth sender_0"]
+    assert measures["gap_reordered"].undefined == "no message has two different words"
+    worth = measures["worth sender_0"]
     assert worth.parts["silent"] == 0.75
     assert worth.value is not None
     assert worth.value > 0
-    assert found["eavesdropping"].undefined == "no channel has an eavesdropper"
+    assert measures["eavesdropping"].undefined == "no channel has an eavesdropper"
 
 
 def test_a_speaker_whom_nobody_hears_is_worth_nothing() -> None:
-    found = measured(world("lewis"), SPEAKER, DEAF)
+    measures = measured(world("lewis"), SPEAKER, DEAF)
     for name in ("gap_lost", "gap_shuffled", "gap_constant", "worth sender_0"):
-        assert found[name].value == 0
-        assert found[name].interval is not None
-    assert found["worth sender_0"].parts == {"random": 0, "silent": 0}
+        assert measures[name].value == 0
+        assert measures[name].interval is not None
+    assert measures["worth sender_0"].parts == {"random": 0, "silent": 0}
 
 
 def test_order_matters_to_who_goes_by_positions_only() -> None:
@@ -127,9 +127,9 @@ def test_roles_can_be_swapped_where_replies_are_the_same() -> None:
         second: Scripted(lambda heard, spec: options[0]),
     }
     logs = [collect(here, [Plan("e", seats, 1, greedy=True)])[0].log]
-    found = replacement.role_swap(Replay(here, seats, logs))
-    assert found.value == 0
-    assert list(found.parts) == [f"{first}, {second}"]
+    measure = replacement.role_swap(Replay(here, seats, logs))
+    assert measure.value == 0
+    assert list(measure.parts) == [f"{first}, {second}"]
     shared: dict[str, Policy] = dict.fromkeys(here.agents, seats[first])
     assert replacement.role_swap(Replay(here, shared, logs)).undefined.startswith("no two seats have the same replies")
 
@@ -155,8 +155,8 @@ def test_an_eavesdropper_gains_what_its_own_return_says() -> None:
     seats: dict[str, Policy] = {"a_0": talk, "b_0": talk, "c_0": Scripted(spy)}  # type: ignore[arg-type]
     plans = [Plan(f"e{case}", seats, 1, {"case": case}, greedy=True) for case in range(here.arena.cases)]
     logs = [episode.log for episode in collect(here, plans)]
-    found = {each.name: each for each in replacement.measures(Replay(here, seats, logs))}
-    gained = found["eavesdropping c_0"]
+    measures = {measure.name: measure for measure in replacement.measures(Replay(here, seats, logs))}
+    gained = measures["eavesdropping c_0"]
     assert gained.unit == "return"
     assert gained.value is not None
     assert gained.value > 0.5  # 3 where the secret is x1, which is half of the deals, less what its own secret costs
@@ -166,26 +166,28 @@ def test_a_listener_that_does_as_it_is_told_is_measured_in_every_way() -> None:
     here = world("lewis")
     seats, logs = games(here, SPEAKER, LISTENER)
     trials = causal.trials(here, seats, logs)
-    (effect,) = [each.effect() for each in causal.influences(trials)]
-    value = {name: each.value for name, each in effect.measures.items()}
+    (effect,) = [influence.effect() for influence in causal.influences(trials)]
+    value = {name: measure.value for name, measure in effect.measures.items()}
     assert value["cic"] == pytest.approx(2)
     assert value["social_influence"] == pytest.approx(2)
     assert (value["listening_lost"], value["listening_shuffled"]) == (0.75, 0.75)  # s0 is its guess in the dark
     assert value["message_gap"] == 0.75
     assert effect.measures["listening_swapped"].undefined == "there is no third seat"
     assert effect.measures["cic"].n == 4
-    for each in effect.measures.values():
-        assert each.value is None or (each.interval is not None and "bootstrap over 4 messages" in each.interval.of)
+    for measure in effect.measures.values():
+        assert measure.value is None or (
+            measure.interval is not None and "bootstrap over 4 messages" in measure.interval.of
+        )
     credit = causal.message_credit(trials)
-    assert [each.message for each in credit] == ["m0", "m1", "m2", "m3"]
-    assert {(each.score, each.without, each.credit) for each in credit} == {(1.0, 0.25, 0.75)}
+    assert [message.message for message in credit] == ["m0", "m1", "m2", "m3"]
+    assert {(message.score, message.without, message.credit) for message in credit} == {(1.0, 0.25, 0.75)}
 
 
 def test_a_policy_that_ignores_messages_has_no_influence_at_all() -> None:
     here = world("lewis")
     seats, logs = games(here, SPEAKER, DEAF)
     trials = causal.trials(here, seats, logs)
-    (effect,) = [each.effect() for each in causal.influences(trials)]
+    (effect,) = [influence.effect() for influence in causal.influences(trials)]
     names = (
         "cic",
         "cic_uniform",
@@ -196,13 +198,15 @@ def test_a_policy_that_ignores_messages_has_no_influence_at_all() -> None:
         "message_gap",
     )
     assert [effect.measures[name].value for name in names] == [0] * len(names)
-    assert {each.credit for each in causal.message_credit(trials)} == {0}
+    assert {credit.credit for credit in causal.message_credit(trials)} == {0}
 
 
 def test_social_influence_counts_a_message_that_is_not_among_those_tried() -> None:
     here = world("lewis", arena={"n": 8, "k": 8})
     seats, logs = games(here, SPEAKER, LISTENER)
-    (effect,) = [each.effect() for each in causal.influences(causal.trials(here, seats, logs, alternatives=4))]
+    (effect,) = [
+        influence.effect() for influence in causal.influences(causal.trials(here, seats, logs, alternatives=4))
+    ]
     # 4 of 8 messages are tried. Those among them: log2 4. The others: one of five.
     assert effect.measures["social_influence"].value == pytest.approx((4 * 2 + 4 * log2(5)) / 8)
     assert effect.measures["social_influence"].n == 8
@@ -219,10 +223,10 @@ def test_the_name_on_a_message_can_matter() -> None:
 
     seats: dict[str, Policy] = dict.fromkeys(here.agents, Scripted(by_name))  # type: ignore[arg-type]
     logs = [collect(here, [Plan("e", seats, 1, greedy=True)])[0].log]
-    found = {(e.speaker, e.listener): e.effect() for e in causal.influence(here, seats, logs)}
-    assert found["a_0", "c_0"].measures["listening_swapped"].value == 1  # as if b_0 had spoken twice
-    assert found["b_0", "c_0"].measures["listening_swapped"].value == 0
-    assert found["a_0", "c_0"].measures["listening_shuffled"].value == 0
+    effects = {(e.speaker, e.listener): e.effect() for e in causal.influence(here, seats, logs)}
+    assert effects["a_0", "c_0"].measures["listening_swapped"].value == 1  # as if b_0 had spoken twice
+    assert effects["b_0", "c_0"].measures["listening_swapped"].value == 0
+    assert effects["a_0", "c_0"].measures["listening_shuffled"].value == 0
 
 
 @pytest.mark.parametrize("name", ["chat", "chat, all effects", "chat with channels", "matrix with a deadline"])
@@ -231,8 +235,8 @@ def test_every_world_can_be_played_again(name: str) -> None:
     seats = seated(here)
     logs = [episode.log for episode in played(here, seats, 2)]
     before = [log.to_bytes() for log in logs]
-    for each in replacement.measures(Replay(here, seats, logs)):
-        assert each.value is None or np.isfinite(each.value)
+    for measure in replacement.measures(Replay(here, seats, logs)):
+        assert measure.value is None or np.isfinite(measure.value)
     assert [log.to_bytes() for log in logs] == before
 
 

@@ -96,21 +96,21 @@ def written(studied: tuple[Study, list[Log]], tmp_path_factory: pytest.TempPathF
 
 
 def data(path: Path) -> dict[str, Any]:
-    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(), re.DOTALL)
-    decoded: dict[str, Any] = json.loads(found)
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(), re.DOTALL)
+    decoded: dict[str, Any] = json.loads(text)
     return decoded
 
 
 def test_every_figure_is_one_that_plotly_knows(written: Path) -> None:
     graph = pytest.importorskip("plotly.graph_objects")
     book = data(written)
-    titles = [each["layout"].get("xaxis", {}).get("title", {}).get("text") for each in book["plots"].values()]
+    titles = [plot["layout"].get("xaxis", {}).get("title", {}).get("text") for plot in book["plots"].values()]
     assert titles[:10] == ["updates"] * 3 + ["message", ""] * 3 + [None]  # history, languages, ties
     assert "as they speak" in titles[10:]  # cross-play
     assert {"bits", "share"} <= {*titles[10:]}  # all runs
     assert len(book["episodes"]) == 6
-    for each in [*book["plots"].values(), *book["episodes"]]:
-        graph.Figure(data=each["data"], layout=each["layout"], frames=each.get("frames", []))
+    for plot in [*book["plots"].values(), *book["episodes"]]:
+        graph.Figure(data=plot["data"], layout=plot["layout"], frames=plot.get("frames", []))
 
 
 def test_the_page_stands_alone_and_words_of_a_log_stay_words(written: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_heat_map_holds_the_code_and_an_episode_what_a_message_was_worth(writt
     heat = next(p for p in book["plots"].values() if p["data"] and p["data"][0].get("y", [""])[0] == "state s0")
     assert heat["data"][0]["x"] == ["m1", "m2", "m3", "m0"]
     assert heat["data"][0]["z"] == [[float(i == j) for j in range(4)] for i in range(4)]
-    texts = [text for each in book["episodes"] for text in each["data"][2]["text"]]
+    texts = [text for episode in book["episodes"] for text in episode["data"][2]["text"]]
     assert "<b>m1 (+0.75)</b>" in texts
     frames = book["episodes"][0]["frames"]
     assert [len(frame["data"][2]["text"]) for frame in frames] == [*range(1, len(frames) + 1)]
