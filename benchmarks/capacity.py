@@ -98,9 +98,9 @@ def measure(options: argparse.Namespace, noise: float, seed: int) -> dict[str, A
     run = Run(config)
     run.train()
     episodes = played(run.world, run.seats, seed)
-    found = {name: information(*columns) for name, columns in pairs(episodes).items()}
+    estimates = {name: information(*columns) for name, columns in pairs(episodes).items()}
     free = played(run.world, dict.fromkeys(run.world.agents, Random()), seed)
-    found["uniform"] = information(*pairs(free)["said_heard"])
+    estimates["uniform"] = information(*pairs(free)["said_heard"])
     alphabet = run.world.arena.replies["sender_0"][0].symbols
     capacity = run.world.channel.capacity(alphabet)
     assert capacity is not None
@@ -110,8 +110,11 @@ def measure(options: argparse.Namespace, noise: float, seed: int) -> dict[str, A
         "capacity": capacity,
         "accuracy": float(np.mean([episode.score for episode in episodes])),
         "optimum": max(1 - noise, 1 / options.n),
-        "below": all(each["bits"] <= capacity + 3 * each["error"] + each["chance"] + 1e-9 for each in found.values()),
-        **found,
+        "below": all(
+            estimate["bits"] <= capacity + 3 * estimate["error"] + estimate["chance"] + 1e-9
+            for estimate in estimates.values()
+        ),
+        **estimates,
     }
 
 

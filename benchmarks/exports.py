@@ -76,16 +76,16 @@ def asked(python: str, *arguments: str, where: Path | None = None) -> subprocess
     return subprocess.run([python, *arguments], cwd=where, env=env, capture_output=True, text=True, timeout=900)
 
 
-def row(program: str, done: subprocess.CompletedProcess[str], found: dict[str, Any]) -> dict[str, Any]:
+def row(program: str, done: subprocess.CompletedProcess[str], figures: dict[str, Any]) -> dict[str, Any]:
     """Return what to print of a program."""
     failed = {} if done.returncode == 0 else {"error": done.stderr.strip().splitlines()[-1:]}
-    return {"program": program, "accepted": done.returncode == 0, **found, **failed}
+    return {"program": program, "accepted": done.returncode == 0, **figures, **failed}
 
 
 def last(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """Return the JSON a script ended with."""
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1]) if done.returncode == 0 else {}
-    return found
+    values: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1]) if done.returncode == 0 else {}
+    return values
 
 
 def induced(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -96,8 +96,8 @@ def induced(done: subprocess.CompletedProcess[str]) -> list[str]:
 def inventory(pairs: Path) -> list[str]:
     """Return the morphemes that `marl study` finds in the same pairs, in the words of CSAR."""
     both = [json.loads(line) for line in pairs.read_text(encoding="utf-8").splitlines()]
-    found = morphemes.inventory([tuple(meaning) for _, meaning in both], [tuple(map(str, form)) for form, _ in both])
-    return [f"({' '.join(each.form)}, {{{', '.join(sorted(each.meaning))}}})" for each in found]
+    meanings, forms = [tuple(meaning) for _, meaning in both], [tuple(map(str, form)) for form, _ in both]
+    return [f"({' '.join(m.form)}, {{{', '.join(sorted(m.meaning))}}})" for m in morphemes.inventory(meanings, forms)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

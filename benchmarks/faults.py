@@ -191,12 +191,12 @@ class Trial:
         with suppress(subprocess.TimeoutExpired):
             self.processes["host"].wait(LIMIT)
         path = self.folder / "out" / "episodes.jsonl"
-        there = {each.episode: each for each in log.load(path)} if path.is_file() else {}
-        told = (self.folder / "host.txt").read_text(errors="replace")
-        same = sum(name in there and there[name].to_bytes() == whole for name, whole in self.whole.items())
-        stopped = sum(each.entries[-1].envelope.body == "error" for each in there.values())
+        logs = {episode.episode: episode for episode in log.load(path)} if path.is_file() else {}
+        output = (self.folder / "host.txt").read_text(errors="replace")
+        same = sum(name in logs and logs[name].to_bytes() == whole for name, whole in self.whole.items())
+        stopped = sum(episode.entries[-1].envelope.body == "error" for episode in logs.values())
         refused = re.findall(
-            r"(\d+) (replayed id|not asked, or too late|[a-z ]+)(?=[,;])", told.rpartition("door: ")[2]
+            r"(\d+) (replayed id|not asked, or too late|[a-z ]+)(?=[,;])", output.rpartition("door: ")[2]
         )
         result = {
             "struck": struck,

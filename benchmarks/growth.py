@@ -95,8 +95,8 @@ def assembly(graph: str, agents: int, rounds: int, floor: str) -> World:
     """Lay a graph over so many agents, or the largest graph of its kind that there is."""
     arena = AssemblyConfig(name="assembly", agents=agents, rounds=rounds)  # type: ignore[call-arg]
     over = GRAPHS[graph] if agents > 4 else {"type": "complete"}
-    made = Scenario.model_validate({"arena": {"name": "assembly"}, "topology": over, "floor": floor})
-    return World(made.model_copy(update={"arena": arena}))
+    scenario = Scenario.model_validate({"arena": {"name": "assembly"}, "topology": over, "floor": floor})
+    return World(scenario.model_copy(update={"arena": arena}))
 
 
 def deliveries(graph: str, agents: int, rounds: int) -> int:

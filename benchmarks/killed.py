@@ -76,11 +76,11 @@ def main() -> None:
                     stderr=subprocess.PIPE,
                 )
                 try:
-                    _, told = process.communicate(
+                    _, errors = process.communicate(
                         timeout=seconds * dice.uniform(0.3, 0.9) if kills < options.kills else None
                     )
                     if process.returncode:
-                        raise SystemExit(told.decode()[-500:])
+                        raise SystemExit(errors.decode()[-500:])
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()

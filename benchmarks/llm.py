@@ -36,29 +36,29 @@ ORDINARY = 1000
 def sampled(engine: Engine, lm: ChatModel, transcripts: list[Transcript], seed: int) -> int:
     """Sample a reply to every transcript and return how many tokens were drawn."""
     spec = say(("a",), 1, 1, free=10_000)
-    found: list[Sample] = []
+    samples: list[Sample] = []
 
     def done(sample: Sample | Exception) -> None:
         if isinstance(sample, Exception):
             raise sample
-        found.append(sample)
+        samples.append(sample)
 
     for number, transcript in enumerate(transcripts):
         engine.ask(lm, GenerationRequest(transcript, spec, (seed << 16) + number, False, done), 0)
     while engine.run():
         pass
-    return sum(len(sample.tokens) for sample in found) - len(found)  # the end was forced
+    return sum(len(sample.tokens) for sample in samples) - len(samples)  # the end was forced
 
 
 def transcript(ids: list[int]) -> Transcript:
-    made = Transcript()
-    made.ids = list(ids)
-    return made
+    history = Transcript()
+    history.ids = list(ids)
+    return history
 
 
 def generated(lm: ChatModel, ids: torch.Tensor, new: int) -> torch.Tensor:
     """Let transformers sample so many tokens after each row."""
-    found: torch.Tensor = lm.model.generate(
+    sequences: torch.Tensor = lm.model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
         do_sample=True,
@@ -69,7 +69,7 @@ def generated(lm: ChatModel, ids: torch.Tensor, new: int) -> torch.Tensor:
         max_new_tokens=new,
         pad_token_id=lm.eos,
     )
-    return found
+    return sequences
 
 
 def unending(lm: ChatModel) -> None:
@@ -111,6 +111,21 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def report(options: argparse.Namespace, name: str, rows: int, tokens: int, times: tuple[float, float, float]) -> None:
+    """Print the JSON line of one comparison from its tokens, both medians in seconds and the median ratio."""
+    ours, theirs, ratio = times
+    line = {
+        "benchmark": f"llm {name}",
+        "rows": rows,
+        "dtype": options.dtype,
+        "sabir_tokens_per_s": round(tokens / ours, 1),
+        "generate_tokens_per_s": round(tokens / theirs, 1),
+        "ratio": round(ratio, 2),
+        "target": 1.9 if name == "rows" else 3.0,
+    }
+    print(json.dumps(line), flush=True)
+
+
 def main() -> None:
     """Measure and print one JSON line for each of the three."""
     options = arguments()
@@ -135,15 +150,15 @@ def main() -> None:
 
     def conversation(turn: int) -> None:
         engine, talks = Engine(base, options.rows), [transcript(row) for row in prompts[turn].tolist()]
-        for each in range(options.turns):
-            tokens.append(sampled(engine, lm, talks, turn * 100 + each))
-            for talk, more in zip(talks, heard[turn][each].tolist(), strict=True):
+        for exchange in range(options.turns):
+            tokens.append(sampled(engine, lm, talks, turn * 100 + exchange))
+            for talk, more in zip(talks, heard[turn][exchange].tolist(), strict=True):
                 talk.ids += more
 
     def again(turn: int) -> None:
         ids = prompts[turn]
-        for each in range(options.turns):
-            ids = torch.cat([generated(lm, ids, options.new), heard[turn][each]], 1)
+        for exchange in range(options.turns):
+            ids = torch.cat([generated(lm, ids, options.new), heard[turn][exchange]], 1)
 
     sampled(Engine(base, 1), lm, [transcript([*range(ORDINARY, ORDINARY + 8)])], 0)  # lays out the masks
     unending(lm)
@@ -152,8 +167,10 @@ def main() -> None:
             continue
         tokens: list[int] = []
         count = options.rows if name != "turns" else min(options.rows, 8)
-        each = options.group if name == "groups" else 1
-        prompts = [random(count // each, options.prompt).repeat_interleave(each, 0) for _ in range(options.rounds + 1)]
+        repeats = options.group if name == "groups" else 1
+        prompts = [
+            random(count // repeats, options.prompt).repeat_interleave(repeats, 0) for _ in range(options.rounds + 1)
+        ]
         heard = [[random(count, options.heard) for _ in range(options.turns)] for _ in range(options.rounds + 1)]
         if name == "turns":
             mine, other, ratio = compare(conversation, again, options.rounds)
@@ -161,20 +178,7 @@ def main() -> None:
             mine, other, ratio = compare(rows, once, options.rounds)
         new = count * options.new * (options.turns if name == "turns" else 1)
         assert sum(tokens) == new * (options.rounds + 1), "replies of other lengths than asked for"
-        print(
-            json.dumps(
-                {
-                    "benchmark": f"llm {name}",
-                    "rows": count,
-                    "dtype": options.dtype,
-                    "sabir_tokens_per_s": round(new / mine, 1),
-                    "generate_tokens_per_s": round(new / other, 1),
-                    "ratio": round(ratio, 2),
-                    "target": 1.9 if name == "rows" else 3.0,
-                }
-            ),
-            flush=True,
-        )
+        report(options, name, count, new, (mine, other, ratio))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from llm_task import LR, NEW, PROMPT, RANK, ROWS, SHAPES, Rollout, reward
 from lockstep import Pace
 
 
-def llama_rows(given: Mapping[str, Any], folder: Path, threads: int) -> Rollout:
+def llama_rows(task: Mapping[str, Any], folder: Path, threads: int) -> Rollout:
     """Sample with llama.cpp: a sequence for each row, all in one batch, by its own sampler."""
     import llama_cpp as api
 
@@ -48,7 +48,7 @@ def llama_rows(given: Mapping[str, Any], folder: Path, threads: int) -> Rollout:
     return roll
 
 
-def openvino_rows(given: Mapping[str, Any], folder: Path, threads: int) -> Rollout:
+def openvino_rows(task: Mapping[str, Any], folder: Path, threads: int) -> Rollout:
     """Sample with openvino-genai."""
     import numpy as np
     import openvino as ov
@@ -57,24 +57,24 @@ def openvino_rows(given: Mapping[str, Any], folder: Path, threads: int) -> Rollo
     limits = api.SchedulerConfig()
     limits.enable_prefix_caching = False
     limits.max_num_batched_tokens = ROWS * PROMPT
-    engine = api.LLMPipeline(given["gguf"], "CPU", scheduler_config=limits, INFERENCE_NUM_THREADS=threads)
+    engine = api.LLMPipeline(task["gguf"], "CPU", scheduler_config=limits, INFERENCE_NUM_THREADS=threads)
     settings = api.GenerationConfig(max_new_tokens=NEW, ignore_eos=True, do_sample=True, temperature=1.0, top_p=1.0)
 
     def roll(prompts: Sequence[list[int]]) -> int:
         ids = np.array(prompts)
-        found = engine.generate(api.TokenizedInputs(ov.Tensor(ids), ov.Tensor(np.ones_like(ids))), settings)
-        return sum(map(len, found.tokens))
+        results = engine.generate(api.TokenizedInputs(ov.Tensor(ids), ov.Tensor(np.ones_like(ids))), settings)
+        return sum(map(len, results.tokens))
 
     return roll
 
 
-def loaded(given: Mapping[str, Any], weights: str) -> tuple[Any, Any]:
+def load_for_training(task: Mapping[str, Any], weights: str) -> tuple[Any, Any]:
     """Return a model that never ends a reply, and its tokenizer, which pads with what no chat holds."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(given["model"], padding_side="left", pad_token="<|endoftext|>")
-    model = AutoModelForCausalLM.from_pretrained(given["model"], dtype=getattr(torch, weights))
+    tokenizer = AutoTokenizer.from_pretrained(task["model"], padding_side="left", pad_token="<|endoftext|>")
+    model = AutoModelForCausalLM.from_pretrained(task["model"], dtype=getattr(torch, weights))
     model.generation_config.suppress_tokens = [tokenizer.eos_token_id, tokenizer.pad_token_id]
     model.generation_config.top_k = 0
     return model, tokenizer
@@ -86,12 +86,12 @@ def adapter() -> Any:
     return LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-def trl_step(race: str, given: Mapping[str, Any], folder: Path, weights: str, pace: Pace) -> None:
+def trl_step(race: str, task: Mapping[str, Any], folder: Path, weights: str, pace: Pace) -> None:
     """Train with TRL's GRPO."""
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
-    model, tokenizer = loaded(given, weights)
+    model, tokenizer = load_for_training(task, weights)
 
     def rewarded(completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
         pace.wait(sum(map(len, completion_ids)))
@@ -103,7 +103,7 @@ def trl_step(race: str, given: Mapping[str, Any], folder: Path, weights: str, pa
         per_device_train_batch_size=episodes,
         num_generations=episodes,
         max_completion_length=NEW,
-        max_steps=len(given[race]),
+        max_steps=len(task[race]),
         learning_rate=LR,
         lr_scheduler_type="constant",
         temperature=1.0,
@@ -123,32 +123,32 @@ def trl_step(race: str, given: Mapping[str, Any], folder: Path, weights: str, pa
         model=model,
         reward_funcs=rewarded,
         args=config,
-        train_dataset=Dataset.from_list([{"prompt": row[0]["text"]} for row in given[race]]),
+        train_dataset=Dataset.from_list([{"prompt": row[0]["text"]} for row in task[race]]),
         processing_class=tokenizer,
         peft_config=adapter() if "lora" in race else None,
     ).train()
 
 
-def comlrl_step(race: str, given: Mapping[str, Any], folder: Path, weights: str, pace: Pace) -> None:
+def comlrl_step(race: str, task: Mapping[str, Any], folder: Path, weights: str, pace: Pace) -> None:
     """Train with CoMLRL's MAGRPO."""
     from comlrl.trainers.reinforce import MAGRPOConfig, MAGRPOTrainer
     from datasets import Dataset
     from peft import get_peft_model
 
     agents, episodes = SHAPES[race]
-    models, tokenizers = zip(*(loaded(given, weights) for _ in range(agents)), strict=True)
+    models, tokenizers = zip(*(load_for_training(task, weights) for _ in range(agents)), strict=True)
     if "lora" in race:
         models = tuple(get_peft_model(model, adapter()) for model in models)
 
-    known = 0
+    rewarded_so_far = 0
 
     def rewarded(*completions: Sequence[str]) -> list[float]:
-        nonlocal known
+        nonlocal rewarded_so_far
         scores = [reward(joint) for joint in zip(*completions, strict=True)]
-        known += len(scores)  # it asks for the rewards of a step in parts
-        if known >= episodes:
-            pace.wait(agents * known * NEW)  # all that may end a reply is suppressed
-            known = 0
+        rewarded_so_far += len(scores)  # it asks for the rewards of a step in parts
+        if rewarded_so_far >= episodes:
+            pace.wait(agents * rewarded_so_far * NEW)  # all that may end a reply is suppressed
+            rewarded_so_far = 0
         return scores
 
     MAGRPOTrainer(
@@ -158,7 +158,7 @@ def comlrl_step(race: str, given: Mapping[str, Any], folder: Path, weights: str,
         reward_func=rewarded,
         formatters=[partial(lambda seat, item: item[seat], f"writer_{i}") for i in range(agents)],
         train_dataset=Dataset.from_list(
-            [{f"writer_{i}": asked["text"] for i, asked in enumerate(row)} for row in given[race]]
+            [{f"writer_{i}": asked["text"] for i, asked in enumerate(row)} for row in task[race]]
         ),
         args=MAGRPOConfig(
             num_train_epochs=1,

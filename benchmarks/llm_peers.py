@@ -56,7 +56,7 @@ def lay_out(lm: Any, spec: Any) -> None:
     unending(lm)
 
 
-def sabir_rows(given: Mapping[str, Any], folder: Path, threads: int) -> Rollout:
+def sabir_rows(task: Mapping[str, Any], folder: Path, threads: int) -> Rollout:
     """Sample by `collect`; the transcripts begin with the prompts, and hear nothing."""
     import torch
 
@@ -69,7 +69,7 @@ def sabir_rows(given: Mapping[str, Any], folder: Path, threads: int) -> Rollout:
     from marl.scenario import Scenario, World
     from protocols.envelope import Envelope
 
-    class Given(Transcript):
+    class FixedTranscript(Transcript):
         def __init__(self, ids: list[int]) -> None:
             super().__init__()
             self.ids = list(ids)
@@ -79,14 +79,14 @@ def sabir_rows(given: Mapping[str, Any], folder: Path, threads: int) -> Rollout:
     torch.set_num_threads(threads)
     essays()
     world = World(Scenario.model_validate({"arena": {"name": "essays"}}))
-    settings = HfPolicy(hf=given["model"], lora=LoraSettings(), talk=NEW, rows=ROWS)
+    settings = HfPolicy(hf=task["model"], lora=LoraSettings(), talk=NEW, rows=ROWS)
     lm = ChatModel(load_base(settings.hf, settings), None, lambda seat: "", settings)
     lay_out(lm, world.arena.replies["writer_0"][0])
     server = ChatServer(lm, "writer_0")
 
     def roll(prompts: Sequence[list[int]]) -> int:
         left = iter(prompts)
-        server.open = lambda: Given(next(left))  # type: ignore[method-assign]
+        server.open = lambda: FixedTranscript(next(left))  # type: ignore[method-assign]
         plans = [Plan(f"{prompts[0]}-{i}", {"writer_0": server}, seed=1) for i in range(len(prompts))]
         episodes = collect(world, plans)
         return sum(len(episode.turns[0].sample.tokens) - 1 for episode in episodes)  # the end was forced
@@ -94,16 +94,16 @@ def sabir_rows(given: Mapping[str, Any], folder: Path, threads: int) -> Rollout:
     return roll
 
 
-def sabir_step(race: str, given: Mapping[str, Any], folder: Path, threads: int, pace: Pace) -> None:
+def sabir_step(race: str, task: Mapping[str, Any], folder: Path, threads: int, pace: Pace) -> None:
     """Train by a `Run`."""
     from marl.context.traces import traces
     from trainers.run import Run, RunConfig
 
     essays()
-    run = Run(RunConfig.model_validate(configured(race, given["model"], folder, threads)))
+    run = Run(RunConfig.model_validate(configured(race, task["model"], folder, threads)))
     for seat, policy in run.trainer.seats.items():
         lay_out(run.trainer.policies[policy], run.world.arena.replies[seat][0])
-    learn, planned = run.trainer.update, iter(given[race])
+    learn, planned = run.trainer.update, iter(task[race])
 
     def update(played: Sequence[Episode]) -> dict[str, float]:
         opened = run.trainer.policies["writer_0"].open
@@ -118,17 +118,17 @@ def sabir_step(race: str, given: Mapping[str, Any], folder: Path, threads: int, 
 
 def take_part(race: str, who: str, folder: Path, threads: int, weights: str) -> None:
     """Run one side of a race in this process."""
-    given, pace = json.loads((folder / "given.json").read_text()), Pace()
+    task, pace = json.loads((folder / "given.json").read_text()), Pace()
     if who in ("trl", "comlrl"):
-        {"trl": trl_step, "comlrl": comlrl_step}[who](race, given, folder, weights, pace)
+        {"trl": trl_step, "comlrl": comlrl_step}[who](race, task, folder, weights, pace)
         return
     if race != "rows":
-        sabir_step(race, given, folder, threads, pace)
+        sabir_step(race, task, folder, threads, pace)
         return
     rollouts = {"sabir": sabir_rows, "llama": llama_rows, "openvino": openvino_rows}
-    roll = rollouts[who](given, folder, threads)
+    roll = rollouts[who](task, folder, threads)
     pace.wait(0)
-    for prompts in given["rows"]:
+    for prompts in task["rows"]:
         pace.wait(roll(prompts))
 
 

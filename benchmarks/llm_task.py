@@ -86,13 +86,13 @@ def prepare(model: str, rounds: int, folder: Path) -> None:
     place, files = find(model), shipped(model)
     tokenizer = AutoTokenizer.from_pretrained(place)
     draw, size = random.Random(1), len(tokenizer)
-    given: dict[str, Any] = {race: asked(race, model, tokenizer, rounds, folder) for race in SHAPES}
-    given["rows"] = [[draw.choices(range(1000, size), k=PROMPT) for _ in range(ROWS)] for _ in range(rounds)]
-    given["model"] = str(place)
+    task: dict[str, Any] = {race: asked(race, model, tokenizer, rounds, folder) for race in SHAPES}
+    task["rows"] = [[draw.choices(range(1000, size), k=PROMPT) for _ in range(ROWS)] for _ in range(rounds)]
+    task["model"] = str(place)
     if files:
-        given["gguf"] = str(files[0])
+        task["gguf"] = str(files[0])
         widen(files[0], folder / "bf16.gguf")
-    (folder / "given.json").write_text(json.dumps(given))
+    (folder / "given.json").write_text(json.dumps(task))
 
 
 def asked(race: str, model: str, tokenizer: Any, rounds: int, folder: Path) -> list[list[dict[str, Any]]]:
@@ -109,36 +109,36 @@ def asked(race: str, model: str, tokenizer: Any, rounds: int, folder: Path) -> l
     world = World(Scenario.model_validate(configured(race, model, folder, 0)["scenario"]))
     template, about = Template(tokenizer, model), system_prompt(world.about, HfPolicy(hf=model))
     plans = [Plan(f"train-{i}-0", dict.fromkeys(world.agents, Random()), seed=1) for i in range(rounds)]
-    found = []
+    rows = []
     for episode in collect(world, plans):
         row = []
         for seat in world.agents:
             transcript = ChatTranscript(template, about)
-            transcript.hear(next(each for each in episode.log.view(seat) if each.sender != seat))
+            transcript.hear(next(envelope for envelope in episode.log.view(seat) if envelope.sender != seat))
             transcript.ask()
             row.append({"ids": transcript.ids, "text": transcript.text})
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def widen(source: Path, target: Path) -> None:
     """Write a quantized GGUF file with its matrices in bf16."""
     import gguf
 
-    read, made = gguf.GGUFReader(source), gguf.GGUFWriter(target, "llama")
-    for name, field in read.fields.items():
+    reader, writer = gguf.GGUFReader(source), gguf.GGUFWriter(target, "llama")
+    for name, field in reader.fields.items():
         if name.startswith("GGUF.") or name == "general.architecture":  # the writer's own
             continue
         value = gguf.LlamaFileType.MOSTLY_BF16 if name == "general.file_type" else field.contents()
-        made.add_key_value(name, value, *field.types[:2])
+        writer.add_key_value(name, value, *field.types[:2])
     bf16 = gguf.GGMLQuantizationType.BF16
-    for tensor in read.tensors:
+    for tensor in reader.tensors:
         wide = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
         if wide.ndim == 1:
-            made.add_tensor(tensor.name, wide)
+            writer.add_tensor(tensor.name, wide)
         else:
-            made.add_tensor(tensor.name, gguf.quants.quantize(wide, bf16), raw_dtype=bf16)
-    made.write_header_to_file()
-    made.write_kv_data_to_file()
-    made.write_tensors_to_file()
-    made.close()
+            writer.add_tensor(tensor.name, gguf.quants.quantize(wide, bf16), raw_dtype=bf16)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

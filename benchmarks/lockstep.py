@@ -49,8 +49,8 @@ class Lane:
         if not line:
             self._errors.seek(0)
             sys.exit(f"{self.name} failed:\n{self._errors.read()[-3000:]}")
-        found: dict[str, Any] = json.loads(line)
-        return found
+        row: dict[str, Any] = json.loads(line)
+        return row
 
     def turn(self) -> dict[str, Any]:
         """Let it have a turn."""

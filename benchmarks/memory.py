@@ -38,14 +38,14 @@ BEGIN: Final[dict[str, Any]] = {
 
 
 def settings(memory: str, seed: int, updates: int, out: str, more: Sequence[str]) -> dict[str, Any]:
-    given = override({**read_toml(EXAMPLE), **({} if memory == "overwrite" else BEGIN)}, more)
+    settings_of_run = override({**read_toml(EXAMPLE), **({} if memory == "overwrite" else BEGIN)}, more)
     if memory not in WRITTEN:
-        given["scenario"]["memory"]["reader_0"] = {"type": memory}
+        settings_of_run["scenario"]["memory"]["reader_0"] = {"type": memory}
     else:
-        given = put(given, "scenario.memory.reader_0.type", memory)
+        settings_of_run = put(settings_of_run, "scenario.memory.reader_0.type", memory)
     for name, value in {"seed": seed, "updates": updates, "checkpoint_every": updates, "out": out}.items():
-        given = put(given, name, value)
-    return given
+        settings_of_run = put(settings_of_run, name, value)
+    return settings_of_run
 
 
 def longer(scenario: dict[str, Any], chunks: int) -> World:
@@ -59,8 +59,8 @@ def context(episodes: Sequence[Episode], lm: LanguageModel) -> int:
 
 def measure(memory: str, seed: int, updates: int, texts: int, more: Sequence[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        given = settings(memory, seed, updates, f"{folder}/run", more)
-        run = Run(RunConfig.model_validate(given))
+        settings_of_run = settings(memory, seed, updates, f"{folder}/run", more)
+        run = Run(RunConfig.model_validate(settings_of_run))
         began = perf_counter()
         summary = run.train()
         seconds = perf_counter() - began
@@ -69,7 +69,7 @@ def measure(memory: str, seed: int, updates: int, texts: int, more: Sequence[str
         longest: dict[str, int] = {}
         whole: dict[str, int] = {}
         for chunks in CHUNKS:
-            world = longer(given["scenario"], chunks)
+            world = longer(settings_of_run["scenario"], chunks)
             plans = [Plan(f"long-{chunks}-{i}", run.seats, seed, greedy=True) for i in range(texts)]
             episodes = collect(world, plans)
             scores[str(chunks)] = sum(episode.score for episode in episodes) / texts
@@ -95,10 +95,11 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=200)
     parser.add_argument("--texts", type=int, default=200)
     parser.add_argument("more", nargs="*", metavar="SETTING=VALUE")
-    given = parser.parse_intermixed_args()
-    for memory in given.memories.split(","):
-        for seed in given.seeds.split(","):
-            print(json.dumps(measure(memory, int(seed), given.updates, given.texts, given.more)), flush=True)
+    options = parser.parse_intermixed_args()
+    for memory in options.memories.split(","):
+        for seed in options.seeds.split(","):
+            row = measure(memory, int(seed), options.updates, options.texts, options.more)
+            print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

@@ -98,17 +98,10 @@ def configured(side: str, folder: Path, updates: int) -> dict[str, Any]:
     }
 
 
-def ours(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
-    """Train with Sabir."""
-    import arenas
+def halves(seats: Sequence[str]) -> Any:
+    """Return the task as an arena with these seats."""
     from arenas import Anchors, Arena, Outcome
     from arenas.spec import Words, say
-    from marl.models.tiny import tiny
-    from marl.policy.config import TinyPolicy
-    from protocols.draws import key
-    from trainers.run import Run, RunConfig
-
-    seats = [f"writer_{i}" for i in range(SIDES[side])]
 
     class Halves(Arena):
         metadata = Arena.metadata | {"name": "halves_v0"}
@@ -136,7 +129,19 @@ def ours(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
         def anchors(self) -> Anchors:
             return Anchors(random=0.5, silent=0.5, full=1.0)
 
-    arenas.ARENAS["halves"] = Halves
+    return Halves
+
+
+def ours(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
+    """Train with Sabir."""
+    import arenas
+    from marl.models.tiny import tiny
+    from marl.policy.config import TinyPolicy
+    from protocols.draws import key
+    from trainers.run import Run, RunConfig
+
+    seats = [f"writer_{i}" for i in range(SIDES[side])]
+    arenas.ARENAS["halves"] = halves(seats)
     config = RunConfig.model_validate(configured(side, folder, updates))
     run = Run(config)
     size = config.policy
@@ -184,13 +189,13 @@ def models(folder: Path, count: int) -> tuple[list[Any], Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "writer_0", padding_side="left")
-    made = [AutoModelForCausalLM.from_pretrained(folder / f"writer_{i}") for i in range(count)]
-    for model in made:
+    models = [AutoModelForCausalLM.from_pretrained(folder / f"writer_{i}") for i in range(count)]
+    for model in models:
         model.generation_config.suppress_tokens = tokenizer.convert_tokens_to_ids(
             ["<pad>", "<bos>", "<eos>", "<unk>", ">"]
         )
         model.generation_config.top_k = 0
-    return made, tokenizer
+    return models, tokenizer
 
 
 def comlrl(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]:
@@ -219,7 +224,7 @@ def comlrl(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]
         "rollout_buffer_size": PROMPTS if side == "magrpo" else PROMPTS * GROUP,
         "eval_interval": 0,
     }
-    given: dict[str, Any] = {
+    inputs: dict[str, Any] = {
         "agents": agents,
         "num_agents": 2,
         "tokenizer": tokenizer,
@@ -230,14 +235,14 @@ def comlrl(side: str, folder: Path, updates: int, goal: float) -> dict[str, Any]
     if side == "magrpo":
         from comlrl.trainers.reinforce import MAGRPOConfig, MAGRPOTrainer
 
-        trainer = MAGRPOTrainer(args=MAGRPOConfig(**common), **given)
+        trainer = MAGRPOTrainer(args=MAGRPOConfig(**common), **inputs)
     else:
         from comlrl.trainers.actor_critic import MAACConfig, MAACTrainer
 
         critic, _ = models(folder, 1)
         extra = {"critic_learning_rate": LR, "critic_devices": "cpu"}
-        del given["num_agents"]
-        trainer = MAACTrainer(args=MAACConfig(num_agents=2, **common, **extra), critics=critic, **given)
+        del inputs["num_agents"]
+        trainer = MAACTrainer(args=MAACConfig(num_agents=2, **common, **extra), critics=critic, **inputs)
     watch.start()
     trainer.train()
     return watch.row(goal)
@@ -302,7 +307,7 @@ def main() -> None:
         sys.exit(f"--peers {options.peers}: there is no such Python; `make bench-peers` installs one")
     for side in options.sides:
         with tempfile.TemporaryDirectory() as folder:
-            found = {}
+            sides = {}
             for who, python in (("sabir", sys.executable), ("peer", options.peers)):
                 command = [python, __file__, "--one", side, folder, "--updates", str(options.updates)]
                 command += ["--goal", str(options.goal)] + (["--theirs"] if who == "peer" else [])
@@ -314,9 +319,9 @@ def main() -> None:
                 done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
                 if done.returncode:
                     sys.exit(f"{side} of {who} failed:\n{done.stderr[-2000:]}")
-                found[who] = json.loads(done.stdout.strip().splitlines()[-1])
-            ratio = found["sabir"]["tokens_per_second"] / found["peer"]["tokens_per_second"]
-            print(json.dumps({"benchmark": "peers", "side": side, "ratio": round(ratio, 2), **found}), flush=True)
+                sides[who] = json.loads(done.stdout.strip().splitlines()[-1])
+            ratio = sides["sabir"]["tokens_per_second"] / sides["peer"]["tokens_per_second"]
+            print(json.dumps({"benchmark": "peers", "side": side, "ratio": round(ratio, 2), **sides}), flush=True)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ GAMES: Final[dict[str, dict[str, Any]]] = {
 
 def against(run: Run, other: Policy, episodes: int = 100) -> dict[str, int]:
     """Return how often the trained policies win, draw and lose from either seat, playing greedily."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for seat in run.world.agents:
         seats = dict(run.seats) | {rival: other for rival in run.world.agents if rival != seat}
         plans = [
@@ -64,8 +64,8 @@ def against(run: Run, other: Policy, episodes: int = 100) -> dict[str, int]:
         ]
         for episode in collect(run.world, plans):
             own = episode.returns[run.world.agents.index(seat)]
-            found["won" if own > 0 else "lost" if own < 0 else "drawn"] += 1
-    return dict(found)
+            counts["won" if own > 0 else "lost" if own < 0 else "drawn"] += 1
+    return dict(counts)
 
 
 def measured(run: Run) -> dict[str, Any]:
@@ -76,10 +76,10 @@ def measured(run: Run) -> dict[str, Any]:
     now = exploit.played(run.tree, {seat: run.trainer.policies[name] for seat, name in run.trainer.seats.items()})
     assert run.selfplay is not None
     mean = run.selfplay.average(run.tree, run.trainer.version, now)
-    found = {name: round(value, 4) for name, value in exploit.measure(run.tree, now, mean).items()}
+    values = {name: round(value, 4) for name, value in exploit.measure(run.tree, now, mean).items()}
     if "matrix" in run.world.arena.name:
-        found["average_off"] = round(float(np.abs(mean - run.tree.uniform()).max()), 4)
-    return found
+        values["average_off"] = round(float(np.abs(mean - run.tree.uniform()).max()), 4)
+    return values
 
 
 def main() -> None:

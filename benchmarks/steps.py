@@ -81,12 +81,12 @@ def aec(env: Any, draws: random.Random) -> int:
 
 def openspiel(game: Any, draws: random.Random) -> int:
     """Play an episode of a game of OpenSpiel."""
-    state, told = game.new_initial_state(), game.get_type().provides_information_state_string
+    state, by_information = game.new_initial_state(), game.get_type().provides_information_state_string
     steps = 0
     while not state.is_terminal():
         player = state.current_player()
         if player >= 0:
-            state.information_state_string(player) if told else state.observation_string(player)
+            state.information_state_string(player) if by_information else state.observation_string(player)
             steps += 1
         state.apply_action(draws.choice(state.legal_actions()))
     return steps
@@ -136,15 +136,15 @@ def measure(name: str, seconds: float, rounds: int) -> dict[str, Any]:
     draws = random.Random(1)
     for play in plays.values():
         play(draws)
-    found: dict[str, list[float]] = {way: [] for way in plays}
+    speeds_of: dict[str, list[float]] = {way: [] for way in plays}
     for _ in range(rounds):
         for way, play in plays.items():
-            found[way].append(speed(play, draws, seconds))
+            speeds_of[way].append(speed(play, draws, seconds))
     row: dict[str, Any] = {"benchmark": "steps", "arena": name}
-    row |= {f"{way}_steps_per_s": round(statistics.median(speeds)) for way, speeds in found.items()}
+    row |= {f"{way}_steps_per_s": round(statistics.median(speeds)) for way, speeds in speeds_of.items()}
     for way in list(plays)[2:]:
-        ours = found["aec" if way == "pettingzoo" else "referee"]
-        ratios = [a / b for a, b in zip(ours, found[way], strict=True)]
+        ours = speeds_of["aec" if way == "pettingzoo" else "referee"]
+        ratios = [a / b for a, b in zip(ours, speeds_of[way], strict=True)]
         row[f"over_{way}"] = round(statistics.median(ratios), 3)
     return row
 

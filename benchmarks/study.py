@@ -36,8 +36,8 @@ def spoken(messages: int) -> tuple[list[Words], list[Words]]:
 
 def timed(what: str, messages: int, work: Callable[[], dict[str, Any]]) -> None:
     begun = time.process_time()
-    found = work()
-    print(json.dumps({"what": what, "messages": messages, "seconds": round(time.process_time() - begun, 2), **found}))
+    figures = work()
+    print(json.dumps({"what": what, "messages": messages, "seconds": round(time.process_time() - begun, 2), **figures}))
 
 
 def similarity(meanings: list[Words], messages: list[Words], most: int) -> dict[str, Any]:
@@ -49,9 +49,9 @@ def similarity(meanings: list[Words], messages: list[Words], most: int) -> dict[
 
 def null(meanings: list[Words], messages: list[Words]) -> dict[str, Any]:
     topography = Topography(meanings, messages)
-    found = permutation_null(topography.similarity, topography.size)
-    assert found is not None
-    return {"p": round(found.null.p, 4), "chance": round(found.null.mean, 4)}
+    figures = permutation_null(topography.similarity, topography.size)
+    assert figures is not None
+    return {"p": round(figures.null.p, 4), "chance": round(figures.null.mean, 4)}
 
 
 def everything(meanings: list[Words], messages: list[Words]) -> dict[str, Any]:

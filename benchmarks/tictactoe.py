@@ -64,7 +64,7 @@ def ends(lm: LanguageModel, arena: Arena, seat: str) -> list[tuple[float, float]
     """Play greedy replies on one seat against all that the other can do: (return, chance) of each end."""
     arena.begin(0, case=0)
     lines = [Line(arena, dict.fromkeys(arena.possible_agents, ()), 1.0)]
-    found = []
+    outcomes = []
     while lines:
         asked = [next(iter(ask(line.arena, line.seen).values())) for line in lines]
         own = iter(greedy(lm, [memory for memory in asked if memory.agent == seat]))
@@ -76,15 +76,15 @@ def ends(lm: LanguageModel, arena: Arena, seat: str) -> list[tuple[float, float]
                 moves = dict.fromkeys(map(memory.spec.words, range(memory.spec.size)), 0.0) | best(memory)
             for words, chance in moves.items():
                 ahead = line.arena.copy()
-                replies, known = {memory.agent: words}, line.seen | {memory.agent: memory.seen}
+                replies, seen_before = {memory.agent: words}, line.seen | {memory.agent: memory.seen}
                 outcome = ahead.advance(replies)
                 if outcome.done:
-                    found.append((outcome.rewards.get(seat, 0.0), line.chance * chance))
+                    outcomes.append((outcome.rewards.get(seat, 0.0), line.chance * chance))
                 else:
-                    seen = perceive(ahead, known, replies, {memory.agent: memory.spec})
+                    seen = perceive(ahead, seen_before, replies, {memory.agent: memory.spec})
                     after.append(Line(ahead, seen, line.chance * chance))
         lines = after
-    return found
+    return outcomes
 
 
 def look(run: Run) -> dict[str, float]:
@@ -95,11 +95,11 @@ def look(run: Run) -> dict[str, float]:
     ]
     mean = [
         (
-            sum(chance for paid, chance in found if paid < 0),
-            sum(chance for paid, chance in found if paid > 0),
-            sum(paid < 0 for paid, _ in found) / len(found),
+            sum(chance for paid, chance in outcomes if paid < 0),
+            sum(chance for paid, chance in outcomes if paid > 0),
+            sum(paid < 0 for paid, _ in outcomes) / len(outcomes),
         )
-        for found in every
+        for outcomes in every
     ]
     return {
         name: round(sum(values) / len(every), 4)
