@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from contextvars import Context
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import Context, copy_context
 from itertools import count
 from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, get_args
 
@@ -132,19 +133,54 @@ class EpisodeLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T], clock: ClockName = "virtual") -> T:
-    """Run a coroutine to its end on a fresh loop with the given clock (ProtocolError for an unknown name)."""
+    """Run a coroutine to its end on a fresh loop with the given clock (ProtocolError for an unknown name).
+
+    Where this thread runs a loop already, as a notebook does, the fresh loop runs in a thread of its own; an
+    interrupt then cancels the coroutine and waits for it.
+    """
     if clock not in get_args(ClockName):
         main.close()
         raise ProtocolError(f"no clock {clock!r}: use virtual or wall")
+    if not in_event_loop():
+        return _run_here(main, clock)
+    loops: list[EpisodeLoop] = []
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            return thread.submit(copy_context().run, _run_here, main, clock, loops.append).result()
+        except BaseException:
+            for loop in loops:
+                with suppress(RuntimeError):  # it has ended
+                    loop.call_soon_threadsafe(_cancel_all, loop)
+            raise
+
+
+def in_event_loop() -> bool:
+    """Return whether this thread runs an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _run_here(
+    main: Coroutine[Any, Any, T], clock: ClockName, begun: Callable[[EpisodeLoop], None] = lambda _: None
+) -> T:
     results: list[T] = []
 
     async def keep_result() -> None:
+        begun(episode_loop())
         results.append(await main)
 
     # The result is not the task's: asyncio formats the task at the end, and would format thousands of episodes.
     with asyncio.Runner(loop_factory=lambda: EpisodeLoop(clock)) as runner:
         runner.run(keep_result())
     return results[0]
+
+
+def _cancel_all(loop: EpisodeLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
 
 
 def episode_loop() -> EpisodeLoop:

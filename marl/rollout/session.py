@@ -18,7 +18,7 @@ from marl.rollout.collect import play
 from marl.rollout.plan import Plan, header
 from marl.scenario.world import World
 from protocols.bus import MemoryBus
-from protocols.clock import EpisodeLoop
+from protocols.clock import EpisodeLoop, in_event_loop
 from protocols.envelope import Kind
 
 T = TypeVar("T")
@@ -137,9 +137,7 @@ class Session:
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the session's loop: on a thread if this one runs a loop already, as in a notebook."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        if not in_event_loop():
             return self._loop.run_until_complete(work)
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(self._loop.run_until_complete, work).result()

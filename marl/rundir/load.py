@@ -31,11 +31,11 @@ class Trained:
     seed: int
 
 
-def run_dir(path: Path) -> RunDir:
+def run_dir(path: Path | str) -> RunDir:
     """Return a run's folder; raises UserError where there is none."""
-    folder = RunDir(path)
+    folder = RunDir(Path(path))
     if not folder.exists:
-        what = "is not a run folder: it has no config.toml" if path.exists() else "does not exist"
+        what = "is not a run folder: it has no config.toml" if folder.path.exists() else "does not exist"
         raise UserError(f"{path} {what}; `marl train ARENA out={path}` makes one")
     return folder
 
@@ -46,7 +46,7 @@ def scene(folder: RunDir) -> World:
     return load_world(arena_file.admit(settings, folder.path), str(folder.config))
 
 
-def trained(path: Path, *, play_in: World | None = None) -> Trained:
+def trained(path: Path | str, *, play_in: World | None = None) -> Trained:
     """Load the newest checkpoint of a run; raises UserError for anything that is missing or damaged.
 
     Args:

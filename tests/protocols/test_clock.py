@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import subprocess
 import sys
 import threading
@@ -317,3 +318,51 @@ def test_which_loop_runs() -> None:
     assert run(main(), "wall").clock == "wall"
     with pytest.raises(ProtocolError, match=r"start it with protocols\.clock\.run"):
         asyncio.run(main())
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+def test_a_loop_inside_a_running_loop_gets_a_thread_of_its_own(clock: ClockName) -> None:
+    async def main() -> tuple[str, bool]:
+        await asyncio.sleep(0.001)
+        return episode_loop().clock, threading.current_thread() is threading.main_thread()
+
+    async def notebook() -> tuple[str, bool]:
+        return run(main(), clock)
+
+    assert asyncio.run(notebook()) == (clock, False)
+
+
+def test_errors_inside_a_running_loop_are_raised_as_they_are() -> None:
+    async def main() -> None:
+        raise ValueError("no such move")
+
+    async def notebook() -> None:
+        run(main())
+
+    with pytest.raises(ValueError, match="no such move"):
+        asyncio.run(notebook())
+
+
+def test_an_interrupt_inside_a_running_loop_cancels_the_coroutine() -> None:
+    ended: list[str] = []
+
+    async def main() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    async def notebook() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            run(main(), "wall")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    loop = asyncio.new_event_loop()  # asyncio.run would handle the signal itself
+    try:
+        loop.run_until_complete(notebook())
+    finally:
+        loop.close()
+        signal.signal(signal.SIGINT, before)
+    assert ended == ["cancelled"]
