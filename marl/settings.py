@@ -80,7 +80,9 @@ def check(model: type[M], settings: dict[str, Any], source: str) -> M:
         if first["type"] == "extra_forbidden":
             names = _fields(model, keys[:-1])
             close = get_close_matches(keys[-1], names, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(names)}"
+            full = ".".join([*keys[:-1], *close])
+            likely = full if full in dotted_names(model) else "".join(close)
+            hint = f"did you mean {likely}?" if close else f"known here: {', '.join(names)}"
             raise UserError(f"{source}: there is no setting {where}; {hint}") from None
         raise UserError(
             f"{source}: {where or 'the configuration'}: {first['msg'].removeprefix('Value error, ')}"
@@ -101,6 +103,17 @@ def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
             or models
         )
     return list(dict.fromkeys(name for m in models for name in m.model_fields))
+
+
+def dotted_names(model: type[BaseModel]) -> Iterator[str]:
+    """Yield the dotted names of all settings and tables of a configuration, also those of each type, each once."""
+    seen: set[str] = set()
+    for name, field in model.model_fields.items():
+        below = list(_models(field.annotation))
+        for path in (name, *(f"{name}.{leaf}" for inner in below for leaf in dotted_names(inner))):
+            if path not in seen:
+                seen.add(path)
+                yield path
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -33,7 +33,7 @@ EXAMPLES: Final[dict[str | None, Sequence[tuple[str, str]]]] = {
     ),
     "train": (
         ("marl train lewis", "with the defaults, in runs/lewis"),
-        ("marl train lewis scenario.arena.n=6 scenario.arena.k=6 out=runs/six", "a larger game"),
+        ("marl train lewis n=6 k=6 out=runs/six", "a larger game"),
         ("marl train mine.toml algorithm.lr=3e-4 updates=500", "a config file, two settings changed"),
         ("marl train my_arena.py", "an arena of your own: marl new arena my_arena"),
         ("marl train runs/lewis", "resume an interrupted run"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marl.cli.console import ERR, note
+from marl.cli.setting_names import scenario_settings
 from marl.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,15 +44,16 @@ def world_and_run(source: str, settings: Sequence[str]) -> tuple[World, Path | N
         scenario = read_toml(config).get("scenario")
         if not isinstance(scenario, dict):
             raise UserError(f"{config} has no [scenario]")
-        wanted = override(arena_file.anchored(scenario, config.parent), settings)
-        return load_world(arena_file.admit(wanted), str(config)), run
+        basis, origin = arena_file.anchored(scenario, config.parent), str(config)
+        return load_world(arena_file.admit(override(basis, scenario_settings(settings, basis))), origin), run
+    basis = {"arena": {"name": source}}
     if arena_file.is_file(source):
-        return load_world(arena_file.admit(override({"arena": {"name": source}}, settings)), source), None
+        return load_world(arena_file.admit(override(basis, scenario_settings(settings, basis))), source), None
     if source not in arenas.ARENAS:
         if "/" in source and ":" not in source:
             raise UserError(f"there is neither a run's folder nor an arena {source!r}; `marl arenas` lists the arenas")
         arenas.find(source)  # raises ArenaError, with a likely name
-    return load_world(override({"arena": {"name": source}}, settings), source), None
+    return load_world(override(basis, scenario_settings(settings, basis)), source), None
 
 
 def policy_of(seat: str, policy: str, world: World, run: Path | None, loaded: dict[Path, dict[str, Policy]]) -> Policy:

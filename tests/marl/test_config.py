@@ -56,11 +56,11 @@ def put(settings: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
     ("dotted", "key", "meant"),
     [
         ("updaets", "updaets", "updates"),
-        ("algorithm.lrr", "algorithm.lrr", "lr"),
-        ("algorithm.critic_widht", "algorithm.critic_widht", "critic_width"),
-        ("policy.with", "policy.with", "width"),
-        ("scenario.latency.jiter", "scenario.latency.jiter", "jitter"),
-        ("scenario.dead_line", "scenario.dead_line", "deadline"),
+        ("algorithm.lrr", "algorithm.lrr", "algorithm.lr"),
+        ("algorithm.critic_widht", "algorithm.critic_widht", "algorithm.critic_width"),
+        ("policy.with", "policy.with", "policy.width"),
+        ("scenario.latency.jiter", "scenario.latency.jiter", "scenario.latency.jitter"),
+        ("scenario.dead_line", "scenario.dead_line", "scenario.deadline"),
     ],
 )
 def test_a_wrong_key_is_named_with_the_one_that_was_meant(dotted: str, key: str, meant: str) -> None:

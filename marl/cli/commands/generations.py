@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from marl.cli.console import ERR, OUT, note, number
+from marl.cli.setting_names import run_settings
 from marl.cli.source import admit, build, run_config_class, source_settings
 from marl.errors import UserError
 from marl.settings import check, override
@@ -48,13 +49,14 @@ def generations(
     In the table, pupils is the score after the lessons, before they played; stability is how much a generation says
     what its parents said, 1 for the same messages. All figures go to generations.json under out.
     """
-    wanted = admit(source, override(source_settings(source), words or []))
+    basis, config_class = source_settings(source), run_config_class()
+    wanted = admit(source, override(basis, run_settings(words or [], basis, config_class)))
     if not any(word.partition("=")[0] == "out" for word in words or []):
         wanted["out"] = str(Path("runs") / f"generations-{Path(source).stem}")
     with ERR.status("loading PyTorch"):
         from trainers.run import Run
         from trainers.transmission.generations import FILE
-    config: Any = check(run_config_class(), wanted, source)
+    config: Any = check(config_class, wanted, source)
     try:
         results = _iterate(config, number_of, bottleneck, steps, lambda own: build(Run, own))
     except KeyboardInterrupt:

@@ -27,7 +27,7 @@ def play(
     ],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Change the scenario, such as arena.n=6.", show_default=False),
+        typer.Argument(metavar="KEY=VALUE", help="Change the scenario, such as n=6.", show_default=False),
     ] = None,
     seat: Annotated[
         list[str] | None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marl.cli.console import ERR, answer, note
+from marl.cli.setting_names import run_settings
 from marl.cli.source import admit_algorithm, run_config_class, source_settings
 from marl.errors import UserError
 
@@ -111,8 +112,10 @@ def _plan(
         SweepSource(Path(source).name.removesuffix(".toml"), admit_algorithm(source, source_settings(source)))
         for source in sources
     ]
+    config = run_config_class()
+    settings = run_settings(settings, read[0].settings, config)
     folder = out or Path("runs") / f"sweep-{'-'.join(source.name for source in read)}"
-    return begin(folder, plan(read, settings, seeds, run_config_class())), folder
+    return begin(folder, plan(read, settings, seeds, config)), folder
 
 
 def _run(sweep: Sweep, folder: Path, jobs: int, main: Main) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from marl.cli.console import ERR, OUT, equilibrium, note, number, percent, scores, standing
 from marl.cli.errors import sentence
+from marl.cli.setting_names import run_settings
 from marl.cli.source import admit, build, source_settings
 from marl.errors import UserError
 from marl.rundir.folder import RunDir
@@ -53,9 +54,10 @@ def train(
     TensorBoard), episode logs, checkpoints and a report. With --close it is a control run: what do the same agents
     reach without that channel?
     """
-    wanted = admit(source, override(source_settings(source), settings or []))
+    basis = source_settings(source)
     with ERR.status("loading PyTorch"):
         from trainers.run import Run, RunConfig
+    wanted = admit(source, override(basis, run_settings(settings or [], basis, RunConfig)))
     config = check(RunConfig, wanted, source)
     if close:
         own = not any(text.partition("=")[0] == "out" for text in settings or [])

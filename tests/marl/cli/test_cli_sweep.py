@@ -164,7 +164,7 @@ ARENA = "[scenario.arena]\nname = 'lewis'\n"
     [
         (
             lambda at: ["lewis", "algorithm.credt=team"],
-            "lewis: there is no setting algorithm.credt; did you mean credit?",
+            "lewis: there is no setting algorithm.credt; did you mean algorithm.credit?",
         ),
         (lambda at: [write(at, f"{ARENA}[sweep]\nupdates = []")], "mine: sweep.updates: a list of at least one value"),
         (lambda at: [write(at, f"{ARENA}[sweep]\nseeds = 0")], "seeds: at least one is needed"),

@@ -177,7 +177,7 @@ def test_the_control_run_of_a_run_closes_a_channel_in_a_folder_of_its_own(
         (["lewis", "scenario.closed=3", "--close", "side"], "lewis: scenario.closed: Input should be a valid tuple"),
         (["lewsi"], "no arena 'lewsi': did you mean lewis?"),
         (["nowhere.toml"], "nowhere.toml: No such file or directory"),
-        (["lewis", "algorithm.lrr=3"], "lewis: there is no setting algorithm.lrr; did you mean lr?"),
+        (["lewis", "algorithm.lrr=3"], "lewis: there is no setting algorithm.lrr; did you mean algorithm.lr?"),
         (["lewis", "updates=many"], "lewis: updates: Input should be a valid integer"),
         (["lewis", "updates"], "an override looks like algorithm.lr=0.001, not 'updates'"),
         (["lewis", "scenario.arena.n=1", "out=never"], "lewis needs n >= 2 states"),

@@ -161,7 +161,7 @@ def test_the_folder_of_a_run_is_no_place_for_a_sweep(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "settings", "sentence"),
     [
-        (["algorithm.credt=team"], {}, "base: there is no setting algorithm.credt; did you mean credit?"),
+        (["algorithm.credt=team"], {}, "base: there is no setting algorithm.credt; did you mean algorithm.credit?"),
         (["algorithm.credit=team,tem"], {}, "base: algorithm.credit: Input should be"),
         (["algorithm.credit=team,team"], {}, "credit=team and credit=team are the same configuration"),
         (["updates="], {}, "updates=: give at least one value"),

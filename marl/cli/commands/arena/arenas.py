@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from marl.cli.console import ANCHORS, ERR, OUT, answer, note, number, show
+from marl.cli.setting_names import arena_options
 from marl.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def arenas(
         _library(name, as_json)
         return
     if name is not None and arena_file.is_file(name):
-        name = str(arena_file.admit({"arena": {"name": name, **_options(settings)}})["arena"]["name"])
+        name = str(arena_file.admit({"arena": {"name": name, **arena_options(settings or [], name)}})["arena"]["name"])
     games = {game: _make(game, settings) for game in ([name] if name else names())}
     if measure:
         table.write(games, episodes, seed, as_json=as_json)
@@ -68,16 +69,10 @@ def arenas(
         _page(name, descriptions[name], settings, seed)
 
 
-def _options(settings: list[str] | None) -> dict[str, Any]:
-    from marl.settings import override
-
-    return override({}, [text.removeprefix("arena.") for text in settings or []])
-
-
 def _make(name: str, settings: list[str] | None) -> Arena:
     from arenas import make
 
-    return make(name, **_options(settings))
+    return make(name, **arena_options(settings or [], name))
 
 
 def _description(name: str, arena: Arena) -> dict[str, Any]:
@@ -180,7 +175,7 @@ def _example(name: str, about: Mapping[str, Any], settings: list[str] | None, se
         _heading(f"An episode of the script {about['best_script']} (of {', '.join(about['scripts'])})")
     else:
         _heading("An episode at random (there are no scripts)")
-    world = load_world({"arena": {"name": name, **_options(settings)}}, name)
+    world = load_world({"arena": {"name": name, **arena_options(settings or [], name)}}, name)
     policy = script_of(world, about["best_script"]) if about["scripts"] else Random()
     (episode,) = collect(world, [Plan("example", dict.fromkeys(world.agents, policy), seed)])
     if episode.error:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from marl.cli.console import answer
+from marl.cli.setting_names import arena_options
 
 
 def examine(
@@ -25,9 +26,8 @@ def examine(
     import arenas
     from arenas.testing.suite import check_arena
     from marl.scenario.arena_file import is_file
-    from marl.settings import override
 
     name = arenas.load(source) if is_file(source) else source
-    options = override({}, [text.removeprefix("arena.") for text in settings or []])
+    options = arena_options(settings or [], name)
     check_arena(lambda: arenas.make(name, **options), seed=seed, passed=lambda what: answer(f"ok  {what}"))
     answer(f"{source} is sound", "bold")

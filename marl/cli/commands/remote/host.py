@@ -34,7 +34,7 @@ def host(
     ],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Change the scenario, such as arena.n=6.", show_default=False),
+        typer.Argument(metavar="KEY=VALUE", help="Change the scenario, such as n=6.", show_default=False),
     ] = None,
     run: Annotated[str, typer.Option(help="Name under which agents find this host.")] = "game",
     seat: Annotated[
