@@ -35,6 +35,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 SKIPPED: Final = {
     "*/tensorboard/*": "event files hold the wall clock, the host's name and a process id",
     "*/report.html": "it shows the seconds that training took; it is drawn from files that are compared",
+    "*/provenance.jsonl": "it holds the date and the command",
     "*.err": "progress bars, and the seconds that training took",
 }
 TIMES: Final = {

@@ -26,6 +26,7 @@ from marl.rollout.collect import collect
 from marl.rollout.gc_threshold import raised_gc_threshold
 from marl.rollout.plan import Plan
 from marl.rundir.folder import RunDir
+from marl.rundir.provenance import record
 from marl.scenario.world import World
 from marl.settings import write_toml
 from trainers.checks import check_played
@@ -39,6 +40,10 @@ from trainers.trainer import Trainer
 
 EXAMINED: Final = 128
 """Episodes of an update that the trainer examines at a checkpoint."""
+
+
+Watch = Callable[[str, int, int], None]
+"""Told what is being done, how many episodes of it are over, and of how many."""
 
 
 class Progress(NamedTuple):
@@ -84,10 +89,19 @@ class Run:
         self.distance: dict[str, float] = {}
         """Distance of the policies from an equilibrium, where it can be computed."""
         self._stop = threading.Event()
+        self._watch: Watch = lambda what, done, total: None
         self.actors: Actors | None = None
 
-    def train(self, report: Callable[[Progress], None] = lambda _: None) -> dict[str, Any]:
-        """Train to the end and return the summary; an interrupted run can be resumed."""
+    def train(
+        self, report: Callable[[Progress], None] = lambda _: None, watch: Watch = lambda what, done, total: None
+    ) -> dict[str, Any]:
+        """Train to the end and return the summary; an interrupted run can be resumed.
+
+        Args:
+            report: is called after each update.
+            watch: is called as episodes end: what is being done, how many are over, of how many.
+        """
+        self._watch = watch
         gc.collect()
         gc.freeze()  # modules and models stay: collecting them again and again costs a tenth of a rollout
         with raised_gc_threshold():
@@ -102,6 +116,7 @@ class Run:
             write_toml(self.dir.config, config)
             if self.selfplay:
                 self.selfplay.freeze(0)
+        record(self.dir.provenance, self.trainer.version)
         for server in self.servers.values():
             server.publish(self.trainer.version)
         with SummaryWriter(str(self.dir.tensorboard)) as board, self._actors(), self._finishing_updates():
@@ -136,7 +151,8 @@ class Run:
         plans = self._plans()
         if self.selfplay:
             plans = self.selfplay.seated(plans, trainer.version)
-        episodes = collect(world, plans, concurrency=config.episodes)
+        over = evaluate.counter(partial(self._watch, "playing"), len(plans))
+        episodes = collect(world, plans, concurrency=config.episodes, done=over)
         played = time.perf_counter()
         check_played(episodes)
         metrics = trainer.update(episodes)
@@ -187,7 +203,9 @@ class Run:
 
     def evaluate(self) -> dict[str, float]:
         """Evaluate greedily, keep the log, and return the figures as metrics."""
-        episodes = evaluate.run(self.world, self.seats, self.config.seed)
+        config = self.config
+        watch = partial(self._watch, "evaluating")
+        episodes = evaluate.run(self.world, self.seats, config.seed, most=config.evaluate_episodes, watch=watch)
         self.dir.write_eval(episode.log for episode in episodes)
         self.result = evaluate.summarise(self.world, episodes)
         flat: dict[str, float] = {}

@@ -32,6 +32,11 @@ class RunConfig(BaseModel):
     updates: int = Field(default=300, ge=1)
     episodes: int = Field(default=512, ge=1, description="episodes per update")
     evaluate_every: int = Field(default=10, ge=1, description="updates between evaluations")
+    evaluate_episodes: int | None = Field(
+        default=None,
+        ge=1,
+        description="most deals of an evaluation, of each split; all, or 256 random ones, if left out",
+    )
     checkpoint_every: int = Field(default=50, ge=1, description="updates between checkpoints")
     stop_at: float | None = Field(default=None, description="stop once this share of evaluation episodes succeeds")
     stop_score: float | None = Field(default=None, description="stop once the evaluation's mean score is this high")

@@ -30,7 +30,7 @@ from marl.cli.commands.study import study
 from marl.cli.commands.sweep import sweep_command
 from marl.cli.commands.teach import teach
 from marl.cli.commands.train import train
-from marl.cli.console import note
+from marl.cli.console import answer, note
 from marl.cli.errors import sentence
 from marl.cli.help import Group, command
 
@@ -44,8 +44,20 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    """Print the versions of Sabir and of what decides its results, and end."""
+    if wanted:
+        from marl.rundir.provenance import versions
+
+        answer(", ".join(f"{name} {number}" for name, number in versions().items()))
+        raise typer.Exit
+
+
 @app.callback()
 def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the versions and exit.")
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error. Stands before the command.")
     ] = False,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any, Final
 
@@ -20,15 +21,26 @@ MOST_CASES: Final = 4096
 SAMPLE: Final = 256
 
 
-def plans(world: World, seats: Seats, seed: int, episodes: int = SAMPLE) -> list[Plan]:
+def plans(world: World, seats: Seats, seed: int, episodes: int = SAMPLE, most: int | None = None) -> list[Plan]:
     """Plan greedy episodes: each deal of each split once if deals can be counted, else `episodes` random ones.
 
     Where channels or interventions draw too, each deal is played again until there are `episodes` of a split.
+
+    Args:
+        world: to play in.
+        seats: the policies.
+        seed: of the run; evaluations have draws of their own.
+        episodes: of each split, where deals cannot be counted or channels draw.
+        most: at most so many deals of each split, drawn without replacement, and so many episodes.
     """
     seed = key(seed, "evaluation")
     splits = world.arena.splits()
+    countable = bool(splits) and sum(map(len, splits.values())) <= MOST_CASES
+    if most is not None:
+        splits = {split: _sample(cases, most, key(seed, "deals", split)) for split, cases in splits.items()}
+        episodes = most
     chance = bool(world.scenario.interventions) or any(channel.effects for channel in world.channels.values())
-    if splits and sum(map(len, splits.values())) <= MOST_CASES:
+    if countable:
         return [
             Plan(f"eval-{split}-{case}{f'-{again}' * (again > 0)}", seats, seed, {"case": case, "split": split}, True)
             for split, cases in splits.items()
@@ -42,9 +54,35 @@ def plans(world: World, seats: Seats, seed: int, episodes: int = SAMPLE) -> list
     ]
 
 
-def run(world: World, seats: Seats, seed: int, episodes: int = SAMPLE, concurrency: int = 256) -> list[Episode]:
-    """Play the evaluation episodes."""
-    return collect(world, plans(world, seats, seed, episodes), concurrency=concurrency)
+def _sample(cases: Sequence[int], most: int, seed: int) -> Sequence[int]:
+    """Return at most so many of the cases, in their order."""
+    if len(cases) <= most:
+        return cases
+    chosen = np.random.default_rng(seed).choice(len(cases), most, replace=False)
+    return [cases[i] for i in sorted(chosen.tolist())]
+
+
+def run(
+    world: World,
+    seats: Seats,
+    seed: int,
+    episodes: int = SAMPLE,
+    *,
+    most: int | None = None,
+    concurrency: int = 256,
+    watch: Callable[[int, int], None] | None = None,
+) -> list[Episode]:
+    """Play the evaluation episodes; `watch` is told how many are over, of how many."""
+    planned = plans(world, seats, seed, episodes, most)
+    return collect(world, planned, concurrency=concurrency, done=counter(watch, len(planned)))
+
+
+def counter(watch: Callable[[int, int], None] | None, total: int) -> Callable[[Episode], None] | None:
+    """Return a callback for finished episodes that passes their number on, and the total."""
+    if watch is None:
+        return None
+    number = itertools.count(1)
+    return lambda _: watch(next(number), total)
 
 
 def succeeded(world: World, episodes: Sequence[Episode]) -> float | None:

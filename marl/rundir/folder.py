@@ -30,6 +30,7 @@ class RunDir:
         self.tensorboard = path / "tensorboard"
         self.checkpoints = path / "checkpoints"
         self.league = path / "league"
+        self.provenance = path / "provenance.jsonl"
         self.train_log = path / "logs" / "train.jsonl.gz"
         self.eval_log = path / "logs" / "eval.jsonl.gz"
 
@@ -49,7 +50,7 @@ class RunDir:
 
     def clear(self) -> None:
         """Delete the files of the run; other files in the folder stay."""
-        for path in (self.config, self.metrics, self.summary, self.report, self.study, self.teaching):
+        for path in (self.config, self.metrics, self.summary, self.report, self.study, self.teaching, self.provenance):
             path.unlink(missing_ok=True)
         for path in (self.tensorboard, self.checkpoints, self.league, self.train_log.parent):
             shutil.rmtree(path, ignore_errors=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from marl.cli.console import ERR, OUT, equilibrium, note, scores
+from marl.cli.seats import world_and_run
 from marl.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,14 +21,21 @@ if TYPE_CHECKING:
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/lewis.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Evaluate in a scenario that differs so, such as 'channel=[{type=\"noise\", p=0.1}]'.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     episodes: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1,
-            help="Number of episodes if deals cannot be counted or channels have effects; else each deal once.",
+            min=1, help="Most deals of each split; all, or 256 random ones, unless given.", show_default=False
         ),
-    ] = 256,
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the episodes; the run's own unless given.")] = None,
     close: Annotated[
         list[str] | None,
@@ -49,15 +57,22 @@ def evaluate(
     from marl.evaluation.evaluate import summarise
     from marl.rundir import load
 
+    world = world_and_run(str(run), settings)[0] if settings else None
     with ERR.status("loading the policies"):
-        trained = load.trained(run)
-    with ERR.status("playing"):
-        played = _play(trained, trained.seed if seed is None else seed, episodes, close or [], drop, shuffle)
+        trained = load.trained(run, play_in=world)
+    with ERR.status("playing") as status:
+        played = _play(
+            trained,
+            trained.seed if seed is None else seed,
+            episodes,
+            (close or [], drop, shuffle),
+            lambda done, total: status.update(f"playing {done}/{total}"),
+        )
     result = summarise(trained.world, played)
     if result["errors"]:
         failed = next(episode for episode in played if episode.error)
         raise UserError(f"{result['errors']} of {len(played)} episodes failed; {failed.log.episode}: {failed.error}")
-    unaltered = not (close or drop or shuffle)
+    unaltered = not (close or drop or shuffle or settings)
     distance = _distance(trained) if unaltered else {}
     if as_json:
         OUT.print_json(json.dumps({"run": str(run), "update": trained.version, **result, **distance}))
@@ -67,6 +82,7 @@ def evaluate(
     closed = dict.fromkeys([*trained.world.scenario.closed, *(close or [])])
     who = ["this run", *(f"{channel} closed" for channel in closed)]
     who += ([f"dropped with p = {drop:g}"] if drop else []) + (["shuffled"] if shuffle else [])
+    who += settings or []
     OUT.print(scores(result, ", ".join(who)))
     if distance:
         OUT.print(equilibrium(distance))
@@ -90,16 +106,25 @@ def _distance(trained: Trained) -> dict[str, Any]:
 
 
 def _play(
-    trained: Trained, seed: int, episodes: int, close: Sequence[str], drop: float, shuffle: bool
+    trained: Trained,
+    seed: int,
+    episodes: int | None,
+    altered: tuple[Sequence[str], float, bool],
+    watch: Callable[[int, int], None],
 ) -> list[Episode]:
-    """Play the evaluation episodes under interventions."""
-    from marl.evaluation.evaluate import plans
+    """Play the evaluation episodes under interventions: channels that are closed, messages dropped or shuffled."""
+    from marl.evaluation.evaluate import counter, plans
     from marl.intervention.base import Intervention
     from marl.intervention.message import Close, Drop
     from marl.rollout.collect import collect
     from marl.study.experiments import ablation
 
+    close, drop, shuffle = altered
     do: list[Intervention] = [Close(channel=channel) for channel in close]
     do += [Drop(p=drop)] if drop else []
-    planned = [replace(plan, do=tuple(do)) for plan in plans(trained.world, trained.seats, seed, episodes)]
-    return ablation.shuffled(trained.world, planned, seed) if shuffle else collect(trained.world, planned)
+    planned = [replace(plan, do=tuple(do)) for plan in plans(trained.world, trained.seats, seed, most=episodes)]
+    return (
+        ablation.shuffled(trained.world, planned, seed)
+        if shuffle
+        else collect(trained.world, planned, done=counter(watch, len(planned)))
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+PACE: Final = 0.25
+"""Seconds between two pictures of the progress bar."""
 LENGTH: Final = ("updates", "stop_at", "stop_score")
 """Settings that only decide when a run stops; they may differ on resume."""
 
@@ -67,12 +70,16 @@ def train(
         folder.clear()
     _prepare(folder, config)
     run = build(Run, config)
-    progress, advance = _progress(config.updates)
+    progress, advance, watch = _progress(config.updates)
     try:
         with progress:
-            summary = run.train(advance)
+            summary = run.train(advance, watch)
     except KeyboardInterrupt:
         note(f"stopped{_reached(folder)}; resume with: marl train {shlex.quote(str(config.out))}")
+        if run.result:
+            OUT.print(scores(run.result, f"this run, at its last evaluation{_reached(folder)}"))
+            if not no_report:
+                _report(folder)
         raise typer.Exit(130) from None
     except FloatingPointError as error:
         raise UserError(f"{error}{_reached(folder)}: a smaller algorithm.lr may help") from None
@@ -147,8 +154,8 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _progress(updates: int) -> tuple[Progress, Any]:
-    """Return a progress bar and its callback."""
+def _progress(updates: int) -> tuple[Progress, Any, Any]:
+    """Return a progress bar, its callback after an update, and the one for the episodes within."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -159,10 +166,12 @@ def _progress(updates: int) -> tuple[Progress, Any]:
         BarColumn(),
         *map(TextColumn, columns),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[phase]}"),
         console=ERR,
         refresh_per_second=4,
     )
-    task = bar.add_task("", total=updates, score="–", gain="–", success="–")
+    task = bar.add_task("", total=updates, score="–", gain="–", success="–", phase="")
+    shown_at = 0.0
 
     def advance(progress: Any) -> None:
         shown: dict[str, Any] = {"score": number(progress.score), "gain": number(progress.communication_gain, 2)}
@@ -170,7 +179,14 @@ def _progress(updates: int) -> tuple[Progress, Any]:
             shown["success"] = percent(progress.success)
         bar.update(task, completed=progress.update, **shown)
 
-    return bar, advance
+    def watch(what: str, done: int, total: int) -> None:
+        nonlocal shown_at
+        now = time.monotonic()
+        if now - shown_at > PACE:
+            shown_at = now
+            bar.update(task, phase=f"{what} {done}/{total}")
+
+    return bar, advance, watch
 
 
 def _report(folder: RunDir) -> None:

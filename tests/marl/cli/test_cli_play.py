@@ -139,7 +139,7 @@ def test_policies_of_another_run_take_a_seat(make_run: Callable[..., Path], run:
         (["lewis", "--seat", "sender_0=trained"], "name the run, as in sender_0=trained:runs/mine"),
         (["lewis", "--seat", "sender_0=trained:nowhere"], "nowhere does not exist"),
         (["lewis", "arena.n=1"], "lewis needs n >= 2 states"),
-        (["lewis", "foo=1"], "there is no setting foo; known here: name, n, k"),
+        (["lewis", "foo=1"], "there is no setting foo; did you mean scenario.floor?"),
         (["lewis", "channel=[{type='nois'}]"], "channel"),
     ],
 )

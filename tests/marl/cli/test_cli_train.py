@@ -15,7 +15,10 @@ import pytest
 from protocols.log import load
 from tests.marl.conftest import TINY, marl
 
-EXPECTED = {"config.toml", "metrics.jsonl", "summary.json", "report.html", "checkpoints", "logs", "tensorboard"}
+EXPECTED = {
+    *("config.toml", "metrics.jsonl", "summary.json", "provenance.jsonl", "report.html"),
+    *("checkpoints", "logs", "tensorboard"),
+}
 
 
 def test_a_run_leaves_its_folder_and_says_how_it_went(tmp_path: Path) -> None:

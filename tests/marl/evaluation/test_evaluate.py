@@ -120,3 +120,20 @@ def test_splits_are_told_apart_and_errors_counted() -> None:
         assert summary[split]["score"] == pytest.approx(mean)
         assert summary[split]["standard_error"] == pytest.approx(math.sqrt(variance / len(scores)))
         assert summary[split]["success"] == sum(score == 1 for score in scores) / len(scores)
+
+
+def test_an_evaluation_can_be_limited_to_some_of_the_deals() -> None:
+    here = world("lewis", arena={"n": 8, "k": 8})
+    plans = evaluate.plans(here, random_seats(here), seed=1, most=3)
+    cases = [plan.deal["case"] for plan in plans]
+    assert len(set(cases)) == 3
+    assert cases == sorted(cases)
+    assert [plan.deal["case"] for plan in evaluate.plans(here, random_seats(here), seed=2, most=3)] != cases
+    assert len(evaluate.plans(here, random_seats(here), seed=1, most=100)) == 8
+
+
+def test_the_watcher_of_an_evaluation_is_told_how_many_episodes_are_over() -> None:
+    here = world("lewis", arena={"n": 8, "k": 8})
+    seen: list[tuple[int, int]] = []
+    evaluate.run(here, random_seats(here), 1, watch=lambda done, total: seen.append((done, total)))
+    assert seen == [(i + 1, 8) for i in range(8)]
