@@ -6,10 +6,11 @@ Both come from environment variables. No error text holds a key, or the password
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies, proxy_bypass
 
 from marl.errors import UserError
 
@@ -73,14 +74,11 @@ def client_options(address: str, where: str) -> dict[str, Any]:
             f"{where}: the proxy in {variable} is of the kind {scheme}://, and only {', '.join(PROXY_SCHEMES)} are "
             "supported: set another one, or name the host in NO_PROXY"
         )
-    if scheme.startswith("socks"):
-        try:
-            import socksio as _  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
-        except ModuleNotFoundError:
-            raise UserError(
-                f"{where}: the SOCKS proxy in {variable} needs the package socksio: pip install 'httpx2[socks]', or "
-                "name the host in NO_PROXY"
-            ) from None
+    if scheme.startswith("socks") and find_spec("socksio") is None:
+        raise UserError(
+            f"{where}: the SOCKS proxy in {variable} needs the package socksio: pip install 'httpx2[socks]', or "
+            "name the host in NO_PROXY"
+        )
     try:
         return options | {"proxy": httpx2.Proxy(f"{scheme}://{rest}")}
     except (httpx2.InvalidURL, ValueError):
@@ -91,7 +89,7 @@ def proxy_of(address: str) -> tuple[str, str]:
     """Return the environment variable that sets the proxy for an address, and the proxy; empty for none."""
     parts = urlsplit(address)
     host = (parts.hostname or "").lower()
-    proxies = getproxies_environment()
+    proxies = getproxies()
     scheme = next((name for name in (parts.scheme, "all") if proxies.get(name)), "")
     if not scheme or is_loopback(host) or _bypassed(host, parts.port, proxies):
         return "", ""
@@ -111,7 +109,7 @@ def is_loopback(host: str) -> bool:
 
 def _bypassed(host: str, port: int | None, proxies: dict[str, str]) -> bool:
     """Whether NO_PROXY names a host: by its name, a domain, an address, or a network of addresses."""
-    if proxy_bypass_environment(f"{host}:{port}" if port else host, proxies):
+    if proxy_bypass(f"{host}:{port}" if port else host, proxies):
         return True
     for entry in proxies.get("no", "").replace(",", " ").split():
         entry = entry.lower().rpartition("://")[2]

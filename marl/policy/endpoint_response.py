@@ -116,7 +116,8 @@ def _parts(content: Any) -> tuple[str, str]:
     parts = [content] if isinstance(content, Mapping) else content
     if not isinstance(parts, list):
         raise RetryError("returned an invalid response (the message is not a text)")
-    texts, thoughts = [], []
+    texts: list[str] = []
+    thoughts: list[str] = []
     for part in parts:
         kind = str(part.get("type", "text")) if isinstance(part, Mapping) else "text"
         value = part

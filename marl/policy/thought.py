@@ -98,7 +98,8 @@ def split_thought(text: str) -> Split:
 
 def _channels(text: str) -> Split:
     """Split a text in the format of gpt-oss: the channel `final` is the reply, the others are thought."""
-    replies, thoughts = [], []
+    replies: list[str] = []
+    thoughts: list[str] = []
     head, *rest = text.split("<|channel|>")
     if cut := head.partition("<|")[0].strip():  # the prompt began the first message
         thoughts.append(cut)
