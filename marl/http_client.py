@@ -80,6 +80,8 @@ def client_options(address: str, where: str) -> dict[str, Any]:
             "name the host in NO_PROXY"
         )
     try:
+        if urlsplit(f"{scheme}://{rest}").port == 0:
+            raise ValueError
         return options | {"proxy": httpx2.Proxy(f"{scheme}://{rest}")}
     except (httpx2.InvalidURL, ValueError):
         raise UserError(f"{where}: the address of the proxy in {variable} cannot be read") from None

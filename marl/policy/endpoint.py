@@ -50,6 +50,7 @@ class EndpointPolicy(TextPolicy):
                 {"role": "user", "content": f"{why} {instruction(spec)}"},
             ]
             conversation = sendable([*conversation, *again])
+        transcript.answered(text)
         finish = Finish.LENGTH if cut else Finish.STOP
         return Sample(text, finish=finish, usage=total, thought="\n".join(filter(None, thoughts))[:MAX_THOUGHT])
 
