@@ -12,6 +12,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from marl.http_client import split_address
 from marl.tools.mcp_transport import Command, Notes, Transport, Url
 from marl.tools.tool import Tool, ToolError
@@ -99,8 +101,12 @@ class McpServer:
             except (anyio.ClosedResourceError, anyio.BrokenResourceError, OSError) as error:
                 self._leave(connection)
                 raise ToolError(f"the MCP server was lost ({str(error) or type(error).__name__})") from None
-            except Exception as error:  # an answer that is invalid: the server is still there
-                raise ToolError(str(error) or type(error).__name__) from None
+            except ValidationError as error:  # the server is still there
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"]))
+                raise ToolError(f"the MCP server's answer is invalid: {where}: {first['msg']}") from None
+            except Exception as error:  # its answer breaks its own schema
+                raise ToolError(str(error).partition("\n")[0] or type(error).__name__) from None
             text = answer_text(result.content, result.structured_content)
             if result.is_error:
                 raise ToolError(text or "the tool failed")

@@ -13,6 +13,7 @@ from marl.policy.endpoint import SILENCE, sendable
 from marl.policy.endpoint_response import Failure, retry_after
 from marl.policy.scripted import Random
 from marl.rollout.plan import Plan
+from tests.marl.conftest import marl
 from tests.marl.policy.test_endpoint import Answer, Server, game, says, seats
 from tests.marl.policy.test_endpoint import server as server  # the fixture
 from tests.marl.worlds import one, world
@@ -70,6 +71,14 @@ def test_a_reply_that_is_cut_in_its_thought_says_nothing_of_it(
     server.answers = [*hopeless, message("0 0 0")]
     silent = talk(server.address(tries=2))
     assert (silent.turns[0].words, silent.turns[0].sample.finish) == ((), "length")
+
+
+def test_play_warns_once_that_thought_used_up_the_tokens(server: Server) -> None:
+    server.answers = [message(None, "length", reasoning_content="hm")]
+    done = marl("play", "lewis", "--seat", f"sender_0={server.address(max_tokens=7)}")
+    assert done.code == 0
+    assert done.err.count("warning: the endpoint http://127.0.0.1") == 1
+    assert "used up max_tokens (7): raise ?max_tokens" in done.err
 
 
 def test_a_server_whose_prompt_opens_the_thought_is_known_after_one_reply(server: Server) -> None:
