@@ -20,7 +20,7 @@ installed. Three do not leave the episode; the run goes on:
 - `ToolError` (`marl/tools/tool.py`): a tool cannot answer. Tools raise it; `Tool.answer` catches it, and every other
   exception of a tool, and returns the text `error: ...` to the agent that called.
 
-`RetryError` (`marl/policy/openai_client.py`) means that a request may be sent again: `Endpoint.ask` catches it, and
+`RetryError` (`marl/policy/endpoint_response.py`) means that a request may be sent again: `Endpoint.ask` catches it, and
 raises UserError after the last try. `DeadlockError` (`protocols/clock.py`) means that virtual time stands still for
 ever. Only an error in Sabir or in an agent's code causes it; `marl replay` of a log file catches it, as a log may lack
 entries.

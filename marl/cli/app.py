@@ -13,6 +13,7 @@ from typing import Annotated, Final
 
 import typer
 from typer.main import get_command
+from typing_extensions import override
 
 from marl.cli.commands.arena.arenas import arenas
 from marl.cli.commands.arena.check import examine
@@ -65,13 +66,25 @@ def common(
     """Accept options that stand before the command; `main` reads them."""
 
 
+class _Warnings(logging.Handler):
+    """Prints warnings to stderr, and no errors: the error sentence already says those."""
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING:
+            note(f"warning: {record.getMessage()}")
+
+
+WARNINGS: Final = _Warnings()
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code: 0, 1 (a check failed), 2 (user error) or 130 (interrupted)."""
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     debug = arguments[0] == "--debug"
     if not debug:
-        for name in ("marl", "asyncio"):  # the error sentence already says it
-            logging.getLogger(name).addHandler(logging.NullHandler())
+        logging.getLogger("marl").addHandler(WARNINGS)
+        logging.getLogger("asyncio").addHandler(logging.NullHandler())  # the error sentence already says it
     try:
         code = get_command(app).main(arguments, prog_name="marl", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):

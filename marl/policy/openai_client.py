@@ -10,52 +10,80 @@ nothing trains on its replies.
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Mapping, Sequence
-from email.utils import parsedate_to_datetime
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
-from time import time as wall_time
-from typing import Any, Final, TypeVar
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any, Final, Self, TypeVar
 
 from marl.context.chat_template import Message
 from marl.errors import UserError
+from marl.http_client import client_options, hide, proxy_of, read_key
+from marl.policy.endpoint_response import (
+    ChatReply,
+    Failure,
+    RetryError,
+    embedded_failure,
+    failure_of,
+    parse_json,
+    read_chat,
+    retry_after,
+)
+from marl.policy.endpoint_settings import CONCURRENCY, KEY, EndpointSettings, parse_address
 from protocols.draws import key, uniform
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 WAIT: Final = 0.5
 """Seconds before the second try; doubled before each further one, and multiplied by a keyed draw from 1 to 2."""
 LONGEST_WAIT: Final = 60.0
-CONCURRENCY: Final = 8
-RETRIED_STATUSES: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-"""HTTP statuses that are retried."""
+MAX_RESPONSE: Final = 16 << 20
+"""Bytes of a response, unpacked; the rest of a longer one is not read."""
+ROLES: Final = re.compile(
+    r"\bsystem\W?(role|prompt|message|instruct|turn)|\broles?\b|developer instruct|alternat", re.IGNORECASE
+)
+"""What servers say that take no system message."""
+CONVERSATION: Final = re.compile(r"system|\bmessages?\b|template|^$", re.IGNORECASE)
+"""What a refusal says, with a status below 500, that may be one of a system message."""
 
 
-class EndpointSettings(BaseModel):
-    """Sampling, limits and prices of an endpoint. Prices are per million tokens, in the currency of `spend`."""
+@dataclass(frozen=True)
+class RequestForm:
+    """Form of requests that a server accepts: where the rules stand, and what the limit of tokens is called."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    fold: bool = False
+    limit: str = "max_tokens"
 
-    key: str = Field(default="OPENAI_API_KEY", description="the environment variable that holds the key")
-    temperature: float = Field(default=1.0, ge=0)
-    max_tokens: int = Field(default=256, ge=1, description="the most tokens in a reply")
-    timeout: float = Field(default=60.0, gt=0, description="seconds for one request")
-    tries: int = Field(default=4, ge=1, description="the most tries of a request that fails")
-    concurrency: int = Field(default=CONCURRENCY, ge=1, description="the most concurrent requests")
-    per_minute: float = Field(default=0.0, ge=0, description="the most requests in a minute; 0: no limit")
-    price_in: float = Field(default=0.0, ge=0)
-    price_out: float = Field(default=0.0, ge=0)
-    spend: float = Field(default=0.0, ge=0, description="the most that may be spent; 0: no limit")
+    def apply(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body of a request in this form."""
+        if "messages" in body and self.fold:
+            body = body | {"messages": fold(body["messages"])}
+        if "max_tokens" in body and self.limit != "max_tokens":
+            body = {self.limit if name == "max_tokens" else name: value for name, value in body.items()}
+        return body
+
+    def after(self, failure: Failure, body: dict[str, Any], system: str) -> Self | None:
+        """Return the form to try after a refusal; None if none is likely to be accepted."""
+        status, message = failure
+        if not (400 <= status < 600) or status in (401, 402, 403, 404, 429):
+            return None
+        asks = ROLES.search(message) or (status < 500 and CONVERSATION.search(message))
+        if system == "auto" and asks and not self.fold and "messages" in body:
+            return replace(self, fold=True)
+        if "max_completion_tokens" in message and self.limit == "max_tokens" and "max_tokens" in body:
+            return replace(self, limit="max_completion_tokens")
+        return None
 
 
-class RetryError(Exception):
-    """A request failed and may be retried, after so many seconds if the endpoint said; `Endpoint.ask` catches it."""
-
-    def __init__(self, reason: str, after: float | None = None) -> None:
-        super().__init__(reason)
-        self.after = after
+def fold(conversation: Sequence[Message]) -> list[Message]:
+    """Return a conversation whose system message stands at the beginning of the first user message."""
+    first, *rest = conversation
+    if first["role"] != "system":
+        return list(conversation)
+    if not rest:
+        return [first | {"role": "user"}]
+    return [{"role": "user", "content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
 
 
 class Endpoint:
@@ -64,25 +92,31 @@ class Endpoint:
     def __init__(self, url: str, model: str, settings: EndpointSettings) -> None:
         self.url, self.model, self.settings = url.rstrip("/"), model, settings
         self.spent = 0.0
+        self.thinks = settings.thinks
+        """Whether the server's prompt opens a thought; also set by the first reply that shows it."""
         self._client: Any = None
+        self._key = ""
+        self._form = RequestForm(fold=settings.system == "fold")
+        self._warned = False
         self._free = asyncio.Semaphore(settings.concurrency)
         self._next = 0.0  # earliest time of the next request, by the real-time loop's clock
 
     async def chat(
         self, conversation: Sequence[Message], seed: int, temperature: float
-    ) -> tuple[str, dict[str, float]]:
+    ) -> tuple[ChatReply, dict[str, float]]:
         """Return the model's reply and its usage (prompt and completion tokens, cost); raises UserError.
 
         Call it on the real-time loop.
         """
         settings = self.settings
-        body = {
+        body: dict[str, Any] = {
             "model": self.model,
             "messages": list(conversation),
             "max_tokens": settings.max_tokens,
             "temperature": temperature,
             "seed": seed % (1 << 31),
         }
+        body = {name: value for name, value in body.items() if name not in settings.omit}
         return await self.ask("chat/completions", body, seed, f"to chat with {self.model!r}", self._read)
 
     async def ask(self, path: str, body: dict[str, Any], seed: int, what: str, read: Callable[[Any], T]) -> T:
@@ -95,16 +129,38 @@ class Endpoint:
         async with self._free:
             for attempt in range(tries):
                 try:
-                    return read(await self._post(path, body, what))
+                    return await self._try(path, body, what, read)
                 except RetryError as failure:
                     if attempt + 1 == tries:
                         times = f" ({tries} tries)" if tries > 1 else ""
-                        raise UserError(f"the endpoint {self.url} {failure}{times}") from None
+                        raise UserError(hide(f"the endpoint {self.url} {failure}{times}", self._key)) from None
                     wait = WAIT * 2**attempt * (1 + uniform(key(seed, "backoff"), attempt))
                     await asyncio.sleep(min(max(wait, failure.after or 0.0), LONGEST_WAIT))
         raise AssertionError
 
-    async def _post(self, path: str, body: dict[str, Any], what: str) -> Any:
+    async def _try(self, path: str, body: dict[str, Any], what: str, read: Callable[[Any], T]) -> T:
+        """Send a request in the form that the server accepts; raises RetryError, or UserError where no retry helps."""
+        form, refused = self._form, None
+        while True:
+            response = await self._post(path, form.apply(body))
+            if response.status_code == 200:
+                try:
+                    result = read(response)
+                except RetryError:
+                    failure = embedded_failure(response)
+                    if failure is None:
+                        raise
+                else:
+                    self._form = form
+                    return result
+            else:
+                failure = failure_of(response)
+            other = form.after(failure, body, self.settings.system)
+            if other is None:
+                raise self._error(refused if refused and not failure.retried else failure, body, what, response)
+            form, refused = other, refused or failure
+
+    async def _post(self, path: str, body: dict[str, Any]) -> Any:
         """Send one request within the limits; raises RetryError, or UserError where a retry cannot help."""
         import httpx2
 
@@ -116,49 +172,78 @@ class Endpoint:
             self._next = max(self._next, now) + 60 / settings.per_minute
             await asyncio.sleep(self._next - 60 / settings.per_minute - now)
         if self._client is None:
-            secret = os.environ.get(settings.key)
-            headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+            where = f"the endpoint {self.url}"
+            self._key = read_key(settings.key, where)
+            headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
             limits = httpx2.Limits(max_connections=settings.concurrency)
-            self._client = httpx2.AsyncClient(headers=headers, timeout=settings.timeout, limits=limits)
+            self._client = httpx2.AsyncClient(
+                headers=headers, timeout=settings.timeout, limits=limits, **client_options(self.url, where)
+            )
         try:
             async with asyncio.timeout(settings.timeout):
-                response = await self._client.post(f"{self.url}/{path}", json=body)
+                return await self._bounded(path, body)
         except (TimeoutError, httpx2.TimeoutException):
             raise RetryError(f"does not answer within {settings.timeout:g} s") from None
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            raise RetryError(f"cannot be reached ({str(error) or type(error).__name__}): is its server up?") from None
-        if response.status_code in RETRIED_STATUSES:
-            why = "is over its limit" if response.status_code == 429 else "fails"
-            raise RetryError(f"{why} ({_reason(response)})", _retry_after(response.headers.get("retry-after")))
-        if response.status_code in (401, 403):
-            raise UserError(f"the endpoint {self.url} refuses the key: set the environment variable {settings.key}")
-        if response.status_code != 200:
-            raise UserError(f"the endpoint {self.url} refuses {what} ({_reason(response)})")
-        return response
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError) as error:
+            reason = " ".join((str(error) or type(error).__name__).split())
+            variable, _ = proxy_of(self.url)
+            check = f"check the proxy in {variable}, or name the host in NO_PROXY" if variable else "is its server up?"
+            raise RetryError(f"cannot be reached ({reason}): {check}") from None
 
-    def _read(self, response: Any) -> tuple[str, dict[str, float]]:
-        answer = parse_json(response)
-        try:
-            text = answer["choices"][0]["message"]["content"]
-            used = answer.get("usage") or {}
-            usage = {name: int(used.get(f"{name}_tokens") or 0) for name in ("prompt", "completion")}
-        except (LookupError, TypeError, ValueError, AttributeError):
-            raise RetryError(
-                "returned an invalid response (no choices with a message): is it an OpenAI-compatible server?"
-            ) from None
-        if text is not None and not isinstance(text, str):
-            raise RetryError("returned an invalid response (the message is not a text)")
-        cost = (usage["prompt"] * self.settings.price_in + usage["completion"] * self.settings.price_out) * 1e-6
+    async def _bounded(self, path: str, body: dict[str, Any]) -> Any:
+        """Send a request and read its response; raises RetryError for one above MAX_RESPONSE."""
+        import httpx2
+
+        async with self._client.stream("POST", f"{self.url}/{path}", json=body) as stream:
+            parts, size = [], 0
+            async for part in stream.aiter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > MAX_RESPONSE:
+                    raise RetryError(f"sends more than {MAX_RESPONSE >> 20} MiB: is it an OpenAI-compatible server?")
+        coded = ("content-encoding", "content-length", "transfer-encoding")
+        headers = [(name, value) for name, value in stream.headers.multi_items() if name.lower() not in coded]
+        return httpx2.Response(stream.status_code, headers=headers, content=b"".join(parts), request=stream.request)
+
+    def _error(self, failure: Failure, body: dict[str, Any], what: str, response: Any) -> Exception:
+        """Return the exception for a failure: RetryError, or UserError where a retry cannot help."""
+        status, message = failure
+        if failure.retried:
+            why = {0: "returned an error", 429: "is over its limit"}.get(status, "fails")
+            return RetryError(f"{why} ({failure.reason})", retry_after(response.headers))
+        if status in (401, 403):
+            variable = self.settings.key
+            if variable != KEY and not self._key:  # it may be the key itself
+                variable = "that the setting `key` names"
+            reason = f" ({failure.reason})" if message else ""
+            text = f"the endpoint {self.url} refuses the key{reason}: set the environment variable {variable}"
+            return UserError(hide(text, self._key))
+        text = f"the endpoint {self.url} refuses {what} ({failure.reason}){self._hint(message, body)}"
+        return UserError(hide(text, self._key))
+
+    def _hint(self, message: str, body: dict[str, Any]) -> str:
+        """Return the setting that may help after a refusal; empty for none."""
+        if self.settings.system == "send" and ROLES.search(message):
+            return ": ?system=fold puts the rules into the first user message"
+        named = [name for name in ("max_tokens", "seed", "temperature") if name in message and name in body]
+        return f": ?omit={','.join(named)} leaves it out" if named else ""
+
+    def _read(self, response: Any) -> tuple[ChatReply, dict[str, float]]:
+        reply, settings = read_chat(response, self.thinks), self.settings
+        self.thinks |= reply.prompted
+        cost = (reply.prompt * settings.price_in + reply.completion * settings.price_out) * 1e-6
         self.spent += cost
-        return text or "", {**usage, **({"cost": cost} if cost else {})}
-
-
-def parse_json(response: Any) -> Any:
-    """Parse the body of a response; raises RetryError if it is not JSON."""
-    try:
-        return response.json()
-    except ValueError:
-        raise RetryError("returned an invalid response (not JSON): is it an OpenAI-compatible server?") from None
+        if reply.cut and not reply.text.strip() and not self._warned:
+            self._warned = True
+            logger.warning(
+                "the endpoint %s: a reply of %s was cut before it began, as its thought used up max_tokens (%d): "
+                "raise ?max_tokens",
+                self.url,
+                self.model,
+                settings.max_tokens,
+            )
+        usage: dict[str, float] = {"prompt": reply.prompt, "completion": reply.completion}
+        return reply, {**usage, **({"cost": cost} if cost else {})}
 
 
 @cache
@@ -167,47 +252,18 @@ def connect(address: str, concurrency: int = CONCURRENCY) -> Endpoint:
 
     `concurrency` is the default of the address's setting.
     """
-    kind, _, rest = address.partition(":")
-    parts = urlsplit(rest)
-    named = kind == "vllm" or (kind == "openai" and parts.fragment)  # vllm: each adapter has its own name
-    if not named or parts.scheme not in ("http", "https") or not parts.hostname:
-        model = "" if kind == "vllm" else "#MODEL"
-        raise UserError(f"{address} is not an endpoint: write {kind}:http://HOST:PORT/v1{model}")
-    if parts.password:
-        raise UserError("an endpoint's address must not hold a password: put the key into an environment variable")
+    url, model, settings = parse_address(address, concurrency)
     try:
-        import httpx2 as _  # noqa: F401
+        import httpx2
     except ModuleNotFoundError:
         raise UserError("endpoints need the package httpx2: pip install 'sabir[openai]'") from None
     try:
-        settings = EndpointSettings.model_validate({"concurrency": concurrency, **dict(parse_qsl(parts.query))})
-    except ValidationError as error:
-        first = error.errors()[0]
-        settable = ", ".join(EndpointSettings.model_fields)
-        raise UserError(f"{address}: {first['loc'][0]}: {first['msg']}; the settings are {settable}") from None
-    return Endpoint(urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")), parts.fragment, settings)
+        httpx2.URL(url)
+    except httpx2.InvalidURL:
+        raise UserError(
+            f"{url} is not an address of an endpoint: write {address.partition(':')[0]}:http://HOST:PORT/v1"
+        ) from None
+    return Endpoint(url, model, settings)
 
 
-def _reason(response: Any) -> str:
-    """Return the status of a response and its error message, in one line."""
-    try:
-        error = response.json()
-        message = error.get("error", error.get("detail", error)) if isinstance(error, Mapping) else error
-        message = message.get("message", message) if isinstance(message, Mapping) else message
-    except ValueError:
-        message = ""
-    return " ".join(f"{response.status_code} {message}".split())[:200]
-
-
-def _retry_after(header: str | None) -> float | None:
-    """Return the seconds to wait by a Retry-After header: a number of seconds, or a date."""
-    if not header:
-        return None
-    try:
-        return max(float(header), 0.0)
-    except ValueError:
-        pass
-    try:
-        return max(parsedate_to_datetime(header).timestamp() - wall_time(), 0.0)
-    except ValueError:
-        return None
+__all__ = ["Endpoint", "EndpointSettings", "RetryError", "connect", "parse_json"]

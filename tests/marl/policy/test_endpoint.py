@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        with suppress(BrokenPipeError):  # who asked may have left
+        with suppress(BrokenPipeError, ConnectionResetError):  # who asked may have left
             self.wfile.write(body)
 
     def log_message(self, *args: Any) -> None:
@@ -268,6 +268,8 @@ def test_play_seats_an_endpoint(server: Server) -> None:
     done = marl("play", "negotiation", "--seat", f"negotiator_0={address}", "--seed", "1")
     assert done.code == 0, done.err
     assert "i want the books" in done.out
+    said = [sent["content"] for sent in server.asked[1]["messages"] if sent["role"] == "assistant"]
+    assert said == ["i want the books"], "a model reads what it said itself"
     failed = marl("play", "lewis", "--seat", "sender_0=openai:http://127.0.0.1:9/v1?tries=1#m")
     assert failed.code == 2
     assert "sender_0: the endpoint http://127.0.0.1:9/v1 cannot be reached" in failed.err
