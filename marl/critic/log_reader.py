@@ -108,15 +108,19 @@ class LogReader:
         ends: list[tuple[int, int]] = []  # (seq of an entry, column of its last token)
         own: dict[int, int] = {}  # seq of an own reply -> column before it
         replies: dict[int, range] = {}  # seq of a reply -> columns of its words
+        most_words = {t.seq: max(len(t.spec.steps), len(t.sample.tokens)) for t in episode.turns if not t.legal}
         for envelope, changed in pieces:
             if envelope.kind not in MARKS:
                 continue
             if envelope.sender == agent:
                 own[envelope.seq] = len(ids) - 1
             ids += self.encode(_heading(envelope))
-            ids += self.encode(envelope.body, envelope.kind in TALK)
+            body = envelope.body
+            if envelope.kind in REPLIES and not envelope.data.get("legal", True):
+                body = _cut_to(body, most_words.get(envelope.seq, 0))
+            ids += self.encode(body, envelope.kind in TALK)
             if self.inside and envelope.kind in REPLIES:
-                replies[envelope.seq] = range(len(ids) - len(envelope.body.split()), len(ids))
+                replies[envelope.seq] = range(len(ids) - len(body.split()), len(ids))
             for to, _, body, sender in changed:
                 ids += self.encode(f"{HEARD} {to} {sender}")
                 ids += self.encode(body or "", True)
@@ -144,6 +148,14 @@ class LogReader:
             return Sequenced(ids, decisions, replies)
         moved = {slot: range(max(r.start - excess, 0), max(r.stop - excess, 0)) for slot, r in replies.items()}
         return Sequenced(ids[:1] + ids[1 + excess :], [max(column - excess, 0) for column in decisions], moved)
+
+
+def _cut_to(body: str, words: int) -> str:
+    """Return the beginning of an illegal reply: it may be long, and would push the rest of the log out of the context.
+
+    No more than the words that its spec has places for, or that it has tokens.
+    """
+    return " ".join(body.split(maxsplit=words)[:words])
 
 
 def _heading(envelope: Envelope) -> str:
