@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +11,34 @@ from numpy.typing import NDArray
 from marl.episode import Episode, Stop
 from marl.errors import UserError
 
+SMALLER_STEPS: Final = "a smaller algorithm.lr may help"
+REWARDS: Final = "the arena pays NaN or infinity, so correct its rewards"
+SAMPLES: Final = "tokens outside the reply spec, or log-probabilities of no weights: correct what sampled them"
 
-def check_finite(array: NDArray[np.float64], what: str, episodes: Sequence[Episode]) -> None:
-    """Raise FloatingPointError naming the first episode with NaN or inf in an array [E, ...].
+
+class NotFiniteError(FloatingPointError):
+    """NaN or inf where training needs numbers; `remedy` says what the user can do."""
+
+    def __init__(self, text: str, remedy: str = SMALLER_STEPS) -> None:
+        super().__init__(text)
+        self.remedy = remedy
+
+
+def remedy(error: FloatingPointError) -> str:
+    """Return what the user can do; algorithms of others may raise a plain FloatingPointError."""
+    return error.remedy if isinstance(error, NotFiniteError) else SMALLER_STEPS
+
+
+def check_finite(
+    array: NDArray[np.float64], what: str, episodes: Sequence[Episode], remedy: str = SMALLER_STEPS
+) -> None:
+    """Raise NotFiniteError naming the first episode with NaN or inf in an array [E, ...].
 
     NaN must not pass for "not scored".
     """
     finite = np.isfinite(array).reshape(len(array), -1).all(1)
     if not finite.all():
-        raise FloatingPointError(f"{what} are not finite in episode {episodes[int(finite.argmin())].log.episode}")
+        raise NotFiniteError(f"{what} are not finite in episode {episodes[int(finite.argmin())].log.episode}", remedy)
 
 
 def check_played(episodes: Sequence[Episode]) -> None:
