@@ -85,6 +85,8 @@ class Run:
         """Distance of the policies from an equilibrium, where it can be computed."""
         self._stop = threading.Event()
         self.actors: Actors | None = None
+        self.checked: dict[str, Any] = {}
+        """What the actors said of their replies that is not so, by seat."""
 
     def train(self, report: Callable[[Progress], None] = lambda _: None) -> dict[str, Any]:
         """Train to the end and return the summary; an interrupted run can be resumed."""
@@ -139,7 +141,10 @@ class Run:
         episodes = collect(world, plans, concurrency=config.episodes)
         played = time.perf_counter()
         check_played(episodes)
-        metrics = trainer.update(episodes)
+        checked: dict[str, float] = {}
+        if self.actors is not None:
+            episodes, checked = self.actors.rescored(episodes)
+        metrics = trainer.update(episodes) | checked
         if self.selfplay:
             metrics |= self.selfplay.learned(episodes, trainer.version)
         if self.newcomers:
@@ -236,6 +241,7 @@ class Run:
             **self.trainer.summary(),
             "evaluation": self.result,
             **self.distance,
+            **({"actors": self.checked} if self.checked else {}),
             **({"league": self.selfplay.league.summary()} if self.selfplay else {}),
         }
         part = self.dir.summary.with_suffix(".part")  # atomic: its presence says that the run is finished
@@ -255,6 +261,7 @@ class Run:
             self.seats = {**local, **self.actors.seats()}
             self.actors.publish(self.trainer.version)
             yield
+            self.checked = self.actors.summary()
         self.seats, self.actors = local, None
 
     @contextmanager

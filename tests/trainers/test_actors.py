@@ -53,6 +53,8 @@ def test_the_same_training_with_actors_elsewhere(tmp_path: Path, name: str, shar
         for key, value in row.items():
             if not key.startswith("time/"):
                 assert same[key] == pytest.approx(value, rel=1e-3, abs=1e-5), key
+        checked = {key: value for key, value in same.items() if key.startswith("actors/")}
+        assert checked == {f"actors/{seat}/{what}": 0.0 for seat in away.world.agents for what in ("untrue", "undrawn")}
     assert sorted(path.name for path in (away.dir.path / "weights").iterdir()) == ["000002", "000003"]
     assert json.loads(away.dir.summary.read_text())["updates"] == 3
 
