@@ -1,9 +1,10 @@
-"""Checks of episodes and arrays before an update: finite numbers, episodes that were played."""
+"""Checks of episodes, arrays and metrics: finite numbers, episodes that were played."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from math import isfinite
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,3 +54,12 @@ def check_played(episodes: Sequence[Episode]) -> None:
             f"{len(empty)} of {len(episodes)} episodes ended before anyone replied ({end.body}); the first: "
             f"{end.data.get('reason', 'nobody was asked')}"
         )
+
+
+def json_value(value: Any) -> Any:
+    """Return a value of metrics or of a summary as JSON has it: null for NaN and infinity, which JSON lacks."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: json_value(inner) for name, inner in value.items()}
+    return [json_value(inner) for inner in value] if isinstance(value, list | tuple) else value

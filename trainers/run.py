@@ -28,7 +28,7 @@ from marl.rollout.plan import Plan
 from marl.rundir.folder import RunDir
 from marl.scenario.world import World
 from marl.settings import write_toml
-from trainers.checks import check_played
+from trainers.checks import check_played, json_value
 from trainers.factory import make_policy, make_server, make_trainer
 from trainers.population.curriculum import Curriculum
 from trainers.population.newcomers import Newcomers
@@ -114,7 +114,7 @@ class Run:
                 if update % config.evaluate_every == 0 or last:
                     row |= self.evaluate()
                 reached = self._reached(row)
-                self.dir.append_metrics(row)
+                self.dir.append_metrics(json_value(row))
                 for name, value in row.items():
                     if isinstance(value, float):
                         board.add_scalar(name, value, update)
@@ -245,7 +245,7 @@ class Run:
             **({"league": self.selfplay.league.summary()} if self.selfplay else {}),
         }
         part = self.dir.summary.with_suffix(".part")  # atomic: its presence says that the run is finished
-        part.write_text(json.dumps(summary, indent=2) + "\n")
+        part.write_text(json.dumps(json_value(summary), indent=2, allow_nan=False) + "\n")
         part.replace(self.dir.summary)
         return summary
 
