@@ -23,8 +23,9 @@ from marl.inference.request import GenerationRequest
 from marl.inference.sampler import generate
 from marl.policy.base import Policy
 from marl.remote.host_protocol import HostProtocol
-from marl.remote.rejections import Rejections
+from marl.remote.rejections import Reason, Rejections
 from marl.remote.remote_policy import RemotePolicy
+from marl.remote.reply_checks import MOST_ILLEGAL
 from marl.remote.seat_registry import Lobby
 from marl.rollout.collect import collect
 from marl.rollout.plan import Plan
@@ -40,22 +41,42 @@ from trainers.trainer import Trainer
 VERSION: Final = 3
 EPISODES: Final = 8
 NUMBERS: Final = (-1, 0, 1, 7, 2**31 - 1, 2**31, 2**63, -(2**70), 1e308, -1e308, -1e30, -88.0, -5.0, 0.5, 5e-324)
-TEXTS: Final = ("zzz", "", "<pad>", "<eos> <bos>", "<move>", "m0 b_0 : m1", "\x1b]52;c;x\x07", "\u200d\ud7ff", "m0\n", "0")
+TEXTS: Final = (
+    "zzz",
+    "",
+    "<pad>",
+    "<eos> <bos>",
+    "<move>",
+    "m0 b_0 : m1",
+    "\x1b]52;c;x\x07",
+    "\u200d\ud7ff",
+    "m0\n",
+    "0",
+)
 Payload = dict[str, Any]
 
 
 @dataclass
 class Tally:
-    """What became of the lies."""
+    """What became of the lies: each payload is in one of the first five."""
 
-    payloads: int = 0
     rejected: int = 0
     untrue: int = 0
-    undrawn: int = 0
+    """Taken for their words; the host counted what was said of them."""
+    scored: int = 0
+    """Entered an episode; scoring counted what was said of them, or that their words were not drawn."""
+    superseded: int = 0
+    """Only scoring could tell, but the seat was asked again, and its last reply entered the episode."""
     true: int = 0
-    """Payloads that said nothing false, or gave an illegal reply and nothing else."""
+    """Nothing false was said, or an illegal reply and nothing else."""
+    undrawn: int = 0
     distance: float = 0.0
     """The largest distance of an update's gradient from that of the same words told truly, as a share of its norm."""
+
+    @property
+    def payloads(self) -> int:
+        """All payloads."""
+        return self.rejected + self.untrue + self.scored + self.superseded + self.true
 
 
 @dataclass
@@ -69,8 +90,8 @@ class Table:
     """Lies that the seat sends for each view, at most."""
     tally: Tally
     honest: dict[tuple[str, str, int], Sample] = field(default_factory=dict)
-    expected: int = 0
-    """Lies among the accepted replies that only scoring can find."""
+    late: dict[tuple[str, str, int], bool] = field(default_factory=dict)
+    """Replies of which only scoring can tell that they lie -> whether by their log-probabilities."""
 
     def __post_init__(self) -> None:
         seats = list(self.actors.names)
@@ -104,8 +125,6 @@ class Table:
 
     def ask(self, seat: str, view: Envelope) -> Future[Sample | None]:
         lm = self.actors.policies[self.actors.names[seat]]
-        answer: Future[Sample | None] = Future()
-        self.protocol.ask(seat, view, answer)
         transcript = self._transcript(seat, view.episode)
         transcript.hear(view)
         transcript.ask()
@@ -113,12 +132,21 @@ class Table:
         spec = from_wire(view.data["reply"])
         (sample,) = generate(lm, [GenerationRequest(transcript, spec, view.data["seed"])], VERSION)
         self.honest[view.episode, seat, view.seq] = sample
-        payload = {"episode": view.episode, "sender": seat, "n": self.last[seat].data["n"], "kind": spec.kind}
-        payload |= {"body": sample.text, "reply_to": view.seq, "data": sample.to_data() | {"token": self.tokens[seat]}}
+        payload = {"episode": view.episode, "sender": seat, "kind": spec.kind, "body": sample.text}
+        payload |= {"reply_to": view.seq, "data": sample.to_data() | {"token": self.tokens[seat]}}
+        answer: Future[Sample | None] = Future()
+        self.protocol.ask(seat, view, answer)
+        key = view.episode, seat, view.seq
         for _ in range(self.rng.randint(1, self.most) if seat == self.liar else 0):
-            if not answer.done():
-                self._lie(payload, spec, answer, sample)
+            if answer.done():  # asked again, as if the answer had not come
+                answer = Future()
+                self.protocol.ask(seat, view, answer)
+            self.tally.superseded += self.late.pop(key, None) is not None
+            is_far = self._lie(payload | {"n": self.last[seat].data["n"]}, spec, answer, sample)
+            if is_far is not None:
+                self.late[key] = is_far
         if not answer.done():
+            payload["n"] = self.last[seat].data["n"]
             self.protocol.arrived(topics.sent_by("run", view.episode, seat), json.dumps(payload).encode())
         accepted = answer.result(0)
         assert accepted is not None
@@ -127,25 +155,39 @@ class Table:
             transcript.replied(accepted.tokens)
         return answer
 
-    def _lie(self, honest: Payload, spec: ReplySpec, answer: Future[Sample | None], sample: Sample) -> None:
-        """Send one payload; it is rejected and counted, or taken and counted, or true."""
-        raw, payload = lie(self.rng, honest, spec)
-        before = self.rejections.counts.total()
+    def _lie(self, honest: Payload, spec: ReplySpec, answer: Future[Sample | None], sample: Sample) -> bool | None:
+        """Send one payload: it is rejected and counted, or taken and counted, or true.
+
+        What is taken is a function of the words alone. Where only scoring can tell that it is not true, return whether
+        by the log-probabilities (else by the words, which were not drawn); None otherwise.
+        """
+        raw = lie(self.rng, honest, spec)
+        before = self.rejections.counts.copy()
         self.protocol.arrived(topics.sent_by("run", honest["episode"], self.liar), raw)
-        counted = self.rejections.counts.total() - before
-        assert counted == (0 if answer.done() and not counted else 1)
-        self.tally.payloads += 1
+        counted = self.rejections.counts - before
         if not answer.done():
+            assert counted.total() == 1
+            assert Reason.UNTRUE not in counted
             self.tally.rejected += 1
-            return
+            return None
         accepted = answer.result(0)
         assert accepted is not None
+        taken = Envelope.from_json(raw)
+        parsed = spec.parse(taken.body)
+        lm = self.actors.policies[self.actors.names[self.liar]]
+        tokens = () if parsed is None else lm.written(parsed)
+        text = taken.body[:MOST_ILLEGAL] if parsed is None else " ".join(parsed)
+        assert accepted == Sample(text, tokens, (0.0,) * len(tokens), VERSION)
         if counted:
+            assert counted == {Reason.UNTRUE: 1}
             self.tally.untrue += 1
-        elif accepted.tokens and far(payload["data"]["logprobs"], sample.behavior_logprobs):
-            self.expected += 1
-        elif accepted.tokens == sample.tokens or not accepted.tokens:
-            self.tally.true += 1
+            return None
+        if accepted.tokens and far(taken.data["logprobs"], sample.behavior_logprobs):
+            return True
+        if accepted.tokens not in ((), sample.tokens):
+            return False
+        self.tally.true += 1
+        return None
 
 
 def far(said: list[float], own: tuple[float, ...]) -> bool:
@@ -169,7 +211,7 @@ def words(rng: random.Random, spec: ReplySpec) -> str:
 
 def lie_tokens(rng: random.Random, data: Payload, spec: ReplySpec) -> None:
     tokens = list(data["tokens"])
-    tokens[rng.randrange(len(tokens))] = rng.choice((0, 1, 2, 5, 9, 40, 2**31 - 1))
+    tokens[rng.randrange(len(tokens) or 1) : 1] = [rng.choice((0, 1, 2, 5, 9, 40, 2**31 - 1))]
     choices = (tokens, [0] * len(tokens), tokens * rng.randint(2, 40), tokens[:-1], tokens + [0] * 3)
     data["tokens"] = rng.choice(choices)
     data["logprobs"] = [rng.choice((-0.1, -5.0, -1e30, 0.0))] * len(data["tokens"])
@@ -187,7 +229,9 @@ def lie_version(rng: random.Random, data: Payload, spec: ReplySpec) -> None:
 
 
 def lie_beside(rng: random.Random, data: Payload, spec: ReplySpec) -> None:
-    key = rng.choice(("finish", "usage", "thought", "thinking", "seen", "legal", "price", "missing", "tokens", "token "))
+    key = rng.choice(
+        ("finish", "usage", "thought", "thinking", "seen", "legal", "price", "missing", "tokens", "token ")
+    )
     data[key] = rng.choice(("length", "missing", {"prompt": -1.0}, {"x": 1e308}, "thinking", 9, True, junk(rng)))
 
 
@@ -206,8 +250,8 @@ LIES: Final[tuple[Callable[[random.Random, Payload, ReplySpec], None], ...]] = (
 )
 
 
-def lie(rng: random.Random, honest: Payload, spec: ReplySpec) -> tuple[bytes, Payload]:
-    """Return a payload with one to three lies, and its fields."""
+def lie(rng: random.Random, honest: Payload, spec: ReplySpec) -> bytes:
+    """Return a payload with up to three lies."""
     payload = {**honest, "data": dict(honest["data"])}
     where = rng.random()
     if where < 0.1:  # of the envelope
@@ -221,13 +265,13 @@ def lie(rng: random.Random, honest: Payload, spec: ReplySpec) -> tuple[bytes, Pa
         payload["data"]["logprobs"] = [-50.0] * len(payload["data"]["tokens"])
     if where >= 0.2 and isinstance(payload["data"], dict):
         for change in rng.sample(LIES, rng.choice((0, 1, 1, 2, 3)) if where < 0.35 else rng.choice((1, 1, 2, 3))):
-            if {"tokens", "logprobs"} <= payload["data"].keys():
+            if all(isinstance(payload["data"].get(key), list | tuple) for key in ("tokens", "logprobs")):
                 change(rng, payload["data"], spec)
     raw = json.dumps(payload).encode()
     if rng.random() < 0.03:
         at = rng.randrange(len(raw))
         raw = raw[:at] + bytes([rng.randrange(256)]) + raw[at + rng.randrange(3) :]
-    return raw, payload
+    return raw
 
 
 class Liars:
@@ -263,18 +307,19 @@ class Liars:
             self._module(name).load_state_dict(state)
         return torch.cat(parts)
 
-    def play(self, seed: int, liar: str, tally: Tally, most: int = 4) -> None:
+    def play(self, seed: int, liar: str, tally: Tally, most: int = 40) -> None:
         """Play one update's episodes with a lying seat, and check that its lies change nothing but are counted."""
         table = Table(self.actors, liar, random.Random(seed), most, tally)
-        before = self.actors.checks.untrue.copy()
-        untrue = tally.untrue
+        before, at_host = self.actors.checks.untrue.copy(), tally.untrue
         plans = [Plan(f"train-{VERSION}-{seed}-{i}", table.seats(), seed) for i in range(EPISODES)]
         episodes = collect(self.world, plans, concurrency=1)
         assert not any(episode.error for episode in episodes)
         rescored, metrics = self.actors.rescored(episodes)
-        tally.untrue += table.expected
+        counted = self.actors.checks.untrue - before
+        assert counted.total() == counted[liar] == tally.untrue - at_host + sum(table.late.values())
+        assert metrics[f"actors/{liar}/untrue"] == counted[liar]
+        tally.scored += len(table.late)
         tally.undrawn += int(metrics[f"actors/{liar}/undrawn"])
-        assert (self.actors.checks.untrue - before) == ({liar: tally.untrue - untrue} if tally.untrue > untrue else {})
         told = [replace(episode, turns=tuple(self._told(table, episode))) for episode in rescored]
         gradient, truth = self.gradient(rescored), self.gradient(told)
         assert gradient.isfinite().all()

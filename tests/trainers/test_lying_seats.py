@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.trainers.lying import WORLDS, lie_until
 
@@ -13,16 +14,18 @@ DISTANCE = 1e-3
 
 
 def lies(payloads: int, out: Path, world: str) -> None:
+    torch.set_num_threads(1)
     tally = lie_until(payloads, out, world)
+    print(world, tally)
+    assert tally.payloads >= payloads
     assert tally.distance < DISTANCE
-    assert tally.rejected + tally.untrue + tally.undrawn + tally.true >= tally.payloads
-    assert min(tally.rejected, tally.untrue, tally.undrawn, tally.true) > 0
+    assert min(tally.rejected, tally.untrue, tally.scored + tally.superseded, tally.undrawn, tally.true) > 0
     assert tally.untrue > tally.payloads / 3
 
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_lies_change_no_update_and_are_counted(tmp_path: Path, world: str) -> None:
-    lies(300, tmp_path, world)
+    lies(1000, tmp_path, world)
 
 
 @pytest.mark.slow
