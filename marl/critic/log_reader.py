@@ -115,12 +115,12 @@ class LogReader:
             if envelope.sender == agent:
                 own[envelope.seq] = len(ids) - 1
             ids += self.encode(_heading(envelope))
-            body = envelope.body
+            text = envelope.body
             if envelope.kind in REPLIES and not envelope.data.get("legal", True):
-                body = _cut_to(body, most_words.get(envelope.seq, 0))
-            ids += self.encode(body, envelope.kind in TALK)
+                text = _cut_to(text, most_words.get(envelope.seq, 0))
+            ids += self.encode(text, envelope.kind in TALK)
             if self.inside and envelope.kind in REPLIES:
-                replies[envelope.seq] = range(len(ids) - len(body.split()), len(ids))
+                replies[envelope.seq] = range(len(ids) - len(text.split()), len(ids))
             for to, _, body, sender in changed:
                 ids += self.encode(f"{HEARD} {to} {sender}")
                 ids += self.encode(body or "", True)

@@ -132,7 +132,7 @@ class Table:
         spec = from_wire(view.data["reply"])
         (sample,) = generate(lm, [GenerationRequest(transcript, spec, view.data["seed"])], VERSION)
         self.honest[view.episode, seat, view.seq] = sample
-        payload = {"episode": view.episode, "sender": seat, "kind": spec.kind, "body": sample.text}
+        payload: Payload = {"episode": view.episode, "sender": seat, "kind": spec.kind, "body": sample.text}
         payload |= {"reply_to": view.seq, "data": sample.to_data() | {"token": self.tokens[seat]}}
         answer: Future[Sample | None] = Future()
         self.protocol.ask(seat, view, answer)
