@@ -78,7 +78,7 @@ class PolicyStep:
                 kl = kl * self.penalised(micro)
                 loss = loss + cfg.kl * (w * kl).sum()
                 total["divergence"] += float((w * kl.detach()).sum())
-            if not loss.isfinite():
+            if not (loss.isfinite() & logprobs.isfinite().all()):  # a forbidden token may leave the loss finite
                 raise self._not_finite(name, float(loss.detach()), micro, logprobs + entropy, episodes)
             loss.backward()  # type: ignore[no-untyped-call]
             total["loss"] += float(loss.detach())
