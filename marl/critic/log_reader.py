@@ -16,10 +16,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from marl.context.transcript import BOS, Encode
+from marl.context.transcript import BOS, PAD, Encode
 from marl.critic.reading import Reading
 from marl.critic.vocabulary import HEARD, MARKS
 from marl.episode import Episode, Stop
+from marl.errors import UserError
 from protocols.envelope import EVERYONE, NOBODY, REFEREE, Envelope, Kind
 from protocols.log import REPLIES, Heard
 
@@ -118,7 +119,9 @@ class LogReader:
             text = envelope.body
             if envelope.kind in REPLIES and not envelope.data.get("legal", True):
                 text = _cut_to(text, most_words.get(envelope.seq, 0))
-            ids += self.encode(text, envelope.kind in TALK)
+                ids += self._encode_illegal(text)
+            else:
+                ids += self.encode(text, envelope.kind in TALK)
             if self.inside and envelope.kind in REPLIES:
                 replies[envelope.seq] = range(len(ids) - len(text.split()), len(ids))
             for to, _, body, sender in changed:
@@ -136,6 +139,20 @@ class LogReader:
             decisions.append(len(ids) - 1)
         within = {slot: replies[turn.seq] for slot, turn in enumerate(episode.turns) if turn.seq in replies}
         return self._cut(ids, decisions, within)
+
+    def _encode_illegal(self, text: str) -> list[int]:
+        """Return the ids of an illegal reply, whose unknown words stand for nothing."""
+        try:
+            return list(self.encode(text, True))
+        except UserError:
+            pass
+        ids: list[int] = []
+        for word in text.split():
+            try:
+                ids += self.encode(word, True)
+            except UserError:
+                ids += self.encode(PAD)
+        return ids
 
     def _cut(self, ids: list[int], decisions: list[int], replies: dict[int, range]) -> Sequenced:
         """Drop the oldest tokens of a log that outgrows the context, all but the first.

@@ -19,13 +19,25 @@ from tests.marl.worlds import played, seated, world
 from tests.trainers.games import policies
 
 
-def test_unknown_words_of_a_reply_stand_for_nothing() -> None:
+def test_unknown_words() -> None:
     vocabulary = Vocabulary(["a_0"], ["m0", "m1"])
     m0, pad = vocabulary.index["m0"], vocabulary.index[PAD]
-    assert vocabulary.encode("zzz m0 <move> \u200d <pad>", True) == [pad, m0, pad, pad, pad]
-    with pytest.raises(UserError, match="the critic does not know the word 'zzz': it was made for another arena"):
-        vocabulary.encode("m0 zzz")
+    assert vocabulary.encode("m0 <move> <pad>", True) == [m0, pad, pad]
+    for said in (False, True):
+        with pytest.raises(UserError, match="the critic does not know the word 'zzz': it was made for another arena"):
+            vocabulary.encode("m0 zzz", said)
     assert Vocabulary(["a_0"], ["m0", UNKNOWN]).encode("zzz m0", True)[0] == len(vocabulary) - 1
+
+
+@pytest.mark.parametrize("text", ["zzz", "m0 zzz <move>", "\u200d", "", "m0 m1 m2 m3 m0"])
+def test_an_illegal_reply_is_read_word_by_word(text: str) -> None:
+    here = world("chat")
+    (episode,) = played(here, seated(here, *policies(here, 1).values()), 1)
+    critic = tiny_critic(
+        here.agents, here.vocabulary, scope="central", width=16, layers=1, heads=2, context=512, seed=4
+    )
+    length = critic.read([with_illegal(episode, "")]).ids.shape[1]
+    assert critic.read([with_illegal(episode, text)]).ids.shape[1] == length + min(len(text.split()), 3)
 
 
 def with_illegal(episode: Episode, text: str) -> Episode:
