@@ -72,16 +72,12 @@ class Envelope(NamedTuple):
     def as_heard(self, body: str, copy: int = 0, sender: str = "") -> Envelope:
         """Return the message as a listener received it, from `sender` if it seemed to come from another one.
 
-        Further copies, and messages under another name, have identities of their own (see `COPY_STEP`), so that inboxes
-        drop only what the bus delivers twice.
+        It has neither `data` nor `reply_to`: the sampled tokens, the thought and the view that was answered stay with
+        the sender, whatever the channel made of the words. Further copies, and messages under another name, have
+        identities of their own (see `COPY_STEP`), so that inboxes drop only what the bus delivers twice.
         """
-        if "thought" in self.data:  # private thoughts never leave the sender
-            return self._replace(data=NO_DATA).as_heard(body, copy, sender)
-        if sender:
-            return self._replace(body=body, sender=sender, n=RENAMED_START + self.seq + copy * COPY_STEP)
-        if copy:
-            return self._replace(body=body, n=self.n + copy * COPY_STEP)
-        return self if body == self.body else self._replace(body=body)
+        n = (RENAMED_START + self.seq if sender else self.n) + copy * COPY_STEP
+        return Envelope(self.episode, sender or self.sender, n, self.kind, self.to, self.seq, self.time, body)
 
     def to_json(self) -> bytes:
         """Serialise; raises ProtocolError beyond `MAX_BYTES`, and for `data` or text that JSON cannot hold."""

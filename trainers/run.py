@@ -29,7 +29,7 @@ from marl.rundir.folder import RunDir
 from marl.rundir.provenance import record
 from marl.scenario.world import World
 from marl.settings import write_toml
-from trainers.checks import check_played
+from trainers.checks import check_played, json_value
 from trainers.factory import make_policy, make_server, make_trainer
 from trainers.population.curriculum import Curriculum
 from trainers.population.newcomers import Newcomers
@@ -91,6 +91,8 @@ class Run:
         self._stop = threading.Event()
         self._watch: Watch = lambda what, done, total: None
         self.actors: Actors | None = None
+        self.checked: dict[str, Any] = {}
+        """What the actors said of their replies that is not so, by seat."""
 
     def train(
         self, report: Callable[[Progress], None] = lambda _: None, watch: Watch = lambda what, done, total: None
@@ -127,7 +129,7 @@ class Run:
                 if update % config.evaluate_every == 0 or last:
                     row |= self.evaluate()
                 reached = self._reached(row)
-                self.dir.append_metrics(row)
+                self.dir.append_metrics(json_value(row))
                 for name, value in row.items():
                     if isinstance(value, float):
                         board.add_scalar(name, value, update)
@@ -155,7 +157,10 @@ class Run:
         episodes = collect(world, plans, concurrency=config.episodes, done=over)
         played = time.perf_counter()
         check_played(episodes)
-        metrics = trainer.update(episodes)
+        checked: dict[str, float] = {}
+        if self.actors is not None:
+            episodes, checked = self.actors.rescored(episodes)
+        metrics = trainer.update(episodes) | checked
         if self.selfplay:
             metrics |= self.selfplay.learned(episodes, trainer.version)
         if self.newcomers:
@@ -254,10 +259,11 @@ class Run:
             **self.trainer.summary(),
             "evaluation": self.result,
             **self.distance,
+            **({"actors": self.checked} if self.checked else {}),
             **({"league": self.selfplay.league.summary()} if self.selfplay else {}),
         }
         part = self.dir.summary.with_suffix(".part")  # atomic: its presence says that the run is finished
-        part.write_text(json.dumps(summary, indent=2) + "\n")
+        part.write_text(json.dumps(json_value(summary), indent=2, allow_nan=False) + "\n")
         part.replace(self.dir.summary)
         return summary
 
@@ -273,6 +279,7 @@ class Run:
             self.seats = {**local, **self.actors.seats()}
             self.actors.publish(self.trainer.version)
             yield
+            self.checked = self.actors.summary()
         self.seats, self.actors = local, None
 
     @contextmanager

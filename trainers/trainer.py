@@ -25,6 +25,7 @@ from marl.models.language_model import LanguageModel
 from marl.policy.base import Seats
 from marl.rollout.plan import Plan
 from protocols.draws import key
+from trainers.checks import NotFiniteError
 
 Metrics = dict[str, float]
 Play = Callable[[Sequence[Plan]], list[Episode]]
@@ -126,7 +127,7 @@ class Trainer(ABC):
         total = nn.utils.get_total_norm([parameter.grad for parameter in learned if parameter.grad is not None])
         norm = float(total)
         if norm != norm or norm == float("inf"):
-            raise FloatingPointError(f"the gradient of {name} is {norm} in update {self.version + 1}")
+            raise NotFiniteError(f"the gradient of {name} is {norm} in update {self.version + 1}")
         if norm + 1e-6 > max_norm:  # as clip_grad_norm_, without multiplications by 1
             nn.utils.clip_grads_with_norm_(learned, max_norm, total)
         self.optimizers[name].step()

@@ -16,10 +16,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from marl.context.transcript import BOS, Encode
+from marl.context.transcript import BOS, PAD, Encode
 from marl.critic.reading import Reading
 from marl.critic.vocabulary import HEARD, MARKS
 from marl.episode import Episode, Stop
+from marl.errors import UserError
 from protocols.envelope import EVERYONE, NOBODY, REFEREE, Envelope, Kind
 from protocols.log import REPLIES, Heard
 
@@ -108,15 +109,21 @@ class LogReader:
         ends: list[tuple[int, int]] = []  # (seq of an entry, column of its last token)
         own: dict[int, int] = {}  # seq of an own reply -> column before it
         replies: dict[int, range] = {}  # seq of a reply -> columns of its words
+        most_words = {t.seq: max(len(t.spec.steps), len(t.sample.tokens)) for t in episode.turns if not t.legal}
         for envelope, changed in pieces:
             if envelope.kind not in MARKS:
                 continue
             if envelope.sender == agent:
                 own[envelope.seq] = len(ids) - 1
             ids += self.encode(_heading(envelope))
-            ids += self.encode(envelope.body, envelope.kind in TALK)
+            text = envelope.body
+            if envelope.kind in REPLIES and not envelope.data.get("legal", True):
+                text = _cut_to(text, most_words.get(envelope.seq, 0))
+                ids += self._encode_illegal(text)
+            else:
+                ids += self.encode(text, envelope.kind in TALK)
             if self.inside and envelope.kind in REPLIES:
-                replies[envelope.seq] = range(len(ids) - len(envelope.body.split()), len(ids))
+                replies[envelope.seq] = range(len(ids) - len(text.split()), len(ids))
             for to, _, body, sender in changed:
                 ids += self.encode(f"{HEARD} {to} {sender}")
                 ids += self.encode(body or "", True)
@@ -133,6 +140,20 @@ class LogReader:
         within = {slot: replies[turn.seq] for slot, turn in enumerate(episode.turns) if turn.seq in replies}
         return self._cut(ids, decisions, within)
 
+    def _encode_illegal(self, text: str) -> list[int]:
+        """Return the ids of an illegal reply, whose unknown words stand for nothing."""
+        try:
+            return list(self.encode(text, True))
+        except UserError:
+            pass
+        ids: list[int] = []
+        for word in text.split():
+            try:
+                ids += self.encode(word, True)
+            except UserError:
+                ids += self.encode(PAD)
+        return ids
+
     def _cut(self, ids: list[int], decisions: list[int], replies: dict[int, range]) -> Sequenced:
         """Drop the oldest tokens of a log that outgrows the context, all but the first.
 
@@ -144,6 +165,14 @@ class LogReader:
             return Sequenced(ids, decisions, replies)
         moved = {slot: range(max(r.start - excess, 0), max(r.stop - excess, 0)) for slot, r in replies.items()}
         return Sequenced(ids[:1] + ids[1 + excess :], [max(column - excess, 0) for column in decisions], moved)
+
+
+def _cut_to(body: str, words: int) -> str:
+    """Return the beginning of an illegal reply: it may be long, and would push the rest of the log out of the context.
+
+    No more than the words that its spec has places for, or that it has tokens.
+    """
+    return " ".join(body.split(maxsplit=words)[:words])
 
 
 def _heading(envelope: Envelope) -> str:

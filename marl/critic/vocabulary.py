@@ -36,17 +36,21 @@ class Vocabulary:
     def encode(self, text: str, said: bool = False) -> Sequence[int]:
         """Return the ids of a piece of log text; raises UserError for a word outside the vocabulary.
 
-        Text that agents `said` where talk is free may hold any word: unknown words become `<unk>`, and so do the
-        critic's own marks. With `buckets` an unknown word gets the id of its hash instead.
+        Text that agents `said` where talk is free may hold any word: unknown words become `<unk>`. The critic's own
+        marks become `<unk>` or, where the arena has none, `<pad>`, which stands for nothing. With `buckets` an unknown
+        word gets the id of its hash instead.
         """
         if self.buckets:
             hidden = self._marks if said else frozenset()
             return [self._hash(word) if word in hidden else self._index_or_hash(word) for word in text.split()]
-        unknown = self.index.get(UNKNOWN) if said else None
-        if unknown is not None:
-            return [unknown if word in self._marks else self.index.get(word, unknown) for word in text.split()]
+        words = text.split()
+        if said:
+            unknown = self.index.get(UNKNOWN)
+            if unknown is not None:
+                return [unknown if word in self._marks else self.index.get(word, unknown) for word in words]
+            words = [PAD if word in self._marks else word for word in words]
         try:
-            return [self.index[word] for word in text.split()]
+            return [self.index[word] for word in words]
         except KeyError as error:
             raise UserError(f"the critic does not know the word {error}: it was made for another arena") from None
 

@@ -25,6 +25,7 @@ from marl.policy.base import Policy
 from marl.remote.host_protocol import HostProtocol, Journal
 from marl.remote.rejections import Rejections
 from marl.remote.remote_policy import RemotePolicy
+from marl.remote.reply_checks import ReplyChecks
 from marl.remote.seat_registry import Lobby
 from protocols import clock, topics
 from protocols.envelope import REFEREE, Envelope, Kind
@@ -48,7 +49,7 @@ class Host:
         patience: real seconds that a seat has for a reply, retries included.
         rejections: counts rejected envelopes.
         journal: called with every reply before the episode continues.
-        vocabulary: seat -> vocabulary size of its model, where replies are to be trained on.
+        checks: of what seats say of their replies.
         about: facts about the run that are announced to agents, as JSON values.
     """
 
@@ -62,7 +63,7 @@ class Host:
         patience: float = 60.0,
         rejections: Rejections | None = None,
         journal: Journal | None = None,
-        vocabulary: Mapping[str, int] | None = None,
+        checks: ReplyChecks | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self.run = topics.name(run)
@@ -76,7 +77,7 @@ class Host:
             lambda topic, envelope: self._send(topic, envelope),
             patience=patience,
             journal=journal,
-            vocabulary=vocabulary,
+            checks=checks,
         )
         self._about = dict(about or {})
         self._home = topics.sent_by(run, LOBBY, REFEREE)

@@ -6,7 +6,7 @@ bytes. An envelope that breaks the protocol is rejected with a reason, and chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic, time_ns
@@ -16,6 +16,7 @@ from marl.episode import Sample
 from marl.errors import UserError
 from marl.remote import wire
 from marl.remote.rejections import Reason, Rejections
+from marl.remote.reply_checks import ReplyChecks
 from marl.remote.seat_registry import Lobby
 from protocols import topics
 from protocols.envelope import MAX_BYTES, REFEREE, Envelope, Kind
@@ -63,7 +64,7 @@ class HostProtocol:
         send: called with topic and envelope.
         patience: real seconds that a seat has for a reply, retries included.
         journal: called with every reply.
-        vocabulary: seat -> vocabulary size of its model, where replies are to be trained on.
+        checks: of what seats say of their replies.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class HostProtocol:
         *,
         patience: float = 60.0,
         journal: Journal | None = None,
-        vocabulary: Mapping[str, int] | None = None,
+        checks: ReplyChecks | None = None,
     ) -> None:
         self.run, self.host, self.lobby, self.rejections, self.patience = run, host, lobby, rejections, patience
         self.missed = 0
@@ -89,7 +90,7 @@ class HostProtocol:
         """Called when an envelope of this host came back from the broker."""
         self._send_to = send
         self._journal = journal or (lambda episode, seat, sample: None)
-        self._vocabulary = vocabulary or {}
+        self._checks = checks or ReplyChecks()
         self._seated: dict[tuple[str, str], _Seated] = {}
         self._weights: dict[str, dict[str, Any]] = {}
         self._count = time_ns()  # the host's own count in the lobby; no two hosts begin with the same
@@ -254,7 +255,8 @@ class HostProtocol:
         if envelope.kind.value != asked.view.data["reply"]["kind"]:
             return Reason.KIND, envelope.kind.value
         try:
-            sample = wire.reply(envelope, self._vocabulary.get(seat))
+            version = int(self._weights.get(seat, {}).get("version", 0))
+            sample, untrue = self._checks.read(seat, asked.view, envelope, version)
         except ProtocolError as error:
             return Reason.DATA, str(error)
         self.missed += max(0, envelope.n - max(seated.numbers, default=-1) - 1)
@@ -263,7 +265,7 @@ class HostProtocol:
         view = seated.sent[asked.index]
         seated.sent[asked.index] = view._replace(data={**view.data, "replied": sample.tokens})
         self._answer(seated, sample)
-        return None
+        return (Reason.UNTRUE, untrue) if untrue else None
 
     def _give_up(self, episode: str, seat: str, seated: _Seated) -> None:
         assert seated.asked is not None

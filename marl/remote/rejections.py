@@ -27,6 +27,8 @@ class Reason(StrEnum):
     UNASKED = "not asked, or too late"
     KIND = "wrong kind"
     DATA = "bad data"
+    UNTRUE = "untrue data"
+    """The only one that does not reject the envelope: its words count, what its sender says of them does not."""
 
 
 class Rejections:

@@ -25,11 +25,11 @@ M = TypeVar("M", bound=_Data)
 
 
 class ReplyData(_Data):
-    """Data of a reply, as `Sample.to_data` writes it. All fields are optional; training needs tokens and logprobs."""
+    """Data of a reply, as `Sample.to_data` writes it. All fields are optional."""
 
     token: _Name = ""
     tokens: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(default_factory=list, max_length=MOST_TOKENS)
-    logprobs: list[Annotated[float, Field(le=1e-3)]] = Field(default_factory=list, max_length=MOST_TOKENS)
+    logprobs: list[Annotated[float, Field(le=0)]] = Field(default_factory=list, max_length=MOST_TOKENS)
     version: int = Field(default=0, ge=0, lt=2**31)
     finish: Literal["stop", "length"] = "stop"
     usage: dict[_Name, Annotated[float, Field(ge=0)]] = Field(default_factory=dict, max_length=8)
@@ -53,18 +53,11 @@ def join(envelope: Envelope) -> JoinData:
     return _checked(JoinData, envelope)
 
 
-def reply(envelope: Envelope, vocabulary: int | None = None) -> Sample:
-    """Return the sample of a reply; raises ProtocolError.
-
-    Args:
-        envelope: the reply.
-        vocabulary: vocabulary size of the seat's model, if the reply is to be trained on.
-    """
+def reply(envelope: Envelope) -> Sample:
+    """Return the sample of a reply as its seat tells it; raises ProtocolError. `reply_checks` compares it."""
     data = _checked(ReplyData, envelope)
     if data.logprobs and len(data.logprobs) != len(data.tokens):
         raise ProtocolError(f"{len(data.logprobs)} logprobs for {len(data.tokens)} tokens")
-    if vocabulary is not None and (not data.tokens or not data.logprobs or max(data.tokens) >= vocabulary):
-        raise ProtocolError(f"a reply to be trained on needs tokens below {vocabulary}, and their logprobs")
     return Sample.from_data(envelope.body, dict(data))
 
 

@@ -150,7 +150,7 @@ def read(folder: RunDir, seed: int) -> Finished | None:
     """Read a run; None if it is unfinished or has no score."""
     if not folder.finished:
         return None
-    every = folder.read_metrics()
+    every = [{name: v for name, v in row.items() if v is not None} for row in folder.read_metrics()]  # null: not finite
     rows = [row for row in every if isfinite(row.get("eval/score", nan))]
     return Finished(seed, rows, sum(row.get("credit/futures", 0.0) for row in every)) if rows else None
 

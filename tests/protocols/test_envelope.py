@@ -146,3 +146,15 @@ def test_garbage_raises_nothing_else(raw: bytes | str) -> None:
 def test_what_json_cannot_hold_is_refused_by_name(fields: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError, match="envelope '0/a_0/0' does not fit into JSON: "):
         envelope(**fields).to_json()
+
+
+def test_a_listener_receives_nothing_but_the_words() -> None:
+    """Sampled tokens would give away what the channel garbled, and are a channel of their own."""
+    data = {"seen": 1, "tokens": [83, 69], "version": 7, "usage": {"the state is s3": 1.0}, "thought": "s3", "price": 2}
+    said = Envelope("e0", "a_0", 4, Kind.SAY, "side", 9, 1.5, "m0", data, reply_to=8)
+    for heard in (said.as_heard("m3"), said.as_heard("m0"), said.as_heard("m3", copy=2), said.as_heard("m3", 1, "b_0")):
+        wire = json.loads(heard.to_json())
+        assert wire.keys() == {"episode", "sender", "n", "kind", "to", "seq", "time", "body"}
+    assert said.as_heard("m0") == said._replace(data={}, reply_to=None)
+    ids = {said.as_heard("m3", copy, sender).id for copy in range(3) for sender in ("", "b_0", "c_0")}
+    assert len(ids) == 9

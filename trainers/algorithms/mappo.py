@@ -24,7 +24,7 @@ from trainers.algorithm import AlgorithmConfig
 from trainers.algorithms.critic_step import CriticStep
 from trainers.algorithms.policy_step import PolicyStep
 from trainers.batch import Batch, collate
-from trainers.checks import check_finite
+from trainers.checks import REWARDS, check_finite
 from trainers.credit.assignment import Assignment
 from trainers.credit.shaping import Shaping
 from trainers.parallel import side_by_side
@@ -95,7 +95,7 @@ class PolicyGradientTrainer(Trainer):
         """Lay episodes out as arrays, with shaping terms and the KL penalty in the rewards."""
         cfg = self.config
         arrays = episode_arrays(episodes, cfg.gamma, cfg.reward_sharing, cfg.gamma_per)
-        check_finite(arrays.rewards, f"the rewards of update {self.version + 1}", episodes)
+        check_finite(arrays.rewards, f"the rewards of update {self.version + 1}", episodes, REWARDS)
         rewards, metrics = self.shaping.shaped(arrays, episodes, self.version)
         arrays = replace(arrays, rewards=rewards)
         return replace(arrays, rewards=self.policy_step.kl_penalised(arrays, episodes, self.seats)), metrics

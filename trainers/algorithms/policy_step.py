@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -21,11 +21,16 @@ from marl.episode import Episode
 from marl.models.language_model import LanguageModel, Scores
 from trainers.algorithm import AlgorithmConfig
 from trainers.batch import Batch, collate
+from trainers.checks import SAMPLES, SMALLER_STEPS, NotFiniteError
 from trainers.credit.shaping import Shaping
 from trainers.losses import Clip, PolicyLoss, divergence, geometric_clip, ppo_clip, sequence_clip
 from trainers.trainer import Metrics
 
 Step = Callable[[str, nn.Module, float], float]
+LEAST: Final = -80.0
+"""Log-probabilities below are of words that are never drawn."""
+RATIOS: Final = (1e-37, 1e30)
+"""Ratios beyond are counted as these in the metric `kl`."""
 WATCHED = ("loss", "entropy", "entropy_weight", "kl", "clipped", "divergence")
 
 
@@ -73,15 +78,14 @@ class PolicyStep:
                 kl = kl * self.penalised(micro)
                 loss = loss + cfg.kl * (w * kl).sum()
                 total["divergence"] += float((w * kl.detach()).sum())
-            if not loss.isfinite():
-                wrong = micro.episode[:, None].expand_as(at)[at][~(logprobs + entropy).isfinite()].tolist()
-                where = f" in episode {episodes[wrong[0]].log.episode}" if wrong else ""
-                raise FloatingPointError(f"the loss of {name} is {float(loss.detach())}{where}")
+            if not (loss.isfinite() & logprobs.isfinite().all()):  # a forbidden token may leave the loss finite
+                raise self._not_finite(name, float(loss.detach()), micro, logprobs + entropy, episodes)
             loss.backward()  # type: ignore[no-untyped-call]
             total["loss"] += float(loss.detach())
             total["entropy"] += float(entropy.detach().sum()) / n
             total["entropy_weight"] += float(bonus.sum()) / n
-            total["kl"] += float((policy.ratio - 1 - policy.ratio.log()).sum()) / n  # k3, Schulman 2020
+            ratio = policy.ratio.clamp(RATIOS[0], RATIOS[1])  # so that one that overflows leaves a number
+            total["kl"] += float((ratio - 1 - ratio.log()).sum()) / n  # k3, Schulman 2020
             total["clipped"] += float(policy.clipped) / n
         if not self.references:
             del total["divergence"]
@@ -93,6 +97,19 @@ class PolicyStep:
         total["grad"] = self._step(name, lm.learner, cfg.max_grad_norm)
         self.steer(name, batch, total["entropy"])
         return {f"policy/{name}/{what}": value for what, value in total.items()}
+
+    @staticmethod
+    def _not_finite(
+        name: str, loss: float, micro: Batch, scores: Tensor, episodes: Sequence[Episode]
+    ) -> NotFiniteError:
+        """Return the error of a loss that is no number; `scores` [N] are NaN or inf where the weights give none."""
+        at = micro.trained
+        behavior = micro.behavior_logprobs[at]
+        impossible = ~behavior.isfinite() | (behavior < LEAST) | scores.isneginf()
+        wrong = impossible | ~scores.isfinite()
+        first = micro.episode[:, None].expand_as(at)[at][wrong].tolist()[:1]
+        where = "".join(f" in episode {episodes[e].log.episode}" for e in first)
+        return NotFiniteError(f"the loss of {name} is {loss}{where}", SAMPLES if impossible.any() else SMALLER_STEPS)
 
     def score(self, lm: LanguageModel, batch: Batch) -> Scores:
         """Score the trained tokens [N] of a batch, in bfloat16 if so configured."""

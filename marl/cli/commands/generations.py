@@ -76,6 +76,7 @@ def _iterate(
 ) -> list[Generation]:
     """Train the generations with a progress bar."""
     from marl.study.generations import language_measures
+    from trainers.checks import remedy
     from trainers.transmission.generations import iterate
 
     bar, advance = _progress(generations, config.updates)
@@ -91,7 +92,7 @@ def _iterate(
                 make=make,
             )
     except FloatingPointError as error:
-        raise UserError(f"{error}: a smaller algorithm.lr may help") from None
+        raise UserError(f"{error}: {remedy(error)}") from None
 
 
 def _progress(generations: int, updates: int) -> tuple[Progress, Callable[[int, Any], None]]:

@@ -59,6 +59,7 @@ def train(
     """
     basis = source_settings(source)
     with ERR.status("loading PyTorch"):
+        from trainers.checks import remedy
         from trainers.run import Run, RunConfig
     wanted = admit(source, override(basis, run_settings(settings or [], basis, RunConfig)))
     config = check(RunConfig, wanted, source)
@@ -82,7 +83,7 @@ def train(
                 _report(folder)
         raise typer.Exit(130) from None
     except FloatingPointError as error:
-        raise UserError(f"{error}{_reached(folder)}: a smaller algorithm.lr may help") from None
+        raise UserError(f"{error}{_reached(folder)}: {remedy(error)}") from None
     _print_summary(summary)
     if not no_report:
         _report(folder)

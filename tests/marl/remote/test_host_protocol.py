@@ -142,15 +142,6 @@ def test_a_reply_is_accepted_once() -> None:
     assert len(scene.journal) == 1
 
 
-def test_tokens_beyond_the_vocabulary() -> None:
-    """They would be an index out of range in the trainer."""
-    for wrong in (data(tokens=[4, 9]), data(tokens=[], logprobs=[]), data(logprobs=[])):
-        scene = Scene(vocabulary={"a_0": 9})
-        scene.arrive(TOPIC, json.dumps(reply(**wrong)).encode())
-        assert scene.rejections.counts == {Reason.DATA: 1}
-        assert not scene.answer.done()
-
-
 def test_missing_envelopes_of_a_seat_are_counted() -> None:
     scene = Scene()
     scene.arrive(TOPIC, json.dumps(reply(n=3)).encode())
