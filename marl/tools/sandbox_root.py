@@ -35,6 +35,8 @@ print(json.dumps([folders, [name for name in names if name.startswith("/")]]))
 """Prints the folders of the standard library and the paths by which shared libraries were loaded."""
 OURS: Final = ("lib-dynload", "__pycache__", "__hello__", "__phello__", "_distutils_system_mod", "LICENSE")
 """What stands beside the modules of the standard library and belongs to it."""
+LOCALE: Final = ("/usr/lib/locale/C.utf8", "/usr/lib/locale/C.UTF-8")
+"""The only locale that the sandbox has."""
 WHEELS: Final = "ensurepip/_bundled"
 """Folder of pip's wheel, from which programs could import it."""
 
@@ -61,12 +63,16 @@ def visible_root(python: str) -> Root:
     folders, libraries = json.loads(done.stdout)
     links: dict[str, str] = {}
     binds: dict[str, str] = {}
-    for path in sorted({python, *folders, *libraries}, key=lambda path: (not os.path.isdir(path), path)):
+    for path in sorted(
+        {python, *folders, *libraries, *filter(os.path.isdir, LOCALE)}, key=lambda path: (not os.path.isdir(path), path)
+    ):
         place = _place(path, links)
         if not any(place.startswith(f"{other}/") for other in binds):
             binds[place] = os.path.realpath(path)
     covered = {}
     for place, source in binds.items():
+        if source not in map(os.path.realpath, folders):
+            continue
         covered.update({f"{place}/{name}": kind for name, kind in _others(source).items()})
     return Root(links, binds, covered)
 
@@ -89,7 +95,7 @@ def _place(path: str, links: dict[str, str]) -> str:
 
 def _others(folder: str) -> dict[str, str]:
     """Return what lies in a folder of the standard library and is not of it. Links are left out: they lead nowhere."""
-    if not os.path.isdir(folder) or os.path.basename(folder) == "lib-dynload":
+    if os.path.basename(folder) == "lib-dynload":
         return {}
     with os.scandir(folder) as entries:
         others = [entry for entry in entries if not (_is_standard(entry.name) or entry.is_symlink())]
