@@ -37,7 +37,9 @@ def new_namespaces(root: bool) -> None:
     if root:
         child = os.fork()
         if child == 0:  # a process outside may map more than its own user
-            os.read(reader, 1)
+            os.close(writer)
+            if not os.read(reader, 1):  # the process to be mapped has ended
+                os._exit(1)
             for which in ("uid", "gid"):
                 with open(f"/proc/{parent}/{which}_map", "w") as file:
                     file.write("0 0 65536")
