@@ -53,7 +53,8 @@ for name, code in json.load(sys.stdin).items():
 """
 CALLER: Final = """
 import asyncio, sys
-from marl.tools.sandbox import Limits, run
+from marl.tools.sandbox import Limits, check, run
+check(Limits(), sys.argv[1])
 print("ready", flush=True)
 asyncio.run(run("import time, os\\nos.fork()\\ntime.sleep(600)", Limits(float(sys.argv[2]), processes=2), sys.argv[1]))
 """
@@ -123,7 +124,7 @@ def test_legal_programs_work(by: Backend) -> None:
     assert asyncio.run(run(LEGAL, Limits(processes=2), by)) == ("thread\n1\ndone\n", "")
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [3, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_nothing_outlives_a_killed_caller(by: Backend, times: int) -> None:
     for i in range(times):
         mark = f"{900 + os.getpid() * 1e-6 + i * 1e-9}"
