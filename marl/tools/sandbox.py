@@ -1,17 +1,20 @@
 """Sandbox for Python code: a process that sees no files but the standard library, and no network.
 
 The process has namespaces of its own (user, mount, pid, network, ipc, host name), is `nobody` where we are root, and
-has limits on memory, processor time, processes and the size of files. All its processes die with the first one. It
-needs Linux, and the right of unprivileged users to create user namespaces.
+has limits on memory, processor time, processes and the size of files. A seccomp filter (`marl/tools/seccomp.py`) leaves
+the system calls that Python needs. All its processes die with the first one, and that one with the process that
+started it. It needs Linux, and the right of unprivileged users to create user namespaces.
 
 Two backends do the same: `bubblewrap` where the program `bwrap` is installed, else `namespaces`, our own code. Neither
-protects against errors in the kernel (all system calls are allowed) or against side channels.
+protects against errors in the kernel or against side channels.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -21,6 +24,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from marl.tools.bubblewrap import bubblewrap
+from marl.tools.sandbox_root import visible_root
+from marl.tools.seccomp import filter_program
 
 Backend = Literal["bubblewrap", "namespaces"]
 INSIDE: Final = Path(__file__).with_name("sandbox_inside.py")
@@ -39,7 +44,7 @@ class Limits(NamedTuple):
     seconds: float = 5.0
     """Real time."""
     memory: int = 256
-    """MiB of address space of each process, and a sixteenth of it for files in /tmp."""
+    """MiB of each process: 15/16 of it are address space, 1/16 are files in /tmp."""
     processes: int = 0
     """How many more processes or threads it may start."""
 
@@ -79,8 +84,11 @@ def _command(limits: Limits, by: Backend) -> list[str]:
     if sys.platform != "linux":
         raise ValueError("the sandbox needs Linux")
     python = os.path.realpath(sys._base_executable)  # type: ignore[attr-defined]
-    arguments = ["-I", "-S", "-B", "-c", INSIDE.read_text(), *map(str, limits)]
-    return bubblewrap(python, limits.memory, arguments) if by == "bubblewrap" else [python, *arguments]
+    root, calls = visible_root(python), filter_program(platform.machine()).hex()
+    arguments = ["-I", "-S", "-B", "-c", INSIDE.read_text(), *map(str, limits), calls]
+    if by == "bubblewrap":
+        return bubblewrap(python, root, limits.memory, arguments)
+    return [python, *arguments, str(os.getpid()), json.dumps(root)]
 
 
 async def run(code: str, limits: Limits, by: Backend | None = None) -> Done:

@@ -125,7 +125,8 @@ def test_no_file_outside_can_be_read_or_written(go: Go, tmp_path: Path) -> None:
 def test_there_is_no_network(go: Go) -> None:
     assert "unreachable" in go("import socket; socket.create_connection(('127.0.0.1', 1))").output
     assert "unreachable" in go("import socket; socket.create_connection(('1.1.1.1', 53), 1)").output
-    assert "lo" in go("import socket; print([name for _, name in socket.if_nameindex()])").output
+    assert go("import socket; print(socket.if_indextoname(1))") == Done("lo\n")
+    assert "No such device" in go("import socket; print(socket.if_indextoname(2))").output
 
 
 def test_rights_cannot_be_had_back(go: Go) -> None:
@@ -144,14 +145,14 @@ print(os.getpid())
 
 def test_what_a_program_sees_is_the_same_in_both(go: Go) -> None:
     code = (
-        "import os, socket; print(os.getcwd(), os.listdir('/tmp'), sorted(os.environ), sorted(os.listdir('/usr/lib')))"
+        "import os; print(os.getcwd(), os.listdir('/tmp'), sorted(os.environ), os.path.exists('/usr/lib/os-release'))"
     )
-    assert go(code) == Done(f"/tmp [] ['LC_CTYPE'] {sorted(os.listdir('/usr/lib'))}\n")
+    assert go(code) == Done("/tmp [] ['LC_CTYPE'] False\n")
     assert go("import os; print(os.getuid() in (0, 65534), os.getpid(), os.getppid())") == Done("True 2 1\n")
     assert go("import os; os.kill(os.getpid(), 9)").error == "it ended with status 247"
     assert go("import sys; print(sys.argv, __name__, sys.stdin.read())") == Done("['program'] __main__ \n")
     assert go("import resource as r; print(*(r.getrlimit(i)[1] for i in (0, 1, 4, 7, 8, 9, 12)))", memory=64) == (
-        Done("7 4194304 0 64 0 67108864 0\n")
+        Done("7 4194304 0 64 0 62914560 0\n")
     )
     assert "File too large" in go("f = open('/tmp/x', 'wb', 0)\nwhile f.write(bytes(1 << 20)): pass", memory=64).output
     assert "Too many open files" in go("x = [open('/tmp/x', 'w') for _ in range(65)]").output
