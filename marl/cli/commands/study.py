@@ -24,7 +24,9 @@ COUNTS: Final = ("meanings", "messages", "morphemes")
 def study(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Folders of runs, log files, or files of messages (.csv, .jsonl)."),
+        typer.Argument(
+            metavar="RUN...", help="Folders of runs, log files, or files of messages (.csv, .jsonl, .parquet ...)."
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole study as JSON.")] = False,
     to: Annotated[
@@ -37,6 +39,23 @@ def study(
             metavar="KIND", help=f"Also export for other programs: {KINDS} (may be repeated).", show_default=False
         ),
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OURS=THEIRS",
+            help="Name a column of a file of messages, such as meaning=sender_input (may be repeated); "
+            "meaning=SHAPE,COLOR takes several.",
+            show_default=False,
+        ),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SYMBOL",
+            help="Symbol of a file of messages that ends a message, such as 0 of EGG; it is left out.",
+            show_default=False,
+        ),
+    ] = None,
     no_forks: Annotated[
         bool, typer.Option("--no-forks", help="Load no policies: use the logs, and keep earlier results of forks.")
     ] = False,
@@ -47,18 +66,20 @@ def study(
 
     Writes study.html, a page that needs no network, and study.json into the folder of each run. Several runs of one
     scenario are also played with each other. Messages of other programs can be studied from a table with the
-    columns meaning and message (and act, speaker, place, own, episode, score, held_out where known).
+    columns meaning and message (and act, speaker, place, own, episode, score, held_out where known), in CSV, TSV, JSON,
+    Parquet, NumPy's .npz, or as EGG prints and saves interactions. --columns takes other names of columns.
 
     The table shows each measure beside its value under chance (its permutation null) and q, the p-value adjusted for
     all tests of this run. Undefined measures are left out; study.json gives the reason.
     """
     from marl.study import combine
-    from marl.study.data import exports, source
+    from marl.study.data import exports, foreign, source
     from marl.study.pipeline import study as examined
 
     _writable(export, to)
+    how = foreign.reading(columns or [], end)
     with ERR.status("reading") as status:
-        sources = [source.read(run) for run in runs]
+        sources = [source.read(run, how) for run in runs]
         written = exports.export(export or [], sources, to, note) if to is not None else []
         result = examined(sources, seed=seed, permutations=permutations, forks=not no_forks, progress=status.update)
         result = combine.complete(result, runs, forks=not no_forks, progress=status.update)
