@@ -10,7 +10,7 @@ from marl.metrics import compositionality as structure
 from marl.metrics import information, morphemes, reconstruction
 from marl.metrics.information import Codes
 from marl.metrics.measure import Measure, measured, undefined
-from marl.metrics.probe import Probe
+from marl.metrics.probe import Probe, compact
 from marl.metrics.zipf import FEWEST, Abbreviation, zipf
 from marl.study.data.result import Morpheme, Word
 from marl.study.language.encoding import ONE_MEANING, ONE_MESSAGE, SILENT, Code
@@ -143,7 +143,7 @@ def _probe(code: Code) -> Measure:
     if why := _constant(code):
         return undefined(name, why, unit=unit, n=code.size)
     meaning = np.unique(code.meaning[code.few], return_inverse=True)[1].reshape(-1)
-    features = reconstruction.at_positions([code.messages[i] for i in code.few.tolist()])
+    features = compact(reconstruction.at_positions([code.messages[i] for i in code.few.tolist()]))
     attributes = [attribute[code.few] for attribute in code.attributes]
     probe = Probe(features, meaning, seed=code.seed)
 
