@@ -104,7 +104,8 @@ class _Counts:
         columns = np.concatenate([j for _, (_, j) in parts])
         counts = np.stack((self._both[rows, columns], self._form_counts[rows], self._meaning_counts[columns]))
         alike, inverse = np.unique(counts, axis=1, return_inverse=True)
-        exact = np.array([round(_shared(*map(int, column), self._total), 9) for column in alike.T])[inverse.reshape(-1)]
+        bits = [round(_shared(int(both), int(f), int(m), self._total), 9) for both, f, m in alike.T]
+        exact = np.array(bits)[inverse.reshape(-1)]
         tied = np.flatnonzero(exact == exact.max())
         form_lengths = np.array([len(self._form_names[i]) for i in rows[tied]])
         meaning_lengths = np.array([len(self._meaning_names[i]) for i in columns[tied]])

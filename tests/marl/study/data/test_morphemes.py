@@ -16,7 +16,8 @@ from marl.study.language import summary
 
 
 def by_definition(meanings: Sequence[Symbols], messages: Sequence[Symbols]) -> list[FormMeaning]:
-    forms, senses, selected = list(messages), [frozenset(m) for m in meanings], []
+    forms, senses = list(messages), [frozenset(m) for m in meanings]
+    selected: list[FormMeaning] = []
     while len(selected) < 256:
         runs = [set(morphemes._runs(form)) for form in forms]
         subsets = [set(morphemes._subsets(sense)) for sense in senses]
