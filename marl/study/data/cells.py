@@ -27,9 +27,8 @@ _TOKEN = re.compile(
     |(?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<bare>[^\s,\[\]()'"]+))""",
     re.VERBOSE | re.DOTALL,
 )
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 _STARTS = re.compile(r"\s*(?:[A-Za-z_][\w.]*\s*)?[\[(]")
-_COMMAS = re.compile(r"\s*,\s*|^\s+|\s+$")
 _SPACES = re.compile(r"[ \t\r\n\v\f]+")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 _CALLS = re.compile(r"(?:np|numpy|torch)\.\w+|array|tensor|list|tuple")
@@ -94,8 +93,8 @@ class WordColumn:
         if items is not None:
             return tuple(self._word(item, where) for item in self._flat(items, where))
         cell = text(value, where, self.column)
-        separator = _COMMAS if self.commas else _SPACES
-        return tuple(self._word(word, where) for word in separator.split(cell) if word)
+        words = [part.strip() for part in cell.split(",")] if self.commas else _SPACES.split(cell)
+        return tuple(self._word(word, where) for word in words if word)
 
     def _listed(self, value: Any) -> Nested | None:
         """Return the items of text that is a list; None for other text."""

@@ -32,7 +32,7 @@ BLOCKS: Final = {"INPUTS": "sender_input", "LABELS": "labels", "MESSAGES": "mess
 OURS: Final = ("meaning", "message", "act", "score")
 END: Final = 0
 """Symbol that ends a message of EGG."""
-_LABEL = re.compile(r"\s*\(label ?= ?[^)]*\)\s*$")
+_LABEL = re.compile(r"\(label ?= ?[^()]*\)$")
 
 
 class Interaction:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from marl.errors import UserError
 from marl.study.data import foreign, source
 from marl.study.data.cells import WordColumn, flag, number, place
 from marl.study.data.corpus import MessageSample
+from marl.study.pipeline import study
 
 RIGHT = [("x0 y0", ("0", "1")), ("x1 y0", ("1", "1")), ("x0 y1", ())]
 
@@ -201,3 +203,20 @@ def test_a_file_that_unpacks_into_far_more_is_refused(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b'{"meaning": 1, "message": 1}\n' * 10**6))
     with pytest.raises(UserError, match="unpacks into more than 200 times its size"):
         said(path)
+
+
+@pytest.mark.parametrize(
+    "cell", ["9" * 10**6 + "x", " " * 10**6 + "x", "a" + " " * 10**6 + ",b", "[" * 10**6, "-" * 10**6]
+)
+def test_a_long_cell_takes_time_in_proportion(cell: str) -> None:
+    start = time.process_time()
+    for text in (cell, f"[{cell}]", f"[{cell}, 1]", f"['{cell}"):
+        words(text, "x")
+    assert time.process_time() - start < 5
+
+
+def test_numbers_that_no_machine_holds_are_words(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(f"meaning,message\nm\u00b2,{'9' * 5000}\nm3,{'9' * 4999}8\n")
+    (run,) = study([path], permutations=2).runs
+    assert {pair.meaning for pair in run.languages[0].pairs} == {"m\u00b2", "m3"}
