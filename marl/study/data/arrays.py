@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,43 +27,61 @@ def bounded(path: Path, size: int) -> None:
 
 
 def parquet_table(path: Path) -> Table:
-    """Read a Parquet file; needs pyarrow."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ModuleNotFoundError:
-        raise UserError(f"{path}: a Parquet file needs pyarrow: pip install 'sabir[parquet]'") from None
-
-    def damaged(error: Exception) -> UserError:
-        reason = " ".join(str(error).split())[:160]
-        return UserError(f"{path} is not a Parquet file, or damaged ({reason}): save it again, or as JSON lines")
-
-    try:
-        with path.open("rb") as raw:
-            file = parquet.ParquetFile(raw)
-            meta, columns = file.metadata, [str(name) for name in file.schema_arrow.names]
-            groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
-            sizes = [group.column(j).total_uncompressed_size for group in groups for j in range(group.num_columns)]
-            bounded(path, max(sum(map(abs, sizes)), 8 * abs(meta.num_rows)))
-    except (pyarrow.ArrowException, OSError, ValueError, KeyError, IndexError, MemoryError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise damaged(error) from None
+    """Read a Parquet file in another process: Arrow may abort its process where a file is damaged. Needs pyarrow."""
+    if find_spec("pyarrow") is None:
+        raise UserError(f"{path}: a Parquet file needs pyarrow: pip install 'sabir[parquet]'")
+    lines = _child_lines(path)
+    head = next(lines, {"error": "its reader stopped"})
+    if "error" in head:
+        raise _damaged(path, head["error"])
+    bounded(path, head["size"])
 
     def rows() -> Iterator[Row]:
-        number = 0
-        try:
-            with path.open("rb") as raw:
-                for batch in parquet.ParquetFile(raw).iter_batches(batch_size=BATCH, use_threads=False):
-                    for row in batch.to_pylist():
-                        number += 1
-                        yield number, row
-        except (pyarrow.ArrowException, OSError, ValueError, KeyError, IndexError, MemoryError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise damaged(error) from None
+        for number, row in enumerate(lines, 1):
+            if "error" in row:
+                raise _damaged(path, row["error"])
+            yield number, row["row"]
 
-    return Table(rows(), columns, unit="row")
+    return Table(rows(), head["columns"], unit="row")
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(f"{path} is not a Parquet file, or damaged ({reason}): save it again, or as JSON lines")
+
+
+def _child_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield what the other process says of a Parquet file; last an error if it stopped early."""
+    command = [sys.executable, "-m", "marl.study.data.arrays", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        assert child.stdout is not None
+        try:
+            ended = False
+            for line in child.stdout:
+                ended = line == b"{}\n"
+                if not ended:
+                    yield json.loads(line)
+            if not ended:
+                yield {"error": "its reader stopped"}
+        finally:
+            child.kill()
+
+
+def _tell(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the columns of a Parquet file and the bytes it unpacks into, each row, and an empty object at the end."""
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+        groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+        sizes = [abs(group.column(j).total_uncompressed_size) for group in groups for j in range(group.num_columns)]
+        size = max(sum(sizes), 8 * abs(file.metadata.num_rows))
+        yield {"columns": list(map(str, file.schema_arrow.names)), "size": size}
+        for batch in file.iter_batches(batch_size=BATCH, use_threads=False):
+            for row in batch.to_pylist():
+                yield {"row": row}
+        yield {}
+    except Exception as error:  # of a damaged file Arrow raises nearly anything
+        yield {"error": " ".join(str(error).split())[:160] or type(error).__name__}
 
 
 def is_npz(path: Path) -> bool:
@@ -102,3 +124,8 @@ def columns_table(path: Path, columns: dict[str, list[Any]]) -> Table:
         raise UserError(f"{path}: its columns have different lengths ({sizes}): save one row a message")
     rows = enumerate((dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)), 1)
     return Table(rows, list(columns), unit="row")
+
+
+if __name__ == "__main__":
+    for said in _tell(Path(sys.argv[1])):
+        print(json.dumps(said, default=str), flush="columns" in said)
