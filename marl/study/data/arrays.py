@@ -34,7 +34,7 @@ def parquet_table(path: Path) -> Table:
     head = next(lines, {"error": "its reader stopped"})
     if "error" in head:
         raise _damaged(path, head["error"])
-    bounded(path, head["size"])
+    bounded(path, int(head["size"]))
 
     def rows() -> Iterator[Row]:
         for number, row in enumerate(lines, 1):
