@@ -8,7 +8,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all check anchors screenshot finding bench bench-peers bench-llm-peers bench-learning bench-slice
+.PHONY: help train test test-all fuzz-study check anchors screenshot finding bench bench-peers bench-llm-peers bench-learning bench-slice
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: $(VENV)/.dev ## run the tests (ARGS="-k log" selects)
 
 test-all: $(VENV)/.dev ## run the slow tests too
 	$(VENV)/bin/pytest -n 2 -m 'slow or not slow' $(ARGS)
+
+fuzz-study: $(VENV)/.dev ## 100,000 damaged files for each reader of marl study and of graphs (ARGS="5000 m.csv" is less)
+	$(VENV)/bin/python -m tests.marl.study.data.fuzz $(or $(ARGS),100000)
 
 check: $(VENV)/.dev ## lint, format, types, and the layers of the packages
 	$(VENV)/bin/ruff check .

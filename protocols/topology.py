@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 from xml.etree import ElementTree
@@ -221,18 +222,24 @@ def _room(type_: str, n: int, links: int) -> None:
         raise ProtocolError(f"topology: {type_} with {links} links a seat needs more than {links} seats, not {n}")
 
 
+def _label(node: Any, data: Mapping[str, Any]) -> str:
+    """Return the seat of a node: its name, or its label, or its id, without white space around it."""
+    labels = (str(data.get(name, "")).strip() for name in ("name", "label"))
+    return next(filter(None, labels), str(node).strip())
+
+
 def read_graphml(path: str) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
     """Return the nodes and edges of a GraphML file, undirected ones both ways; raises ProtocolError.
 
     A node is the seat of its `name` or `label`, if it has one, else of its id.
     """
     try:
-        graph = nx.read_graphml(path)
+        graph = nx.read_graphml(os.path.expanduser(path))
     except OSError as error:
         raise ProtocolError(f"topology: {path}: {error.strerror or error}") from None
-    except (ElementTree.ParseError, nx.NetworkXError, KeyError, ValueError, AttributeError) as error:
+    except (ElementTree.ParseError, nx.NetworkXError, LookupError, ValueError, AttributeError, TypeError) as error:
         raise ProtocolError(f"topology: {path} is not a GraphML file: {str(error) or type(error).__name__}") from None
-    names = {node: str(data.get("name") or data.get("label") or node) for node, data in graph.nodes(data=True)}
+    names = {node: _label(node, data) for node, data in graph.nodes(data=True)}
     if len(set(names.values())) != len(names):
         raise ProtocolError(f"topology: {path}: two nodes have the same name; a node is a seat")
     edges = ((names[a], names[b]) for a, b in graph.edges())

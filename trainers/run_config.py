@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
 from marl.policy.config import HfPolicy, PolicyConfig, Sharing, TinyPolicy
 from marl.scenario.config import Scenario
@@ -28,7 +28,7 @@ class RunConfig(BaseModel):
 
     scenario: Scenario
     seed: int = 1
-    out: Path = Path("runs/quickstart")
+    out: Annotated[Path, AfterValidator(Path.expanduser)] = Path("runs/quickstart")
     updates: int = Field(default=300, ge=1)
     episodes: int = Field(default=512, ge=1, description="episodes per update")
     evaluate_every: int = Field(default=10, ge=1, description="updates between evaluations")

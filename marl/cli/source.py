@@ -9,7 +9,7 @@ from arenas import ArenaError
 from marl.cli.console import ERR
 from marl.errors import UserError
 from marl.rundir.folder import RunDir
-from marl.scenario import arena_file
+from marl.scenario import arena_file, paths
 from marl.settings import read_toml
 from protocols import ProtocolError
 
@@ -33,8 +33,10 @@ def source_settings(source: str) -> dict[str, Any]:
 
 
 def _anchored(settings: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Make the path of an arena file absolute, so that it is found from any working directory."""
-    scenario = settings.get("scenario")
+    """Make paths beside a configuration absolute, so that they are found from any working directory."""
+    scenario, policy = settings.get("scenario"), settings.get("policy")
+    if isinstance(policy, dict) and isinstance(policy.get("hf"), str):
+        settings = settings | {"policy": policy | {"hf": paths.beside(policy["hf"], base)}}
     return settings | {"scenario": arena_file.anchored(scenario, base)} if isinstance(scenario, dict) else settings
 
 

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from marl.metrics.information import Codes
 
 Array = NDArray[np.float64]
+
+
+WIDE: Final = 1024
+"""Features up to which they are taken as they are."""
+
+
+def compact(features: Array) -> Array:
+    """Return features with the same inner products, no more than samples: to a ridge regression they are the same."""
+    if features.shape[1] <= max(WIDE, len(features)):
+        return features
+    left, scale, _ = np.linalg.svd(features, full_matrices=False)
+    return np.asarray(left * scale)
 
 
 class Probe:

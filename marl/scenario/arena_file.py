@@ -13,6 +13,7 @@ from typing import Any
 import arenas
 from arenas.files import SUFFIX
 from arenas.testing.suite import check_arena
+from marl.scenario import paths
 
 
 def is_file(name: object) -> bool:
@@ -21,11 +22,12 @@ def is_file(name: object) -> bool:
 
 
 def anchored(scenario: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    """Return the scenario with the path of its arena's file made absolute; a relative one starts at `base`."""
+    """Return the scenario whose paths, of its arena's file and others, start at `base`."""
+    result = paths.anchored(scenario, base)
     arena = scenario.get("arena")
-    if not isinstance(arena, Mapping) or not is_file(arena.get("name")):
-        return dict(scenario)
-    return {**scenario, "arena": {**arena, "name": str((base / arena["name"]).absolute())}}
+    if isinstance(arena, Mapping) and is_file(arena.get("name")):
+        result["arena"] = {**arena, "name": str((base / Path(arena["name"]).expanduser()).absolute())}
+    return result
 
 
 def admit(scenario: Mapping[str, Any], base: Path | None = None) -> dict[str, Any]:

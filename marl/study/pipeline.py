@@ -78,6 +78,11 @@ def examine(
     anchors = it.world.anchors if it.world is not None else None
     effects = {(effect.speaker, effect.listener): effect for effect in counted(it.samples, permutations, seed)}
     remarks = [*it.remarks, *([] if it.samples else ["no message was sent: there is no language to measure"])]
+    remarks += [
+        f"{code.speaker}, message {code.place + 1}: morphemes are {why}"
+        for code in languages
+        if (why := code.measures["morphemes"].undefined or "").startswith("left out")
+    ]
     if len(codes) > CODES:
         remarks.append(f"of {len(codes)} codes (a speaker at a place) the {CODES} with most messages are measured")
     causes: Measures = {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from hashlib import blake2s
 from itertools import product
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -34,6 +36,13 @@ class SweepCell(BaseModel):
     config: str
     settings: dict[str, Any]
     """All of a run's settings but `seed` and `out`."""
+    folder: str | None = None
+    """Where its runs are, in the folder of the sweep, if not in TASK/CONFIGURATION."""
+
+    @property
+    def path(self) -> str:
+        """Folder of its runs, in the folder of the sweep."""
+        return self.folder or f"{_slug(self.task)}/{_slug(self.config)}"
 
     def world(self) -> World:
         """Build the world of its scenario; raises UserError."""
@@ -64,7 +73,7 @@ class Sweep(BaseModel):
     def members(self, folder: Path) -> list[SweepRun]:
         """Return all runs, the first seed of each configuration before any second one."""
         return [
-            SweepRun(cell, seed, RunDir(folder / _slug(cell.task) / _slug(cell.config) / f"seed-{seed}"))
+            SweepRun(cell, seed, RunDir(folder / cell.path / f"seed-{seed}"))
             for seed in self.seeds
             for cell in self.configs
         ]
@@ -101,9 +110,9 @@ def plan(sources: Sequence[SweepSource], words: Sequence[str], seeds: str | None
         for other in cells[:i]:
             if cell.settings == other.settings:
                 raise UserError(f"{other.config} and {cell.config} are the same configuration: give each value once")
-            if (_slug(cell.task), _slug(cell.config)) == (_slug(other.task), _slug(other.config)):
+            if (cell.task, cell.config) == (other.task, other.config):
                 raise UserError(f"two configurations are called {cell.config}: give their files different names")
-    return Sweep(seeds=chosen, configs=cells)
+    return Sweep(seeds=chosen, configs=_with_folders(cells))
 
 
 def begin(folder: Path, wanted: Sweep) -> Sweep:
@@ -123,11 +132,14 @@ def begin(folder: Path, wanted: Sweep) -> Sweep:
                 raise UserError(f"{folder} holds another sweep ({name}, {what}): choose another folder with out=")
         if missing := [seed for seed in there.seeds if seed not in wanted.seeds]:
             raise UserError(f"{folder} holds a sweep with seed {missing[0]} too: a sweep may only grow, see --seeds")
+        before = {(cell.task, cell.config): cell for cell in there.configs}
+        kept = [before.get((cell.task, cell.config), cell) for cell in wanted.configs]
+        wanted = wanted.model_copy(update={"configs": _with_folders(kept, list(before.values()))})
     elif RunDir(folder).exists:
         raise UserError(f"{folder} holds a run, not a sweep: choose another folder with out=")
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / "sweep.toml.part"
-    part.write_text(tomli_w.dumps(wanted.model_dump(mode="json")))
+    part.write_text(tomli_w.dumps(wanted.model_dump(mode="json", exclude_none=True)))
     part.replace(path)
     return wanted
 
@@ -258,6 +270,20 @@ def with_tasks(cells: list[SweepCell]) -> list[SweepCell]:
         words = [arena["name"], *(f"{key}={_text(arena[key])}" for key in sorted(keys) if key in arena)]
         tasks.append(" ".join(words))
     return [cell.model_copy(update={"task": task}) for cell, task in zip(cells, tasks, strict=True)]
+
+
+def _with_folders(cells: Sequence[SweepCell], before: Sequence[SweepCell] = ()) -> list[SweepCell]:
+    """Give cells whose names make the same folder one each, by a digest of the name; those of `before` keep theirs."""
+    places = Counter(cell.path for cell in {(cell.task, cell.config): cell for cell in (*cells, *before)}.values())
+    return [
+        cell if cell in before or places[cell.path] < 2 else cell.model_copy(update={"folder": _distinct(cell)})
+        for cell in cells
+    ]
+
+
+def _distinct(cell: SweepCell) -> str:
+    digest = blake2s(f"{cell.task}\n{cell.config}".encode(), digest_size=4).hexdigest()
+    return f"{_slug(cell.task)}/{_slug(cell.config)[:108]}-{digest}"
 
 
 def _differ(settings: Sequence[dict[str, Any]], key: str) -> bool:

@@ -11,7 +11,7 @@ from marl.tools.tool import Tool, ToolError
 
 def search(documents: Sequence[str] = (), folder: str = "", most: int = 3) -> Tool:
     """Return a tool that ranks documents by a query: these texts, and the .txt and .md files of a folder."""
-    texts = [*map(str, documents), *(_files(Path(folder)) if folder else ())]
+    texts = [*map(str, documents), *(_files(Path(folder).expanduser()) if folder else ())]
     if not texts or most < 1:
         raise ValueError("search needs documents, or a folder with .txt or .md files, and most >= 1")
     index = Index(texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -50,7 +51,7 @@ def trust(address: Address) -> ssl.SSLContext | None:
     if not address.tls:
         return None
     try:
-        return ssl.create_default_context(cafile=address.cafile)
+        return ssl.create_default_context(cafile=address.cafile and os.path.expanduser(address.cafile))
     except OSError as error:
         why = getattr(error, "reason", None) or error.strerror or str(error)
         raise ProtocolError(f"{address.cafile}: no certificate authority can be read from it ({why})") from None

@@ -15,28 +15,51 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from marl.metrics.measure import Measure
-    from marl.study.data.result import RunStudy
+    from marl.study.data.result import RunStudy, Study
 
 KINDS: Final = "elcc, csar, marl-eval, parquet"
 COUNTS: Final = ("meanings", "messages", "morphemes")
+
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="OURS=THEIRS",
+        help="Name a column of a file of messages, such as meaning=sender_input (may be repeated); "
+        "meaning=SHAPE,COLOR takes several.",
+        show_default=False,
+    ),
+]
+End = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SYMBOL",
+        help="Symbol of a file of messages that ends a message, such as 0 of EGG; it is left out.",
+        show_default=False,
+    ),
+]
+Export = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KIND", help=f"Also export for other programs: {KINDS} (may be repeated).", show_default=False
+    ),
+]
 
 
 def study(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Folders of runs, log files, or files of messages (.csv, .jsonl)."),
+        typer.Argument(
+            metavar="RUN...", help="Folders of runs, log files, or files of messages (.csv, .jsonl, .parquet ...)."
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole study as JSON.")] = False,
     to: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Folder for exports and for the study of all these runs together."),
     ] = None,
-    export: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KIND", help=f"Also export for other programs: {KINDS} (may be repeated).", show_default=False
-        ),
-    ] = None,
+    export: Export = None,
+    columns: Columns = None,
+    end: End = None,
     no_forks: Annotated[
         bool, typer.Option("--no-forks", help="Load no policies: use the logs, and keep earlier results of forks.")
     ] = False,
@@ -47,18 +70,20 @@ def study(
 
     Writes study.html, a page that needs no network, and study.json into the folder of each run. Several runs of one
     scenario are also played with each other. Messages of other programs can be studied from a table with the
-    columns meaning and message (and act, speaker, place, own, episode, score, held_out where known).
+    columns meaning and message (and act, speaker, place, own, episode, score, held_out where known), in CSV, TSV, JSON,
+    Parquet, NumPy's .npz, or as EGG prints and saves interactions. --columns takes other names of columns.
 
     The table shows each measure beside its value under chance (its permutation null) and q, the p-value adjusted for
     all tests of this run. Undefined measures are left out; study.json gives the reason.
     """
     from marl.study import combine
-    from marl.study.data import exports, source
+    from marl.study.data import exports, foreign, source
     from marl.study.pipeline import study as examined
 
     _writable(export, to)
+    how = foreign.reading(columns or [], end)
     with ERR.status("reading") as status:
-        sources = [source.read(run) for run in runs]
+        sources = [source.read(run, how) for run in runs]
         written = exports.export(export or [], sources, to, note) if to is not None else []
         result = examined(sources, seed=seed, permutations=permutations, forks=not no_forks, progress=status.update)
         result = combine.complete(result, runs, forks=not no_forks, progress=status.update)
@@ -68,19 +93,24 @@ def study(
         to.mkdir(parents=True, exist_ok=True)
         result.save(to / "study.json")
         written.append(to / "study.json")
+    _print(result, as_json)
+    for it, run in zip(sources, result.runs, strict=True):
+        for remark in run.remarks:
+            note(f"{it.path}: {remark}", "yellow")
+    for path in dict.fromkeys(written):
+        note(f"written: {path}")
+
+
+def _print(result: Study, as_json: bool) -> None:
+    """Print a study as tables, or as JSON."""
     if as_json:
         OUT.print_json(result.model_dump_json())
     else:
         for run in result.runs:
             _show(run)
         if result.across:
-            answer(f"all {len(runs)} runs", "bold")
+            answer(f"all {len(result.runs)} runs", "bold")
             OUT.print(_table({"interquartile means": result.across}, ends=True))
-    for it, run in zip(sources, result.runs, strict=True):
-        for remark in run.remarks:
-            note(f"{it.path}: {remark}", "yellow")
-    for path in dict.fromkeys(written):
-        note(f"written: {path}")
 
 
 def _writable(export: list[str] | None, to: Path | None) -> None:

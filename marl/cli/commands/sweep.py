@@ -75,14 +75,26 @@ def sweep_command(main: Main) -> Callable[..., None]:
 
 def _split_words(words: Sequence[str]) -> tuple[list[str], list[str], Path | None]:
     """Split the words of the command line into sources, settings, and the folder of out= (None if absent)."""
-    sources = [word for word in words if "=" not in word or Path(word).exists()]
+    sources = [word for word in words if "=" not in word or _exists(word)]
     settings = [word for word in words if word not in sources]
     outs = [word.partition("=")[2] for word in settings if word.startswith("out=")]
     if not sources:
         raise UserError(
             "name what to sweep first: a TOML file or an arena, such as marl sweep lewis algorithm.lr=1e-3,1e-4"
         )
-    return sources, [word for word in settings if not word.startswith("out=")], Path(outs[-1]) if outs else None
+    return (
+        sources,
+        [word for word in settings if not word.startswith("out=")],
+        Path(outs[-1]).expanduser() if outs else None,
+    )
+
+
+def _exists(word: str) -> bool:
+    """Whether a word is the path of something; one that is too long for a path is none."""
+    try:
+        return Path(word).exists()
+    except OSError:
+        return False
 
 
 def _only_the_folder(

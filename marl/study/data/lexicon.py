@@ -17,6 +17,8 @@ from protocols.envelope import REFEREE, Kind
 from protocols.log import REPLIES, Log
 
 Words = tuple[str, ...]
+LONGEST_NUMBER = 4000
+"""Digits of a number by which names are sorted; Python converts no more than 4300."""
 
 
 class Utterance(NamedTuple):
@@ -101,7 +103,8 @@ def by_speaker(utterances: Sequence[Utterance]) -> dict[tuple[str, int], list[Ut
 
 def natural(text: str) -> list[tuple[int, str | int]]:
     """Return the natural sort key, by which s10 comes after s9."""
-    return [(1, int(part)) if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]
+    parts = re.split(r"(\d+)", text)
+    return [(1, int(part[:LONGEST_NUMBER])) if part.isdecimal() else (0, part) for part in parts]
 
 
 def rows(utterances: Sequence[Utterance]) -> list[CodeRow]:

@@ -14,7 +14,7 @@ from marl.rundir.folder import RunDir
 from marl.rundir.load import run_dir, scene
 from marl.scenario.world import World
 from marl.settings import read_toml
-from marl.study.data import corpus, foreign
+from marl.study.data import corpus, foreign, tables
 from marl.study.data.corpus import MessageSample
 from protocols import ProtocolError
 from protocols.envelope import Kind
@@ -40,21 +40,28 @@ class StudySource:
         return len(self.logs) or len({sample.episode or n for n, sample in enumerate(self.samples)})
 
 
-def read(path: Path) -> StudySource:
-    """Read a source from a path; raises UserError if there is nothing to study."""
+def read(path: Path, how: foreign.Reading | None = None) -> StudySource:
+    """Read a source from a path; raises UserError if there is nothing to study.
+
+    Args:
+        path: folder of a run, log file, or file of messages.
+        how: names of columns, and the end symbol, in a file of messages.
+    """
     if path.is_dir():
         return _run(path)
     if not path.exists():
         raise UserError(f"{path} does not exist: name the folder of a run, a log, or a file of messages")
-    if path.suffix in foreign.SUFFIXES and not _is_log(path):
-        return StudySource(path, *foreign.read(path))
+    if foreign.is_foreign(path) and not _is_log(path):
+        return StudySource(path, *foreign.read(path, how))
     return _log(path)
 
 
 def _is_log(path: Path) -> bool:
-    """Whether the first line of a file is that of a log."""
-    with path.open("rb") as file:
-        return b'"sabir"' in file.readline()
+    """Whether the first line of a file is that of a log; a gzipped file of which nothing can be read is one too."""
+    head = tables.start(path)
+    return b'"sabir"' in head.lstrip(b"\xef\xbb\xbf \t\r\n").partition(b"\n")[0] or (
+        not head and path.name.lower().endswith(".jsonl.gz")
+    )
 
 
 def _run(path: Path) -> StudySource:
@@ -88,7 +95,9 @@ def whole(path: Path) -> tuple[list[Log], list[str]]:
         logs.extend(load(path))
     except ProtocolError as error:
         if not logs:
-            raise UserError(f"{error}, and no finished episode precedes it") from None
+            raise UserError(
+                f"{error}, and no finished episode precedes it; files of messages end in {', '.join(foreign.ENDINGS)}"
+            ) from None
         remarks.append(f"{error}: the episodes before it are studied")
     ended = [log for log in logs if any(entry.envelope.kind is Kind.END for entry in log.entries)]
     if len(ended) < len(logs):

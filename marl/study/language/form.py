@@ -10,7 +10,7 @@ from marl.metrics import compositionality as structure
 from marl.metrics import information, morphemes, reconstruction
 from marl.metrics.information import Codes
 from marl.metrics.measure import Measure, measured, undefined
-from marl.metrics.probe import Probe
+from marl.metrics.probe import Probe, compact
 from marl.metrics.zipf import FEWEST, Abbreviation, zipf
 from marl.study.data.result import Morpheme, Word
 from marl.study.language.encoding import ONE_MEANING, ONE_MESSAGE, SILENT, Code
@@ -143,7 +143,7 @@ def _probe(code: Code) -> Measure:
     if why := _constant(code):
         return undefined(name, why, unit=unit, n=code.size)
     meaning = np.unique(code.meaning[code.few], return_inverse=True)[1].reshape(-1)
-    features = reconstruction.at_positions([code.messages[i] for i in code.few.tolist()])
+    features = compact(reconstruction.at_positions([code.messages[i] for i in code.few.tolist()]))
     attributes = [attribute[code.few] for attribute in code.attributes]
     probe = Probe(features, meaning, seed=code.seed)
 
@@ -158,11 +158,24 @@ def _probe(code: Code) -> Measure:
 
 
 def inventory(code: Code) -> list[morphemes.FormMeaning]:
-    """Return the morphemes of a code; none where it has no structure."""
-    if _constant(code):
+    """Return the morphemes of a code; none where it has no structure, or too many pairs of a form and a meaning."""
+    if _constant(code) or too_many_pairs(code):
         return []
+    return morphemes.inventory(*_few(code))
+
+
+def too_many_pairs(code: Code) -> str:
+    """Return why morphemes are left out; empty if they are not."""
+    pairs = morphemes.size(*_few(code))
+    if pairs <= morphemes.MOST_PAIRS:
+        return ""
+    return f"left out: up to {pairs} pairs of a form and a meaning are more than {morphemes.MOST_PAIRS}"
+
+
+def _few(code: Code) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
+    """Return the concepts and messages that costly measures look at."""
     chosen = code.few.tolist()
-    return morphemes.inventory([code.concepts[i] for i in chosen], [code.messages[i] for i in chosen])
+    return [code.concepts[i] for i in chosen], [code.messages[i] for i in chosen]
 
 
 def listed(inventory: Sequence[morphemes.FormMeaning]) -> list[Morpheme]:
@@ -174,7 +187,7 @@ def _inventory(code: Code, inventory: Sequence[morphemes.FormMeaning]) -> Iterat
     uses = sum(morpheme.uses for morpheme in inventory)
     synonymy, polysemy = morphemes.synonymy(inventory), morphemes.polysemy(inventory)
     if synonymy is None or polysemy is None:
-        why = _constant(code) or "no form goes with any meaning"
+        why = _constant(code) or too_many_pairs(code) or "no form goes with any meaning"
         for name, unit in (("morphemes", "morphemes"), ("synonymy", "bits"), ("polysemy", "bits")):
             yield undefined(name, why, unit=unit, n=code.size)
         return

@@ -208,3 +208,25 @@ def test_a_folder_without_or_with_a_damaged_sweep_is_one_sentence(tmp_path: Path
     (tmp_path / "sweep.toml").write_text("seeds = []\nconfigs = []")
     with pytest.raises(UserError, match="seeds: List should have at least 1 item"):
         load(tmp_path)
+
+
+def test_names_that_make_one_folder_get_folders_of_their_own(tmp_path: Path) -> None:
+    effects = [[f'{{type="delay",seconds={n}.5}}' for n in (*range(8), last)] for last in (8, 9)]
+    delays = [f"[{','.join(effect)}]" for effect in effects]
+    sweep, other = made(f"scenario.channel={','.join(delays)}"), made(f"scenario.channel={delays[0]}")
+    folders = [cell.path for cell in sweep.configs]
+    assert len(set(folders)) == 2
+    assert all(len(part) <= 120 for folder in folders for part in folder.split("/"))
+    assert other.configs[0].folder is None
+    begin(tmp_path, sweep)
+    assert [cell.path for cell in load(tmp_path).configs] == folders
+
+
+def test_a_sweep_that_grows_keeps_the_folders_it_has(tmp_path: Path) -> None:
+    sweep = made("device='a?','b?'")
+    begin(tmp_path, sweep)
+    grown = begin(tmp_path, made("device='a!','a?','b?'"))
+    places = {cell.config: cell.path for cell in grown.configs}
+    assert places["device=a?"] == sweep.configs[0].path == "lewis/device=a"
+    assert len(set(places.values())) == 3
+    assert load(tmp_path) == grown
