@@ -92,5 +92,7 @@ ACTIONS: Final = {
     "shared memory": "open('/dev/shm/x', 'w')",
     "library folder": "open(os.__file__, 'w')",
 }
-PROGRAMS: Final = {name: CALL.format(name=name, numbers=numbers) for name, numbers in NUMBERS.items()}
-PROGRAMS |= {name: REFUSED.format(action=action) for name, action in ACTIONS.items()}
+PROGRAMS: Final = {
+    **{name: CALL.format(name=name, numbers=numbers) for name, numbers in NUMBERS.items()},
+    **{name: REFUSED.format(action=action) for name, action in ACTIONS.items()},
+}
