@@ -5,8 +5,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
@@ -114,6 +115,28 @@ def dotted_names(model: type[BaseModel]) -> Iterator[str]:
             if path not in seen:
                 seen.add(path)
                 yield path
+
+
+def described(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield name, default as TOML and description of every setting, of the default type where there is a choice."""
+    for name, field in model.model_fields.items():
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        below = type(default) if isinstance(default, BaseModel) else field.annotation if field.is_required() else None
+        if isinstance(below, type) and issubclass(below, BaseModel):
+            yield from described(below, f"{prefix}{name}.")
+            continue
+        value = "must be given" if field.is_required() else _toml(default)
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        one_of = f"one of {', '.join(map(str, choices))}" if len(choices) > 1 else ""
+        yield prefix + name, value, "; ".join(filter(None, (field.description, one_of)))
+
+
+def _toml(value: Any) -> str:
+    """Write a default as TOML; `none` stands for a setting that is left out."""
+    if value is None or value == {}:
+        return "none"
+    plain = {"v": value.value if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value}
+    return tomli_w.dumps(plain).strip().removeprefix("v = ").replace("\n", " ")
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

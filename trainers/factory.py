@@ -19,6 +19,7 @@ from marl.scenario.world import World
 from protocols.draws import key
 from trainers.algorithm import AlgorithmConfig
 from trainers.algorithms.registry import trainer_class
+from trainers.initial_weights import load_initial_weights
 from trainers.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def make_trainer(config: RunConfig, world: World, words: Sequence[str] | None = 
     if unknown := [name for name in algorithm.policies_named if name not in names]:
         raise UserError(f"algorithm: there is no policy {unknown[0]!r} to freeze or pace; there are {', '.join(names)}")
     policies = make_policies(config, world, words, names)
+    if config.init_from is not None:
+        load_initial_weights(policies, config.init_from)
     critic = None
     if isinstance(algorithm, AlgorithmConfig):
         critic = make_critic(algorithm, config, world, words, policies)

@@ -43,6 +43,7 @@ class RunConfig(BaseModel):
     log_episodes: int = Field(default=32, ge=0, description="training episodes of each update that are logged")
     policy: PolicyConfig = TinyPolicy()
     sharing: Sharing = Field(default="separate", description="which seats share a policy")
+    init_from: Path | None = Field(default=None, description="a run whose newest policies give the initial weights")
     algorithm: Algorithm = AlgorithmConfig()
     threads: int = Field(
         default=1, ge=0, description="torch threads; 1 is best for tiny models, 0 leaves torch's own choice"

@@ -126,7 +126,20 @@ class Command(TyperCommand):
     @override
     def format_help(self, ctx: Any, formatter: Any) -> None:
         super().format_help(ctx, formatter)
+        if self.name == "train":
+            _print_settings()
         _print(self.name)
+
+
+def _print_settings() -> None:
+    """Print every setting of a run with its default, and its description where it has one."""
+    from marl.cli.source import run_config_class
+    from marl.settings import described
+
+    answer("Settings (KEY=VALUE, or keys of a TOML file; docs/training.md explains them):")
+    for name, default, text in described(run_config_class()):
+        answer(f"  {name} = {default}" + (f"    {text}" if text else ""))
+    answer()
 
 
 class Group(TyperGroup):

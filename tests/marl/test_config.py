@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from marl.errors import UserError
 from marl.scenario.config import Scenario
-from marl.settings import check, override, read_toml, write_toml
+from marl.settings import check, described, dotted_names, override, read_toml, write_toml
 from trainers.algorithm import AlgorithmConfig
 from trainers.run_config import RunConfig
 
@@ -184,3 +184,14 @@ def test_a_scenario_on_the_wire_is_the_scenario() -> None:
     assert Scenario.model_validate(scenario.wire) == scenario
     assert json.loads(json.dumps(scenario.wire)) == scenario.wire
     assert scenario.wire["latency"] == {"constant": 0.5, "per_token": 0.0, "jitter": 0.0}  # as they are today
+
+
+def test_every_setting_of_a_run_is_described_with_its_default() -> None:
+    listed = {name: (default, text) for name, default, text in described(RunConfig)}
+    assert listed["updates"][0] == "300"
+    assert listed["policy.width"][0] == "64"
+    assert listed["scenario.arena.name"][0] == "must be given"
+    assert listed["algorithm.critic"][1].startswith("one of ")
+    assert listed["host"][0] == "none"
+    assert set(listed) <= set(dotted_names(RunConfig))
+    assert set(RunConfig.model_fields) == {name.partition(".")[0] for name in listed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ import typer
 from marl.cli.console import ERR, OUT, equilibrium, note, number, percent, scores, standing
 from marl.cli.errors import sentence
 from marl.cli.setting_names import run_settings
-from marl.cli.source import admit, build, source_settings
+from marl.cli.source import admit, build, run_config_class, source_settings
 from marl.errors import UserError
 from marl.rundir.folder import RunDir
 from marl.settings import check, override, read_toml, write_toml
@@ -27,6 +28,13 @@ PACE: Final = 0.25
 """Seconds between two pictures of the progress bar."""
 LENGTH: Final = ("updates", "stop_at", "stop_score")
 """Settings that only decide when a run stops; they may differ on resume."""
+
+
+def print_schema(wanted: bool) -> None:
+    """Print the JSON schema of a run's configuration, for editors, and end."""
+    if wanted:
+        OUT.print_json(json.dumps(run_config_class().model_json_schema()))
+        raise typer.Exit
 
 
 def train(
@@ -48,6 +56,10 @@ def train(
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete the run in the folder and begin again.")
+    ] = False,
+    schema: Annotated[
+        bool,
+        typer.Option("--schema", callback=print_schema, is_eager=True, help="Print the JSON schema of configurations."),
     ] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Do not write report.html at the end.")] = False,
 ) -> None:
