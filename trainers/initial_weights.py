@@ -40,6 +40,6 @@ def _words(folder: Path, lm: LanguageModel) -> dict[str, int]:
     """Return the vocabulary of a saved policy; that of the model itself where none is saved, as for an adapter."""
     from transformers import AutoTokenizer
 
-    if not (folder / "tokenizer.json").is_file():
-        return lm.tokenizer.get_vocab()
-    return AutoTokenizer.from_pretrained(folder).get_vocab()
+    saved = (folder / "tokenizer.json").is_file()
+    vocabulary: dict[str, int] = (AutoTokenizer.from_pretrained(folder) if saved else lm.tokenizer).get_vocab()
+    return vocabulary
