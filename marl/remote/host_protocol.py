@@ -6,7 +6,7 @@ bytes. An envelope that breaks the protocol is rejected with a reason, and chang
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic, time_ns
@@ -17,6 +17,7 @@ from marl.errors import UserError
 from marl.remote import wire
 from marl.remote.rejections import Reason, Rejections
 from marl.remote.reply_checks import ReplyChecks
+from marl.remote.resends import Resends
 from marl.remote.seat_registry import Lobby
 from protocols import topics
 from protocols.envelope import MAX_BYTES, REFEREE, Envelope, Kind
@@ -93,6 +94,7 @@ class HostProtocol:
         self._checks = checks or ReplyChecks()
         self._seated: dict[tuple[str, str], _Seated] = {}
         self._weights: dict[str, dict[str, Any]] = {}
+        self._resends = Resends()
         self._count = time_ns()  # the host's own count in the lobby; no two hosts begin with the same
 
     # --- outgoing
@@ -132,6 +134,7 @@ class HostProtocol:
             elif now >= asked.next:
                 asked.next, asked.wait = now + asked.wait, min(1.5 * asked.wait, AGAIN[1])
                 self._send(episode, seat, seated.sent[asked.index])
+        self._resend()
 
     def reconnected(self) -> None:
         """Handle a reconnect: agents count as absent until they announce themselves; unanswered views are resent."""
@@ -155,6 +158,11 @@ class HostProtocol:
         """Return an envelope in which the host announces its own state in the lobby."""
         self._count += 1
         return Envelope(LOBBY, REFEREE, self._count, kind, data={"host": self.host, **data})
+
+    def renew_again(self, seats: Iterable[str]) -> None:
+        """Announce the weights again to seats that may have missed them."""
+        for seat in seats:
+            self._welcome(seat)
 
     def _welcome(self, seat: str) -> None:
         claim = self.lobby.claims[seat]
@@ -219,22 +227,28 @@ class HostProtocol:
         if envelope.kind is Kind.LEAVE:
             if not self.lobby.knows(seat, data.token):
                 return Reason.TOKEN, ""
-            self.lobby.leave(data.agent)
-            return None
+            return self.lobby.leave(seat, data.agent, envelope.n)
         if envelope.kind is not Kind.JOIN:
             return Reason.KIND, envelope.kind.value
-        if (rejection := self.lobby.join(seat, data, proven=self.opened)) is not None:
-            answer = self.notice(Kind.LEAVE, agent=data.agent)._replace(to=seat, body=rejection[1])
-            self._send(LOBBY, seat, answer)
+        if (rejection := self.lobby.join(seat, data, envelope.n, proven=self.opened)) is not None:
+            holder = self.lobby.claims[seat]
+            if data.agent and rejection[0] is not Reason.REPLAYED and (holder is None or holder.agent != data.agent):
+                answer = self.notice(Kind.LEAVE, agent=data.agent)
+                self._send(LOBBY, seat, answer._replace(to=seat, body=rejection[1], reply_to=envelope.n))
             return rejection
-        if data.have is None:
+        if data.have is None or self._weights.get(seat, {}).get("version", data.version) != data.version:
             self._welcome(seat)
-        for (episode, who), seated in self._seated.items():
-            if who == seat and (data.have is None or episode in data.have):
-                first = 0 if data.have is None else data.have[episode]
-                for envelope in seated.sent[first:]:
-                    self._send(episode, seat, envelope)
+        self._resends.request(seat, data.have)
+        self._resend()
         return None
+
+    def _resend(self) -> None:
+        """Send again what seats asked for."""
+        for seat, have in self._resends.due(monotonic()):
+            for (episode, who), seated in self._seated.items():
+                if who == seat and (have is None or episode in have):
+                    for envelope in seated.sent[have[episode] if have else 0 :]:
+                        self._send(episode, seat, envelope)
 
     def _replied(self, envelope: Envelope) -> Rejection | None:
         seat, episode = envelope.sender, envelope.episode

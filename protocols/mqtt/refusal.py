@@ -10,10 +10,8 @@ from protocols.mqtt.address import Address, unreachable
 NEVER_AGAIN: Final = {133, 134, 135, 138, 140, 142, 144, 149, 153, 154, 155, 162}
 """Reason codes of CONNACK and DISCONNECT after which connecting again would end the same way."""
 TAKEN_OVER: Final = 142
-CUT_OFF: Final = (6, 2.0)
+CUT_OFF: Final = (5, 2.0)
 """So many connections in a row that the broker ended within so many seconds are no accident."""
-_HEADER: Final = 16
-"""Bytes of a PUBLISH packet beside topic and payload, at most: type and length, packet identifier, properties."""
 _NAMES: Final = {
     128: "unspecified error",
     131: "implementation specific error",
@@ -62,8 +60,12 @@ class Limits(NamedTuple):
 
     def admit(self, address: Address, topic: str, raw: bytes) -> None:
         """Raise ProtocolError for a publish whose packet is larger than the broker takes."""
-        if self.packet is not None and len(topic.encode()) + len(raw) + _HEADER > self.packet:
-            raise ProtocolError(too_large(address, len(raw), topic, self.packet))
+        if self.packet is None:
+            return
+        rest = 2 + len(topic.encode()) + 2 + 1 + len(raw)  # topic with its length, packet identifier, no properties
+        size = 1 + max(1, -(-rest.bit_length() // 7)) + rest  # the length has seven bits a byte
+        if size > self.packet:
+            raise ProtocolError(too_large(address, size, topic, self.packet))
 
 
 class Judge:
@@ -129,7 +131,7 @@ def too_large(address: Address, size: int, topic: str = "", limit: int | None = 
     on = f" on {topic}" if topic else ""
     most = f"packets of at most {limit} bytes" if limit is not None else "no packets of this size"
     return (
-        f"the broker at {address.shown} takes {most}, and a message{on} has {size}: "
+        f"the broker at {address.shown} takes {most}, and a message{on} needs {size}: "
         "raise its limit (mosquitto: max_packet_size, message_size_limit), or make what is sent shorter"
     )
 

@@ -135,6 +135,8 @@ def _policies(seats: Sequence[str], policy: str) -> tuple[dict[str, Policy], Ren
         from marl.remote.weights import WeightFollowers
 
         with ERR.status("loading PyTorch"):
+            import marl.inference.server  # noqa: F401 - now: it takes longer than a broker waits for a sign of life
+
             followers = WeightFollowers(seats)
         return dict(followers.policies), followers.renew
     kind, _, folder = policy.partition(":")

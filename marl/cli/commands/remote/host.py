@@ -234,6 +234,7 @@ def _play(
         plans = [replace(plan, seats=kept.journal.seats(plan.episode, seats)) for plan in plans]
 
         def done(episode: Episode) -> None:
+            hosting.check()  # an episode that the broker ended is played again, when the host is started again
             kept.finish(episode)
             show(episode.log)
             if episode.error:
