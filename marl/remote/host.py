@@ -11,6 +11,7 @@ or missed something gets the episode so far. So a seat may die at any time, and 
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -28,6 +29,7 @@ from marl.remote.outbox import Outbox
 from marl.remote.rejections import Rejections
 from marl.remote.remote_policy import RemotePolicy
 from marl.remote.reply_checks import ReplyChecks
+from marl.remote.run_claim import ATTEMPTS, PAUSE, SETTLE
 from marl.remote.seat_registry import Lobby
 from protocols import clock, topics
 from protocols.envelope import REFEREE, Envelope, Kind
@@ -89,6 +91,7 @@ class Host:
         self._out = Outbox()
         self._over = False
         self._failure: BaseException | None = None
+        self._defending = False
 
     @property
     def address(self) -> Address:
@@ -225,20 +228,57 @@ class Host:
 
     async def _open(self, bus: MqttBus) -> None:
         """Claim the name of the run; raises ProtocolError if another host has it."""
-        mirrored = asyncio.Event()
-        self.protocol.mirrored = mirrored.set
+        claim = self.protocol.claim
         await bus.watch(topics.sent_by(self.run, "+"), self.protocol.arrived)
-        await bus.publish(self._home, self.protocol.notice(Kind.VIEW))  # older envelopes arrive before this one
+        claim.ordered = bus.version >= 5  # amqtt, which speaks 3.1.1, passes messages on in no common order
+        for _ in range(ATTEMPTS):
+            await self._said(bus, Kind.NOTE)  # by now what the broker retained has arrived
+            if claim.holder is not None and claim.decided:
+                break
+            connections, joined = bus.connections, False
+            if claim.holder is None:
+                await self._said(bus, Kind.VIEW)
+                if not claim.contested:
+                    await self._said(bus, Kind.JOIN, **self._about)
+                    joined = True
+            if not claim.ordered:
+                await asyncio.sleep(SETTLE)
+            if joined and claim.holder is None and not claim.contested and bus.connections == connections:
+                self.protocol.opened = True
+                self.protocol.rivalled = self._defend
+                self._joined = self.protocol.notice(Kind.JOIN, opened=True, **self._about)
+                await bus.announce(self._home, self._joined)
+                return
+            await asyncio.sleep(random.uniform(*PAUSE))
+        if claim.last_is_ours and claim.holder is None:
+            await bus.announce(self._home, self.protocol.notice(Kind.LEAVE))
+        raise ProtocolError(f"the run {self.run!r} has a host already: choose another name with --run")
+
+    async def _said(self, bus: MqttBus, kind: Kind, **data: Any) -> None:
+        """Send a notice, a `join` retained, and wait until it came back; raises ProtocolError if it does not."""
+        notice = self.protocol.notice(kind, **data)
+        self.protocol.claim.expect(notice)
+        if kind is Kind.JOIN:
+            await bus.announce(self._home, notice)
+        else:
+            await bus.publish(self._home, notice)
         try:
-            await asyncio.wait_for(mirrored.wait(), self.protocol.patience)
+            await self.protocol.claim.mirrored(self.protocol.patience)
         except TimeoutError:
             raise ProtocolError(
                 f"the broker at {self._bus.address.shown} does not let this user host {self.run!r}: see its access list"
             ) from None
-        if self.protocol.others:
-            raise ProtocolError(f"the run {self.run!r} has a host already: choose another name with --run")
-        self.protocol.opened = True
-        await bus.announce(self._home, self.protocol.notice(Kind.JOIN, **self._about))
+
+    def _defend(self) -> None:
+        """Announce this host again soon, because another one may have replaced what the broker retains."""
+        if not self._defending:
+            self._defending = True
+            self._loop.call_later(TICK, self._announce_again)
+
+    def _announce_again(self) -> None:
+        self._defending = False
+        task = self._loop.create_task(self._bus.announce(self._home, self._joined))
+        self._announcing = task  # a task is kept until it is done
 
     async def _pump(self) -> None:
         """Publish outgoing envelopes, in order."""

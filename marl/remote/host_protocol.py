@@ -18,6 +18,7 @@ from marl.remote import wire
 from marl.remote.rejections import Reason, Rejections
 from marl.remote.reply_checks import ReplyChecks
 from marl.remote.resends import Resends
+from marl.remote.run_claim import RunClaim
 from marl.remote.seat_registry import Lobby
 from protocols import topics
 from protocols.envelope import MAX_BYTES, REFEREE, Envelope, Kind
@@ -85,10 +86,9 @@ class HostProtocol:
         """Envelopes that seats sent and that never arrived, by the seats' own counts."""
         self.opened = False
         """Whether this host has claimed the run."""
-        self.others: set[str] = set()
-        """Other hosts that claim this run."""
-        self.mirrored: Callable[[], None] = lambda: None
-        """Called when an envelope of this host came back from the broker."""
+        self.claim = RunClaim(host)
+        self.rivalled: Callable[[], None] = lambda: None
+        """Called when another host spoke as if it had this run."""
         self._send_to = send
         self._journal = journal or (lambda episode, seat, sample: None)
         self._checks = checks or ReplyChecks()
@@ -208,15 +208,12 @@ class HostProtocol:
 
     def _mirrored(self, envelope: Envelope) -> bool:
         """Handle a host's announcement; False if it is another host's, after this one has claimed the run."""
-        if envelope.data.get("host") == self.host:
-            self.mirrored()
-        elif self.opened:
-            return False
-        elif envelope.kind is Kind.JOIN:
-            self.others.add(str(envelope.data.get("host")))
-        else:
-            self.others.clear()
-        return True
+        self.claim.heard(envelope)
+        if not self.opened or self.claim.is_ours(envelope):
+            return True
+        if envelope.kind is not Kind.VIEW:
+            self.rivalled()
+        return False
 
     def _presence(self, envelope: Envelope) -> Rejection | None:
         seat = envelope.sender
