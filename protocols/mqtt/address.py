@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import ssl
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from protocols.errors import ProtocolError
+
+PASSWORD: Final = "SABIR_MQTT_PASSWORD"
+"""Environment variable with the password of a URL that has a user and no password: others see command lines."""
 
 
 class Address(NamedTuple):
@@ -41,7 +44,9 @@ def parse(url: str) -> Address:
         )
     tls = parts.scheme == "mqtts"
     user = None if parts.username is None else unquote(parts.username)
-    password = None if parts.password is None else unquote(parts.password)
+    password = os.environ.get(PASSWORD) if parts.password is None else unquote(parts.password)
+    if user is None:
+        password = None
     cafile = query["cafile"][0] if query else None
     return Address(parts.hostname, port or (8883 if tls else 1883), user, password, tls, cafile)
 
