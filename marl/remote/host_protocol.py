@@ -15,6 +15,7 @@ from typing import Any, Final
 from marl.episode import Sample
 from marl.errors import UserError
 from marl.remote import wire
+from marl.remote.rate_limit import RateLimit
 from marl.remote.rejections import Reason, Rejections
 from marl.remote.reply_checks import ReplyChecks
 from marl.remote.resends import Resends
@@ -95,6 +96,7 @@ class HostProtocol:
         self._seated: dict[tuple[str, str], _Seated] = {}
         self._weights: dict[str, dict[str, Any]] = {}
         self._resends = Resends()
+        self.limit = RateLimit()
         self._count = time_ns()  # the host's own count in the lobby; no two hosts begin with the same
 
     # --- outgoing
@@ -177,7 +179,22 @@ class HostProtocol:
     # --- incoming
 
     def arrived(self, topic: str, raw: bytes) -> None:
-        """Check and handle a payload under a topic of this run."""
+        """Check and handle a payload under a topic of this run, unless its seat sends too much."""
+        now, (_, _, rest) = monotonic(), topic.partition("/")
+        episode, seat = rest.split("/")[1:2], topic.rpartition("/")[2]
+        limited = seat if seat in self.lobby.claims else ""  # all strangers share one limit
+        if self.limit.over(limited, now) and seat != REFEREE:
+            seated = self._seated.get((episode[0] if episode else "", seat))
+            if seated is None or seated.asked is None:
+                why = f"{limited or 'a stranger'} sends too much: what is not awaited is dropped"
+                return self.rejections.add(Reason.RATE, topic, raw, why, line=self.limit.drop(limited))
+        before = self.rejections.total
+        self._check(topic, raw)
+        if self.rejections.total > before or episode == [LOBBY]:
+            self.limit.spend(limited, len(raw), now)
+        return None
+
+    def _check(self, topic: str, raw: bytes) -> None:
         try:
             where = topics.parse(topic)
         except ProtocolError as error:

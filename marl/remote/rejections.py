@@ -36,6 +36,7 @@ class Reason(StrEnum):
     DATA = "bad data"
     UNTRUE = "untrue data"
     """The only one that does not reject the envelope: its words count, what its sender says of them does not."""
+    RATE = "over the rate limit"
 
 
 class Rejections:
@@ -46,15 +47,17 @@ class Rejections:
         self.secrets = tuple(sorted(filter(None, secrets), key=len, reverse=True))
         """Tokens of the seats, which are never logged."""
         self.counts: Counter[Reason] = Counter()
+        self.total = 0
         self._lines = 0
 
-    def add(self, reason: Reason, topic: str, raw: bytes, why: str = "") -> None:
-        """Count one rejection, and log it unless `MOST_LINES` are logged already."""
+    def add(self, reason: Reason, topic: str, raw: bytes, why: str = "", *, line: bool = True) -> None:
+        """Count one rejection, and log it as a line unless `MOST_LINES` are logged already."""
         self.counts[reason] += 1
-        if self.path is None or self._lines >= MOST_LINES:
+        self.total += 1
+        if self.path is None or not line or self._lines >= MOST_LINES:
             return
         self._lines += 1
-        line = {
+        fields = {
             "reason": reason.value,
             "why": self._hide(why),
             "topic": self._hide(topic)[:EXCERPT],
@@ -62,7 +65,7 @@ class Rejections:
             "payload": self._hide(raw[: 4 * EXCERPT].decode(errors="replace"))[:EXCERPT],
         }
         with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(fields) + "\n")
 
     def _hide(self, text: str) -> str:
         """Return text without tokens: the values of `token` members, and the seats' tokens wherever they stand."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from itertools import count
 from typing import Any
 
 import pytest
 
+from marl.episode import Sample
 from marl.policy.scripted import Random
 from marl.remote.host import Host
 from marl.remote.outbox import Outbox
@@ -20,7 +22,7 @@ from protocols.envelope import Envelope, Kind
 from protocols.mqtt.broker import local
 from protocols.mqtt.bus import MqttBus
 from protocols.topics import LOBBY
-from tests.marl.remote.test_host_protocol import SEATS, TOKENS, Scene
+from tests.marl.remote.test_host_protocol import SEATS, SPEC, TOKENS, TOPIC, Scene
 
 runs = (f"state-{n}" for n in count())
 
@@ -124,6 +126,32 @@ def test_seats_take_turns_and_copies_replace_each_other() -> None:
     taken = [out.take() for _ in range(4)]
     assert [(topic[-1], envelope.n) for topic, envelope in taken] == [("a", 0), ("b", 0), ("a", 1), ("a", 2)]
     assert not out
+
+
+def test_a_flooding_seat_is_dropped_and_its_awaited_reply_is_taken() -> None:
+    scene = Scene()
+    for n in range(3000):
+        presence(scene, "a_0", 10 + n)
+    dropped = scene.rejections.counts[Reason.RATE]
+    assert 1500 < dropped < 2100
+    assert scene.protocol.limit.dropped == {"a_0": dropped}
+    presence(scene, "b_0", 99)
+    assert scene.rejections.counts[Reason.RATE] == dropped  # the other seat is heard
+    raw = json.dumps({"episode": "e0", "sender": "a_0", "n": 0, "kind": "say", "body": "m1", "reply_to": 7})
+    scene.arrive(TOPIC, raw.replace("}", ',"data":{"token":"' + TOKENS["a_0"] + '"}}').encode())
+    assert scene.answer.done()
+
+
+def test_awaited_replies_never_meet_the_limit() -> None:
+    scene = Scene()
+    for k in range(3000):
+        answer: Future[Sample | None] = Future()
+        view = Envelope("e0", "referee", 2 + k, Kind.VIEW, "a_0", seq=8 + k, data={"reply": SPEC})
+        scene.protocol.ask("a_0", view, answer)
+        line = {"episode": "e0", "sender": "a_0", "n": k, "kind": "say", "body": "m1", "reply_to": 8 + k}
+        scene.arrive(TOPIC, json.dumps({**line, "data": {"token": TOKENS["a_0"]}}).encode())
+        assert answer.done()
+    assert not scene.rejections.counts
 
 
 @pytest.fixture

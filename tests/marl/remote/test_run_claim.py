@@ -23,7 +23,8 @@ runs = (f"claim-{n}" for n in count())
 def test_hosts_that_start_at_once(name: str) -> None:
     url = broker(name).url
     for _ in range(4):
-        run, start, over, outcomes = next(runs), threading.Barrier(3), threading.Barrier(3), []
+        outcomes: list[str] = []
+        run, start, over = next(runs), threading.Barrier(3), threading.Barrier(3)
 
         def host(url: str, run: str, start: Any, over: Any, outcomes: list[Any]) -> None:
             start.wait()

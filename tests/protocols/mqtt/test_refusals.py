@@ -15,11 +15,11 @@ from typing_extensions import override
 from protocols import clock
 from protocols.envelope import Envelope, Kind
 from protocols.errors import ProtocolError
-from protocols.mqtt import client_factory
 from protocols.mqtt.address import parse, untrusted
 from protocols.mqtt.broker import Access, Mosquitto, mosquitto
 from protocols.mqtt.bus import MqttBus
 from protocols.mqtt.outgoing import Outgoing
+from protocols.mqtt.refusal import Limits
 from tests.protocols.mqtt.test_mqtt_bus import TOPIC, certificates, refusal
 
 needs_mosquitto = pytest.mark.skipif(mosquitto() is None, reason="limits need mosquitto")
@@ -78,7 +78,7 @@ def test_a_packet_of_just_the_limit() -> None:
 @needs_mosquitto
 @pytest.mark.parametrize("line", ["message_size_limit 250", "max_packet_size 250"])
 def test_a_message_over_a_limit_that_the_broker_does_not_tell(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_factory.Limits, "of", lambda properties: client_factory.Limits())
+    monkeypatch.setattr(Limits, "of", lambda properties: Limits())
     with limited(line) as small:
         says, connections = ending(small.url, (TOPIC, 300))
     assert "takes no packets of this size" in says or "it may take no messages as large as the 359 bytes" in says
@@ -113,7 +113,7 @@ def test_a_client_id_that_another_connection_has() -> None:
 
         async def main() -> tuple[str, int]:
             one, other = MqttBus(url), MqttBus(url)
-            with pytest.raises(ProtocolError):
+            with pytest.raises(ProtocolError):  # noqa: PT012
                 async with asyncio.timeout(20), one, other:
                     ends = [asyncio.create_task(bus.broken()) for bus in (one, other)]
                     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
