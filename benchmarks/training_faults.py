@@ -3,7 +3,7 @@
 Trainer, both actors and the broker are processes of their own. In every trial the broker is killed (SIGKILL) and comes
 back, and an actor is killed and started again, at random moments between the first and the last update. `same` trials
 end with the training log of the undisturbed run, byte for byte; `same_weights` also with the bytes of its last
-checkpoint's policies. It prints JSON lines; twenty trials take about ten minutes:
+checkpoint's policies, which differ where replies were sampled in other batches. Twenty trials take about 20 minutes:
 
     python benchmarks/training_faults.py [--trials 20] [--strikes 1] [--updates 12]
 """
