@@ -253,6 +253,10 @@ class MemoryBus(Bus):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every inbox."""
         nodes = [self._root]
         while nodes:
             node = nodes.pop()

@@ -116,6 +116,8 @@ class Run:
             self._resume()
         else:
             write_toml(self.dir.config, config)
+            if config.host is not None:
+                self.dir.config.chmod(0o600)  # it holds the seats' tokens
             if self.selfplay:
                 self.selfplay.freeze(0)
         record(self.dir.provenance, self.trainer.version)

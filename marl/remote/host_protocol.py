@@ -6,7 +6,7 @@ bytes. An envelope that breaks the protocol is rejected with a reason, and chang
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic, time_ns
@@ -15,8 +15,11 @@ from typing import Any, Final
 from marl.episode import Sample
 from marl.errors import UserError
 from marl.remote import wire
+from marl.remote.rate_limit import RateLimit
 from marl.remote.rejections import Reason, Rejections
 from marl.remote.reply_checks import ReplyChecks
+from marl.remote.resends import Resends
+from marl.remote.run_claim import RunClaim
 from marl.remote.seat_registry import Lobby
 from protocols import topics
 from protocols.envelope import MAX_BYTES, REFEREE, Envelope, Kind
@@ -84,15 +87,16 @@ class HostProtocol:
         """Envelopes that seats sent and that never arrived, by the seats' own counts."""
         self.opened = False
         """Whether this host has claimed the run."""
-        self.others: set[str] = set()
-        """Other hosts that claim this run."""
-        self.mirrored: Callable[[], None] = lambda: None
-        """Called when an envelope of this host came back from the broker."""
+        self.claim = RunClaim(host)
+        self.rivalled: Callable[[], None] = lambda: None
+        """Called when another host spoke as if it had this run."""
         self._send_to = send
         self._journal = journal or (lambda episode, seat, sample: None)
         self._checks = checks or ReplyChecks()
         self._seated: dict[tuple[str, str], _Seated] = {}
         self._weights: dict[str, dict[str, Any]] = {}
+        self._resends = Resends()
+        self.limit = RateLimit()
         self._count = time_ns()  # the host's own count in the lobby; no two hosts begin with the same
 
     # --- outgoing
@@ -132,6 +136,7 @@ class HostProtocol:
             elif now >= asked.next:
                 asked.next, asked.wait = now + asked.wait, min(1.5 * asked.wait, AGAIN[1])
                 self._send(episode, seat, seated.sent[asked.index])
+        self._resend()
 
     def reconnected(self) -> None:
         """Handle a reconnect: agents count as absent until they announce themselves; unanswered views are resent."""
@@ -156,6 +161,11 @@ class HostProtocol:
         self._count += 1
         return Envelope(LOBBY, REFEREE, self._count, kind, data={"host": self.host, **data})
 
+    def renew_again(self, seats: Iterable[str]) -> None:
+        """Announce the weights again to seats that may have missed them."""
+        for seat in seats:
+            self._welcome(seat)
+
     def _welcome(self, seat: str) -> None:
         claim = self.lobby.claims[seat]
         data: dict[str, Any] = {"agent": "" if claim is None else claim.agent}
@@ -169,7 +179,22 @@ class HostProtocol:
     # --- incoming
 
     def arrived(self, topic: str, raw: bytes) -> None:
-        """Check and handle a payload under a topic of this run."""
+        """Check and handle a payload under a topic of this run, unless its seat sends too much."""
+        now, (_, _, rest) = monotonic(), topic.partition("/")
+        episode, seat = rest.split("/")[1:2], topic.rpartition("/")[2]
+        limited = seat if seat in self.lobby.claims else ""  # all strangers share one limit
+        if self.limit.over(limited, now) and seat != REFEREE:
+            seated = self._seated.get((episode[0] if episode else "", seat))
+            if seated is None or seated.asked is None:
+                why = f"{limited or 'a stranger'} sends too much: what is not awaited is dropped"
+                return self.rejections.add(Reason.RATE, topic, raw, why, line=self.limit.drop(limited))
+        before = self.rejections.total
+        self._check(topic, raw)
+        if self.rejections.total > before or episode == [LOBBY]:
+            self.limit.spend(limited, len(raw), now)
+        return None
+
+    def _check(self, topic: str, raw: bytes) -> None:
         try:
             where = topics.parse(topic)
         except ProtocolError as error:
@@ -200,15 +225,12 @@ class HostProtocol:
 
     def _mirrored(self, envelope: Envelope) -> bool:
         """Handle a host's announcement; False if it is another host's, after this one has claimed the run."""
-        if envelope.data.get("host") == self.host:
-            self.mirrored()
-        elif self.opened:
-            return False
-        elif envelope.kind is Kind.JOIN:
-            self.others.add(str(envelope.data.get("host")))
-        else:
-            self.others.clear()
-        return True
+        self.claim.heard(envelope)
+        if not self.opened or self.claim.is_ours(envelope):
+            return True
+        if envelope.kind is not Kind.VIEW:
+            self.rivalled()
+        return False
 
     def _presence(self, envelope: Envelope) -> Rejection | None:
         seat = envelope.sender
@@ -219,22 +241,28 @@ class HostProtocol:
         if envelope.kind is Kind.LEAVE:
             if not self.lobby.knows(seat, data.token):
                 return Reason.TOKEN, ""
-            self.lobby.leave(data.agent)
-            return None
+            return self.lobby.leave(seat, data.agent, envelope.n)
         if envelope.kind is not Kind.JOIN:
             return Reason.KIND, envelope.kind.value
-        if (rejection := self.lobby.join(seat, data, proven=self.opened)) is not None:
-            answer = self.notice(Kind.LEAVE, agent=data.agent)._replace(to=seat, body=rejection[1])
-            self._send(LOBBY, seat, answer)
+        if (rejection := self.lobby.join(seat, data, envelope.n, proven=self.opened)) is not None:
+            holder = self.lobby.claims[seat]
+            if data.agent and rejection[0] is not Reason.REPLAYED and (holder is None or holder.agent != data.agent):
+                answer = self.notice(Kind.LEAVE, agent=data.agent)
+                self._send(LOBBY, seat, answer._replace(to=seat, body=rejection[1], reply_to=envelope.n))
             return rejection
-        if data.have is None:
+        if data.have is None or self._weights.get(seat, {}).get("version", data.version) != data.version:
             self._welcome(seat)
-        for (episode, who), seated in self._seated.items():
-            if who == seat and (data.have is None or episode in data.have):
-                first = 0 if data.have is None else data.have[episode]
-                for envelope in seated.sent[first:]:
-                    self._send(episode, seat, envelope)
+        self._resends.request(seat, data.have)
+        self._resend()
         return None
+
+    def _resend(self) -> None:
+        """Send again what seats asked for."""
+        for seat, have in self._resends.due(monotonic()):
+            for (episode, who), seated in self._seated.items():
+                if who == seat and (have is None or episode in have):
+                    for envelope in seated.sent[have[episode] if have else 0 :]:
+                        self._send(episode, seat, envelope)
 
     def _replied(self, envelope: Envelope) -> Rejection | None:
         seat, episode = envelope.sender, envelope.episode

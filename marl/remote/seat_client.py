@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic, time_ns
 from typing import Any, Final
@@ -26,6 +27,8 @@ from protocols.topics import LOBBY
 
 logger = logging.getLogger(__name__)
 CAPACITY: Final = 65_536
+PARTING: Final = 5.0
+"""Seconds for the last messages, where the broker takes none."""
 PERIOD: Final = 1.0
 """Seconds between joins until the host answers, and between requests for what is missing."""
 Renew = Callable[[str, dict[str, Any]], int]
@@ -54,6 +57,7 @@ class SeatClient:
         run: of the host.
         agent: identity of this process among all that want the seat.
         token: of the seat, as the host printed it.
+        lead: seat of the same agent whose last will speaks for this one too.
         notice: called with a sentence for the user.
         renew: loads new weights, if the policy can.
     """
@@ -67,11 +71,13 @@ class SeatClient:
         agent: str,
         *,
         token: str = "",
+        lead: str = "",
         notice: Callable[[str], None] = lambda _: None,
         renew: Renew | None = None,
     ) -> None:
         self.name, self.policy, self.bus, self.run = name, policy, bus, topics.name(run)
         self.agent, self.token = agent, token
+        self.lead = "" if lead == name else lead
         self.version = 0 if renew is None else -1
         self.played = 0
         self.dropped = 0
@@ -81,9 +87,11 @@ class SeatClient:
         """Whether the host gave this agent the seat."""
         self._notice, self._renew = notice, renew
         self._episodes: dict[str, _Episode] = {}
-        self._count = time_ns()  # this seat's own count in the lobby
+        self._count = self._began = time_ns()  # this seat's own count in the lobby
         self._home = topics.sent_by(self.run, LOBBY, name)
         self._host = ""
+        self._heard: dict[str, int] = {}
+        """Host -> its own count of its last words to this seat."""
         self._welcome = asyncio.Event()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -114,6 +122,8 @@ class SeatClient:
         data = {"agent": self.agent, "policy": self.policy.name, "version": self.version, **data}
         if self.token:
             data["token"] = self.token
+        if self.lead:
+            data["lead"] = self.lead
         return Envelope(LOBBY, self.name, self._count, kind, REFEREE, data=data)
 
     async def _knock(self) -> None:
@@ -167,19 +177,26 @@ class SeatClient:
         return False
 
     async def _lobby(self, envelope: Envelope) -> None:
-        if envelope.data.get("agent") not in (self.agent, ""):
-            return
+        agent, host = envelope.data.get("agent"), str(envelope.data.get("host"))
         if envelope.kind is Kind.LEAVE:
-            raise UserError(envelope.body)
+            # One who is seated is rejected for what it said itself, and not for what others say in its name.
+            mine = self._began < (envelope.reply_to or 0) <= self._count
+            if agent == self.agent and (mine or not self._welcome.is_set()):
+                raise UserError(envelope.body)
+            return
+        if agent not in (self.agent, "") or envelope.n < self._heard.get(host, 0):
+            return
+        self._heard[host] = envelope.n
         if not self._welcome.is_set():
             self._notice(f"{self.name}: joined the run {self.run} as {self.policy.name}")
-        self._host = str(envelope.data.get("host"))
+        self._host = host
         self._welcome.set()
         self.seated = True
         weights = envelope.data.get("weights")
-        if isinstance(weights, dict) and self._renew is not None and weights.get("version") != self.version:
-            self.version = self._renew(self.name, weights)
-            await self.bus.publish(self._home, self._presence(Kind.JOIN, have={}))
+        if isinstance(weights, dict) and self._renew is not None:
+            if weights.get("version") != self.version:  # on a thread: the connection must stay alive meanwhile
+                self.version = await asyncio.to_thread(self._renew, self.name, weights)
+            await self.bus.announce(self._home, self._presence(Kind.JOIN, have={}))
 
     async def _take(self, envelope: Envelope, place: int) -> None:
         """Handle an envelope of an episode if it is the next one."""
@@ -273,15 +290,21 @@ async def sit(
     async with MqttBus(url, (topics.sent_by(topics.name(run), LOBBY, first), will)) as bus:
         for name, policy in policies.items():
             token = tokens.get(name, "")
-            seats.append(SeatClient(name, policy, bus, run, agent, token=token, notice=notice, renew=renew))
+            options: dict[str, Any] = {"token": token, "lead": first, "notice": notice, "renew": renew}
+            seats.append(SeatClient(name, policy, bus, run, agent, **options))
         sitting = [asyncio.create_task(seat.sit()) for seat in seats]
+        broken = asyncio.create_task(bus.broken())
         try:
-            await asyncio.gather(*sitting)
+            over = asyncio.gather(*sitting)
+            await asyncio.wait((over, broken), return_when=asyncio.FIRST_COMPLETED)
+            await (broken if broken.done() else over)
         finally:
-            for task in sitting:
+            for task in (*sitting, broken):
                 task.cancel()
-            await asyncio.gather(*sitting, return_exceptions=True)
-            for seat in seats:
-                if seat.seated:
-                    await seat.leave()
+            await asyncio.gather(*sitting, broken, return_exceptions=True)
+            with suppress(ProtocolError, TimeoutError):
+                async with asyncio.timeout(PARTING):
+                    for seat in seats:
+                        if seat.seated:
+                            await seat.leave()
     return max(seat.played for seat in seats)

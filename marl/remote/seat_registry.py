@@ -17,6 +17,10 @@ class Claim:
     agent: str
     policy: str
     version: int
+    count: int = 0
+    """The agent's own count `n` of its last state: an older one never replaces it."""
+    lead: str = ""
+    """Seat whose last will speaks for this one too."""
     present: bool = True
     proven: bool = True
     """False if its only evidence is an announcement retained by a broker, whose agent may be dead."""
@@ -47,8 +51,11 @@ class Lobby:
         """Return whether a token is the seat's, compared in constant time."""
         return self._tokens is None or hmac.compare_digest(self._tokens[seat].encode(), token.encode())
 
-    def join(self, seat: str, data: JoinData, *, proven: bool = True) -> tuple[Reason, str] | None:
-        """Give a seat to an agent, or return why not. A seat can be taken over if no agent is proven to be present."""
+    def join(self, seat: str, data: JoinData, count: int = 0, *, proven: bool = True) -> tuple[Reason, str] | None:
+        """Give a seat to an agent, or return why not. A seat can be taken over if no agent is proven to be present.
+
+        `count` is the `n` of the join. The same state may come again, as after a reconnect, but no older one.
+        """
         if not self.knows(seat, data.token):
             return Reason.TOKEN, f"the token for the seat {seat} is wrong: give the one its host printed (--token)"
         claim = self.claims[seat]
@@ -58,16 +65,26 @@ class Lobby:
             return Reason.TAKEN, (
                 f"the seat {seat} began with the policy {claim.policy}, not {data.policy}: go on with the same one"
             )
-        self.claims[seat] = Claim(data.agent, data.policy, data.version, proven=proven)
+        if claim is not None and claim.agent == data.agent and count < claim.count:
+            nameless = "agent" not in data.model_fields_set  # played by hand: a new session counts from 0
+            if not nameless or claim.present:
+                return Reason.REPLAYED, f"n {count} is older than the {claim.count} of this agent's last state"
+        self.claims[seat] = Claim(data.agent, data.policy, data.version, count, data.lead, proven=proven)
         self._changed(seat)
         return None
 
-    def leave(self, agent: str) -> None:
-        """Mark all seats of an agent as left."""
-        for seat, claim in self.claims.items():
-            if claim is not None and claim.agent == agent and claim.present:
-                claim.present = False
-                self._changed(seat)
+    def leave(self, seat: str, agent: str, count: int = 0) -> tuple[Reason, str] | None:
+        """Mark an agent as gone from its seat, and from the seats that this one leads, or return why not."""
+        claim = self.claims[seat]
+        if claim is None or claim.agent != agent:
+            others = [name for name, other in self.claims.items() if other is not None and other.agent == agent]
+            return (Reason.SENDER, f"{seat} leaves in the name of {others[0]}") if others else None
+        claim.count = max(claim.count, count)
+        for name, other in self.claims.items():
+            if other is not None and other.agent == agent and other.present and seat in (name, other.lead):
+                other.present = False
+                self._changed(name)
+        return None
 
     def doubt(self) -> None:
         """Mark all agents as absent until they announce themselves again, after the broker was down."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ from marl.errors import UserError
 from marl.policy.base import Policy
 
 FOLLOW: Final = "follow"
+_LOADING: Final = threading.Lock()  # transformers cannot load on two threads at once
 
 
 class WeightFollower:
@@ -72,5 +74,6 @@ class WeightFollowers:
             folder, version = Path(str(weights["folder"])), int(weights["version"])
         except (KeyError, ValueError, TypeError):
             raise UserError(f"the host named no weights for {seat} that could be read: {weights}") from None
-        self.followers[seat].load(folder, version)
+        with _LOADING:
+            self.followers[seat].load(folder, version)
         return version

@@ -44,6 +44,8 @@ class JoinData(_Data):
     token: _Name = ""
     policy: _Name = "remote"
     version: int = Field(default=0, ge=-1, lt=2**31)  # of its weights; -1: it has none yet
+    lead: _Name = ""
+    """Seat of the same agent whose last will speaks for this one too."""
     have: dict[str, Annotated[int, Field(ge=0)]] | None = Field(default=None, max_length=4096)
     """Episode -> number of envelopes received: only these episodes are sent again, from there on."""
 

@@ -90,10 +90,13 @@ async def play_all(
     concurrency: int = 256,
     done: Callable[[Episode], None] | None = None,
     begun: Callable[[Log], None] | None = None,
+    *,
+    keep: bool = True,
 ) -> list[Episode]:
     """Play episodes, at most `concurrency` at a time, and return them in the order of the plans.
 
     `begun` is called with the log of an episode as it begins, and can read along; `done` with each finished episode.
+    Without `keep`, only `done` gets the episodes, and none is returned.
     """
     plans = list(plans)
     queue = iter(enumerate(plans))
@@ -104,14 +107,16 @@ async def play_all(
             log = header(world, plan)
             if begun is not None:
                 begun(log)
-            episodes[i] = await play(world, bus, plan, f"{RUN}-{i}", log)
+            episode = await play(world, bus, plan, f"{RUN}-{i}", log)
+            if keep:
+                episodes[i] = episode
             if done is not None:
-                done(episodes[i])
+                done(episode)
 
     async with MemoryBus() as bus, asyncio.TaskGroup() as group:
         for _ in range(min(concurrency, len(plans))):
             group.create_task(worker(bus))
-    return [episodes[i] for i in range(len(plans))]
+    return [episodes[i] for i in sorted(episodes)]
 
 
 def collect(
@@ -122,7 +127,8 @@ def collect(
     clock: ClockName = "virtual",
     done: Callable[[Episode], None] | None = None,
     begun: Callable[[Log], None] | None = None,
+    keep: bool = True,
 ) -> list[Episode]:
     """Play episodes on an event loop of their own; on the default, virtual clock waiting costs no real time."""
     with raised_gc_threshold():
-        return run(play_all(world, plans, concurrency, done, begun), clock)
+        return run(play_all(world, plans, concurrency, done, begun, keep=keep), clock)

@@ -51,5 +51,6 @@ def write(folder: Path, run: str, seats: Sequence[str]) -> tuple[Access, dict[st
         (folder / "acl", acl(run, seats)),
     ):
         path.touch(mode=0o600)
+        path.chmod(0o600)
         path.write_text(text)
     return access, passwords

@@ -1,4 +1,4 @@
-"""aiomqtt clients for the bus: protocol version, options, and messages by callback."""
+"""aiomqtt clients for the bus: protocol version, options, limits, reason codes, and messages by callback."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import aiomqtt
+import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from typing_extensions import override
 
 from protocols.envelope import Envelope
 from protocols.mqtt.address import Address, trust
+from protocols.mqtt.refusal import Limits, code, number
 
 TIMEOUT: Final = 5.0
 """Seconds until an unanswered call counts as a broken connection."""
@@ -45,6 +47,50 @@ def _callback_queue(receive: Receiver) -> type[asyncio.Queue[aiomqtt.Message]]:
     return CallbackQueue
 
 
+class BrokerClient(aiomqtt.Client):
+    """A client that keeps what aiomqtt drops: the properties of CONNACK, and the reason codes of PUBACK."""
+
+    limits = Limits()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._acknowledgements: dict[int, asyncio.Future[int]] = {}
+        self._room = asyncio.Semaphore(PENDING)
+
+    async def send(self, topic: str, raw: bytes, *, retain: bool) -> int:
+        """Publish at QoS 1, and return the reason code of the acknowledgement; raises MqttError if none comes."""
+        async with self._room:
+            info = self._client.publish(topic, raw, 1, retain)
+            if info.rc != paho.MQTT_ERR_SUCCESS:
+                raise aiomqtt.MqttCodeError(info.rc, "Could not publish message")
+            acknowledgement = asyncio.get_running_loop().create_future()
+            self._acknowledgements[info.mid] = acknowledgement
+            try:
+                return await asyncio.wait_for(acknowledgement, self.timeout)
+            except TimeoutError:
+                raise aiomqtt.MqttError("Operation timed out") from None
+            finally:
+                self._acknowledgements.pop(info.mid, None)
+
+    @property
+    def ended(self) -> asyncio.Future[None]:
+        """Done when the connection has ended, with the error that ended it."""
+        return self._disconnected
+
+    @override
+    def _on_connect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:
+        self.limits = Limits.of(properties)
+        self._room = asyncio.Semaphore(max(1, min(PENDING, self.limits.receive)))
+        super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    @override
+    def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
+        if (acknowledgement := self._acknowledgements.pop(mid, None)) is None:
+            super()._on_publish(client, userdata, mid, reason_code, properties)
+        elif not acknowledgement.done():
+            acknowledgement.set_result(number(reason_code))
+
+
 def make_client(
     address: Address,
     version: aiomqtt.ProtocolVersion,
@@ -53,7 +99,7 @@ def make_client(
     identifier: str = "",
     will: tuple[str, Envelope] | None = None,
     resume: bool = False,
-) -> aiomqtt.Client:
+) -> BrokerClient:
     """Return a client that is not connected yet.
 
     Args:
@@ -70,7 +116,7 @@ def make_client(
     if mqtt5 and identifier:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = SESSION
-    client = aiomqtt.Client(
+    client = BrokerClient(
         address.host,
         address.port,
         username=address.user,
@@ -94,21 +140,12 @@ def make_client(
 
 
 async def newest_version(address: Address) -> aiomqtt.ProtocolVersion:
-    """Return MQTT 5 if the broker has it, else 3.1.1."""
+    """Return MQTT 5 if the broker has it, else 3.1.1; raises ProtocolError if it lacks what the bus needs."""
     try:  # without properties: amqtt never answers a connection that has some
-        async with make_client(address, aiomqtt.ProtocolVersion.V5, lambda message: None):
+        async with make_client(address, aiomqtt.ProtocolVersion.V5, lambda message: None) as client:
+            client.limits.check(address)
             return aiomqtt.ProtocolVersion.V5
     except aiomqtt.MqttError as error:
         if code(error) != _UNSUPPORTED_VERSION:
             raise
         return aiomqtt.ProtocolVersion.V311
-
-
-def code(error: Exception) -> int:
-    """Return the MQTT reason code of an error; 0 if the broker gave none."""
-    return number(getattr(error, "rc", None) or 0)
-
-
-def number(reason: Any) -> int:
-    """Return a reason code as a number; paho has it as an int or as an object."""
-    return int(getattr(reason, "value", reason))

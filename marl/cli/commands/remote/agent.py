@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from marl.cli.commands.remote.tokens import TokenFile, of_seats
 from marl.cli.console import ERR, note
 from marl.cli.seats import ask_person
 from marl.errors import UserError
@@ -44,6 +45,7 @@ def agent(
         list[str] | None,
         typer.Option(metavar="TOKEN", help="Token that the host printed for the seat, in the order of --seat."),
     ] = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Play one or more seats of a host on another machine or process, until its run is over.
 
@@ -52,9 +54,7 @@ def agent(
     """
     if twice := [name for place, name in enumerate(seat) if name in seat[:place]]:
         raise UserError(f"--seat {twice[0]} is given twice: name a seat once")
-    tokens = dict(zip(seat, token or [], strict=False))
-    if token and len(token) != len(seat):
-        raise UserError(f"--token: {len(token)} tokens for {len(seat)} seats; give one for each, in the same order")
+    tokens = of_seats(seat, token or [], token_file)
     policies, renew = _policies(seat, policy)
     played = _sit(url, run, policies, tokens, renew)
     note(f"the run {run} is over: {played} episodes")
@@ -65,12 +65,13 @@ def join(
     seat: Annotated[str, typer.Option(metavar="SEAT", help="Seat to take.")],
     run: RunName = "game",
     token: Annotated[str, typer.Option(help="Token that the host printed for the seat.")] = "",
+    token_file: TokenFile = None,
 ) -> None:
     """Play one seat of a host yourself: read what the seat sees and type its replies.
 
     Only the host's --patience limits how long you may think: the clock of the game stands still meanwhile.
     """
-    played = _sit(url, run, {seat: Person(seat)}, {seat: token} if token else {}, None)
+    played = _sit(url, run, {seat: Person(seat)}, of_seats([seat], [token] if token else [], token_file), None)
     note(f"the run {run} is over: {played} episodes")
 
 
@@ -135,6 +136,8 @@ def _policies(seats: Sequence[str], policy: str) -> tuple[dict[str, Policy], Ren
         from marl.remote.weights import WeightFollowers
 
         with ERR.status("loading PyTorch"):
+            import marl.inference.server  # noqa: F401 - now: it takes longer than a broker waits for a sign of life
+
             followers = WeightFollowers(seats)
         return dict(followers.policies), followers.renew
     kind, _, folder = policy.partition(":")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shlex
 import sys
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from marl.cli.commands.remote.tokens import TOKEN
 from marl.cli.console import ERR, answer, note, show
 from marl.cli.seats import policy_of, world_and_run
 from marl.errors import UserError
@@ -80,8 +82,13 @@ def host(
     try:
         _play(world, kept, here, away, url=url, run=run, patience=patience, wait=wait, at_once=at_once)
     except KeyboardInterrupt:
-        note(f"stopped after {kept.done} episodes; resume with: {shlex.join(['marl', *sys.argv[1:]])}")
+        note(f"stopped after {kept.done} episodes; resume with: {shlex.join(['marl', *map(_shown, sys.argv[1:])])}")
         raise typer.Exit(130) from None
+
+
+def _shown(word: str) -> str:
+    """Return a word of the command line without the password of a URL."""
+    return re.sub(r"(mqtts?://[^:/@]*):[^@]*@", r"\1:***@", word)
 
 
 class HostedFolder:
@@ -93,7 +100,6 @@ class HostedFolder:
         self.path, self.plans, self.done = path, plans, 0
         path.mkdir(parents=True, exist_ok=True)
         self.episodes = path / "episodes.jsonl"
-        self.rejections = Rejections(path / "refused.jsonl")
         self.journal: Journal | None = None
         self.scores: list[float] = []
         first = plans[0]
@@ -108,6 +114,7 @@ class HostedFolder:
                 f"{path} holds all {len(plans)} episodes: choose another --run or --out, or more --episodes"
             )
         self.tokens = None if open_seats else self._tokens(world.agents)
+        self.rejections = Rejections(path / "refused.jsonl", (self.tokens or {}).values())
 
     def _tokens(self, seats: tuple[str, ...]) -> dict[str, str]:
         """Return the tokens of the seats, the same ones when the host is started again."""
@@ -120,6 +127,7 @@ class HostedFolder:
                 raise UserError(f"{path} does not hold a token for every seat: remove it") from None
         tokens = {seat: secrets.token_urlsafe(9) for seat in seats}
         path.touch(mode=0o600)
+        path.chmod(0o600)
         path.write_text(json.dumps(tokens, indent=2) + "\n")
         return tokens
 
@@ -226,6 +234,12 @@ def _play(
         for name in away:
             shown = hosting.address.shown + (f" --token {tokens[name]}" if tokens else "")
             note(f"marl join {shown} --run {run} --seat {name}", "bold")
+        if tokens:
+            where = kept.path / "tokens.json"
+            note(
+                f"others on a machine see its command lines: --token-file {where}, or {TOKEN} in the environment, "
+                "hides a token"
+            )
         with ERR.status(f"waiting for {', '.join(away)} (marl join, or marl agent with the same arguments)"):
             hosting.ready(wait)
         seats = {name: {**here, **hosting.seats()}[name] for name in world.agents}
@@ -234,12 +248,13 @@ def _play(
         plans = [replace(plan, seats=kept.journal.seats(plan.episode, seats)) for plan in plans]
 
         def done(episode: Episode) -> None:
+            hosting.check()  # an episode that the broker ended is played again, when the host is started again
             kept.finish(episode)
             show(episode.log)
             if episode.error:
                 note(f"episode {episode.log.episode} ended early: {episode.error}")
 
-        collect(world, plans, concurrency=at_once, done=done)
+        collect(world, plans, concurrency=at_once, done=done, keep=False)
         kept.journal.close()
     if kept.scores:
         answer(f"mean score of {len(kept.scores)} episodes: {sum(kept.scores) / len(kept.scores):.3f}")
