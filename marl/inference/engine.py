@@ -26,6 +26,7 @@ from marl.inference.request import GenerationRequest
 from marl.models.chat_model import ChatModel
 from marl.models.language_model import padded
 from marl.models.lora_base import Base
+from marl.models.masks import longest_context
 from protocols.clock import EpisodeLoop
 from protocols.draws import uniform
 
@@ -60,6 +61,7 @@ class Engine:
         base.form = self.reading.form
         self.whole = self.reading.path is Path.WHOLE
         config = base.model.config.get_text_config()
+        self.limit = longest_context(base.model.config)
         self.cache = RunningCache(int(config.num_hidden_layers))
         self._held: OrderedDict[int, tuple[Transcript, int]] = OrderedDict()
         self._bytes = 0
@@ -122,6 +124,7 @@ class Engine:
         self.cache.view_rows(first, positions)
         visible = None if new else torch.arange(self.cache.upto, device=ids.device) <= positions[:, None, :, None]
         adapters = [row.lm.adapter for row in rows]
+        positions = positions.clamp(max=self.limit - 1)  # of padding, which may stand beyond
         return self.base.states(ids, adapters, positions, self.cache, visible, sampling=True)
 
     def _reread(self, rows: Sequence[ActiveRow]) -> Tensor:

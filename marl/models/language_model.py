@@ -28,6 +28,7 @@ from marl.context.transcript import PROMPT, Encode, Transcript
 from marl.errors import UserError
 from marl.models.gpt2 import hidden_states, plain, states_at
 from marl.models.head import head_of
+from marl.models.masks import longest_context
 from marl.models.mask_table import MaskTable
 from marl.models.masked_softmax import chosen
 
@@ -71,7 +72,7 @@ class LanguageModel(nn.Module):
         self._marks = re.compile("|".join(marks))
         self.plain = plain(model.base_model)
         self.head = head_of(model)
-        self.context = int(getattr(model.config, "max_position_embeddings", 1 << 30))
+        self.context = longest_context(model.config)
         self._grammars: dict[ReplySpec, tuple[int, ...]] = {}
         self._rows: dict[tuple[Words, bool], int] = {}
         self._words: dict[int, str] = {}

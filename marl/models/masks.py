@@ -1,12 +1,31 @@
-"""Attention masks for a forward pass of transformers over rows that stand at different positions."""
+"""Attention masks and positions for a forward pass of transformers over rows of different length."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
+
+
+UNLIMITED: Final = 1 << 30
+
+
+def longest_context(config: Any) -> int:
+    """Return the most tokens of a transcript.
+
+    Rotary embeddings of the kinds longrope and dynamic turn all tokens otherwise once a text is longer than in
+    pretraining, so a token's log-probability would depend on later ones: such models stop there.
+    """
+    text = config.get_text_config(decoder=True)
+    limit = int(getattr(text, "max_position_embeddings", None) or UNLIMITED)
+    rope = getattr(text, "rope_parameters", None) or {}
+    for table in (rope, *rope.values()):
+        if isinstance(table, Mapping) and table.get("rope_type") in ("longrope", "dynamic"):
+            limit = min(limit, int(table.get("original_max_position_embeddings") or limit))
+    return limit
 
 
 class MaskForm(Enum):

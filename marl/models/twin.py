@@ -19,7 +19,8 @@ VOCABULARY: Final = 64
 WINDOW: Final = 6
 """Tokens that a layer with a window sees."""
 LAYER_COUNTS: Final = (
-    "num_hidden_layers n_layer n_layers num_layers decoder_layers num_decoder_layers num_blocks".split()
+    *("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
+    *("decoder_layers", "num_decoder_layers", "num_blocks"),
 )
 MAX_LAYERS: Final = 12
 SIZES: Final[tuple[tuple[str, int], ...]] = (
@@ -64,17 +65,21 @@ SIZES: Final[tuple[tuple[str, int], ...]] = (
     (r"query_pre_attn_scalar|dim_model_base", 8),
     (
         r"max_position_embeddings|n_positions|n_ctx|max_seq_len|context_length|max_target_positions|model_max_length",
-        128,
+        1024,
     ),
 )
 
 
-def twin(config: PreTrainedConfig, seed: int = 0) -> PreTrainedModel:
+def twin(config: PreTrainedConfig, seed: int = 0, vocabulary: int = VOCABULARY) -> PreTrainedModel:
     """Build the twin of a configuration in fp32, in evaluation mode.
 
     Raises whatever transformers raises where the shrunk configuration cannot be built.
     """
     small = type(config).from_dict(shrunk(config.to_dict()))
+    text = small.get_text_config(decoder=True)
+    for name in ("vocab_size", "vocab_size_per_layer_input", "unpadded_vocab_size"):
+        if hasattr(text, name):
+            setattr(text, name, vocabulary)
     small._attn_implementation = config._attn_implementation
 
     def build() -> PreTrainedModel:
