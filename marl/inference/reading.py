@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from marl.errors import UserError
 from marl.inference.kv_cache import RunningCache
-from marl.models.head import head_of
+from marl.models.head import head_of, trunk_of
 from marl.models.masks import MaskForm, masks
 from marl.models.twin import VOCABULARY, twin
 
@@ -134,7 +134,7 @@ def cached_logits(model: Any, rows: Tensor, form: MaskForm) -> Tensor:
         mask = masks(model.config.get_text_config(), form, visible, positions, torch.float32)
         if not int(done.max()):
             mask = None
-        states = model.base_model(
+        states = trunk_of(model)(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         ).last_hidden_state
         here = head(model, states).log_softmax(-1)

@@ -15,12 +15,30 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from transformers import GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM, PreTrainedModel, Qwen2ForCausalLM
-from transformers.modeling_outputs import MoeModelOutputWithPast
 
 LINEAR: Final = (GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)
 """Models whose logits are states times one matrix."""
 STRETCH: Final = 100.0
 """States are stretched for the check, so that a cap shows."""
+
+
+class States:
+    """What a trunk returns that computed nothing but its last hidden states."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        self.last_hidden_state = hidden
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+    def __getitem__(self, index: Any) -> Any:
+        return (self.last_hidden_state,)[index]
+
+
+def trunk_of(model: Any) -> Any:
+    """Return the part of a causal LM that computes its last hidden states."""
+    return getattr(model, "model", model) if model.base_model is model else model.base_model
 
 
 class Head:
@@ -36,9 +54,9 @@ class Head:
     def _examine(self, model: Any) -> None:
         ids = torch.tensor([[1, 2, 3]], device=model.device)
         try:
-            states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            states = trunk_of(model)(input_ids=ids, use_cache=False).last_hidden_state
             logits = model(input_ids=ids, use_cache=False).logits
-            self.split = model.base_model is not model and near(self.own(model, states), logits)
+            self.split = trunk_of(model) is not model and near(self.own(model, states), logits)
         except Exception:  # models of other shapes raise what they like
             self.split = False
         try:
@@ -59,13 +77,13 @@ class Head:
 
     def states(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """Run the trunk; return the last hidden states [B, T, d], or logits where the head is not split."""
-        out: Tensor = model.base_model(**inputs).last_hidden_state if self.split else model(**inputs).logits
+        out: Tensor = trunk_of(model)(**inputs).last_hidden_state if self.split else model(**inputs).logits
         return out
 
     def own(self, model: Any, hidden: Tensor) -> Tensor:
         """Return the logits [B, T, V] that the model's forward pass makes of states [B, T, d]."""
         ids = torch.ones(hidden.shape[:2], dtype=torch.int64, device=model.device)
-        with self._lock, returning(model.base_model, hidden):
+        with self._lock, returning(trunk_of(model), hidden):
             logits: Tensor = model(input_ids=ids, use_cache=False).logits
         return logits
 
@@ -81,7 +99,7 @@ def returning(trunk: nn.Module, hidden: Tensor) -> Iterator[None]:
     before = trunk.__dict__.get("forward")
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        return MoeModelOutputWithPast(last_hidden_state=hidden)
+        return States(hidden)
 
     trunk.__dict__["forward"] = forward
     try:

@@ -9,7 +9,6 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-
 UNLIMITED: Final = 1 << 30
 
 

@@ -1,7 +1,7 @@
 """Twin of a causal LM: a model of random weights with the same configuration, shrunk to a few thousand weights.
 
 It has every kind of layer that the configuration names, its windows are a few tokens long, and all that is no size
-(kinds of attention, rotary embeddings, scales, caps, tied weights) is as it was. So a short context passes every window.
+(kinds of attention, rotary embeddings, scales, caps, tied weights) is as it was, so a short context passes its windows.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ def twin(config: PreTrainedConfig, seed: int = 0, vocabulary: int = VOCABULARY) 
     Raises whatever transformers raises where the shrunk configuration cannot be built.
     """
     small = type(config).from_dict(shrunk(config.to_dict()))
-    text = small.get_text_config(decoder=True)
     for name in ("vocab_size", "vocab_size_per_layer_input", "unpadded_vocab_size"):
-        if hasattr(text, name):
-            setattr(text, name, vocabulary)
+        for part in (small, small.get_text_config(decoder=True)):
+            if hasattr(part, name):
+                setattr(part, name, vocabulary)
     small._attn_implementation = config._attn_implementation
 
     def build() -> PreTrainedModel:

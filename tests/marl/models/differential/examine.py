@@ -57,7 +57,7 @@ def examine(model: Any) -> Outcome:
             prompts.append(list(transcript.ids))
             spec = SPECS[(number + turn) % 2]
 
-            def done(sample: Sample | Exception, place: int = number) -> None:
+            def done(sample: Sample | Exception, place: int = number, drawn: dict[int, Sample] = drawn) -> None:
                 assert isinstance(sample, Sample), sample
                 drawn[place] = sample
 
