@@ -17,7 +17,7 @@ from marl.policy.config import HfPolicy
 from tests.marl import chats
 
 SPECS = (choose(("yes", "no", "nobody")), say(("red", "blue"), 2, 0, free=60))
-CONTEXTS = ("a", "Two negotiators divide books, hats and balls that they value differently. " * 2, "b c", "x")
+CONTEXTS = ("a", "Two negotiators divide books, hats and balls that they value differently.", "b c", "x")
 TURNS = 2
 
 
@@ -79,7 +79,8 @@ def truth(model: Any, row: list[int], allowed: Tensor, start: int) -> Tensor:
     """Return the log-probabilities of the tokens of a row from `start` on, by the model's own forward pass."""
     logits = model(input_ids=torch.tensor([row]), use_cache=False).logits[0, start - 1 : -1].float()
     logps = logits.masked_fill(~allowed, -torch.inf).log_softmax(-1)
-    return logps.gather(1, torch.tensor(row[start:])[:, None])[:, 0]
+    out: Tensor = logps.gather(1, torch.tensor(row[start:])[:, None])[:, 0]
+    return out
 
 
 def apart(one: Tensor, two: Tensor) -> float:

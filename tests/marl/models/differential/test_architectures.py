@@ -49,7 +49,7 @@ def test_a_model_that_looks_ahead_is_refused_when_it_is_loaded() -> None:
     config = CONFIG_MAPPING["bert"](is_decoder=False)
     config._attn_implementation = "sdpa"
     lm = chat_model(twin(config, 1, len(chats.tokenizer())))
-    with pytest.raises(UserError, match="tiny: BertLMHeadModel .* is not a causal language model"):
+    with pytest.raises(UserError, match=r"tiny: BertLMHeadModel .* is not a causal language model"):
         Engine(lm.base)
 
 
