@@ -20,13 +20,13 @@ from marl.context.transcript import Transcript
 from marl.errors import ContextFullError
 from marl.inference.active_row import ActiveRow
 from marl.inference.draws import draw_blockwise, forbid
-from marl.inference.kv_cache import KVRow, RunningCache
+from marl.inference.kv_cache import KVRow, RunningCache, common_prefix
 from marl.inference.reading import Path, reading_of
 from marl.inference.request import GenerationRequest
 from marl.models.chat_model import ChatModel
+from marl.models.forward.masks import longest_context
 from marl.models.language_model import padded
 from marl.models.lora_base import Base
-from marl.models.masks import longest_context
 from protocols.clock import EpisodeLoop
 from protocols.draws import uniform
 
@@ -60,9 +60,9 @@ class Engine:
         self.reading = reading_of(base.model, base.lean, base.source)
         base.form = self.reading.form
         self.whole = self.reading.path is Path.WHOLE
-        config = base.model.config.get_text_config()
         self.limit = longest_context(base.model.config)
-        self.cache = RunningCache(int(config.num_hidden_layers))
+        layers = getattr(base.model.config.get_text_config(), "num_hidden_layers", 0)
+        self.cache = RunningCache(0 if self.whole else int(layers))
         self._held: OrderedDict[int, tuple[Transcript, int]] = OrderedDict()
         self._bytes = 0
         self._prefixes: dict[tuple[str | None, int], list[tuple[tuple[int, ...], Tensor]]] = {}
@@ -341,11 +341,3 @@ def engine_of(base: Base, max_rows: int, keep_bytes: int) -> Engine:
     if engine is None:
         engine = _ENGINES[id(base)] = Engine(base, max_rows, keep_bytes)
     return engine
-
-
-def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return the length of the common prefix of two transcripts."""
-    for index, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return index
-    return min(len(one), len(other))

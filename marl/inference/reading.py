@@ -1,7 +1,7 @@
 """Which way a pretrained model is sampled: with a KV cache where that is proven equal, else by reading all again.
 
-The proof is made when a model is loaded, on its twin (marl/models/twin.py): tokens that are read into a cache, in rows
-of different length, one by one and several at a time, must get the logits of the model's own pass over the whole row.
+The proof is made when a model is loaded, on its twin (marl/models/forward/twin.py): tokens that are read into a cache,
+in rows of different length, one by one and several at a time, must get the logits of the model's own pass over the row.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from marl.errors import UserError
 from marl.inference.kv_cache import RunningCache
-from marl.models.head import head_of, trunk_of
-from marl.models.masks import MaskForm, longest_context, masks
-from marl.models.twin import VOCABULARY, twin
+from marl.models.forward.head import head_of, trunk_of
+from marl.models.forward.masks import MaskForm, longest_context, masks
+from marl.models.forward.twin import VOCABULARY, twin
 
 TOLERANCE: Final = 1e-4
 LOOSE: Final = 0.03

@@ -26,11 +26,11 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 from arenas.spec import ReplySpec, Words
 from marl.context.transcript import PROMPT, Encode, Transcript
 from marl.errors import UserError
+from marl.models.forward.head import head_of
+from marl.models.forward.masks import longest_context
 from marl.models.gpt2 import hidden_states, plain, states_at
-from marl.models.head import head_of
 from marl.models.mask_table import MaskTable
 from marl.models.masked_softmax import chosen
-from marl.models.masks import longest_context
 
 MAX_CACHED_SPECS: Final = 1 << 16
 """Specs whose grammar is cached; where legal moves change with the state there may be more."""

@@ -23,9 +23,9 @@ from marl.errors import UserError
 from marl.grammar.automaton import speller
 from marl.grammar.structured import Forms
 from marl.models import llama
-from marl.models.head import head_of
+from marl.models.forward.head import head_of
+from marl.models.forward.masks import MaskForm, masks
 from marl.models.llama import Affine, Pack, Packs
-from marl.models.masks import MaskForm, masks
 from marl.models.packed_linear import Packed, packable, plain
 from marl.models.tiny import seeded
 from marl.policy.config import LoraSettings

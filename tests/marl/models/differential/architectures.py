@@ -9,7 +9,7 @@ import transformers
 from transformers import CONFIG_MAPPING, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from marl.models.twin import WINDOW, twin
+from marl.models.forward.twin import WINDOW, twin
 
 ARCHITECTURES: Final[tuple[str, ...]] = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 VARIANTS: Final = ("default", "eager", "tied", "window", "scaled")

@@ -17,7 +17,7 @@ from marl.policy.config import HfPolicy
 from tests.marl import chats
 
 SPECS = (choose(("yes", "no", "nobody")), say(("red", "blue"), 2, 0, free=60))
-CONTEXTS = ("a", "Two negotiators divide books, hats and balls that they value differently.", "b c", "x")
+CONTEXTS = ("a", "Two negotiators divide books.", "b c", "x")
 TURNS = 2
 
 

@@ -11,8 +11,8 @@ from transformers import CONFIG_MAPPING
 from marl.errors import UserError
 from marl.inference.engine import Engine
 from marl.inference.reading import cached_logits, difference, own_logits
-from marl.models.masks import MaskForm, longest_context
-from marl.models.twin import twin
+from marl.models.forward.masks import MaskForm, longest_context
+from marl.models.forward.twin import twin
 from tests.marl import chats
 from tests.marl.models.differential.architectures import build
 from tests.marl.models.differential.examine import chat_model, examine
