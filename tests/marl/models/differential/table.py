@@ -6,6 +6,8 @@ import logging
 import sys
 import warnings
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import torch
 import transformers
@@ -46,25 +48,32 @@ def first_line(error: Exception) -> str:
     return text.partition("\n")[0].replace("|", "/")[:110]
 
 
-def main() -> None:
-    """Print the table as Markdown; fail where a model differs silently."""
+def lines_of(name: str) -> list[tuple[str, str]]:
+    """Return (verdict, line of the table) of an architecture in each variant."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(1)
+    lines = []
+    for variant in VARIANTS:
+        result = verdict(name, variant, len(chats.tokenizer()))
+        if result is not None:
+            lines.append((result[0], f"| {name} | {variant} | {' | '.join(result)} |"))
+    return lines
+
+
+def main() -> None:
+    """Print the table as Markdown; fail where a model differs silently."""
     chosen = sys.argv[1:] or ARCHITECTURES
     counts: Counter[str] = Counter()
     lines = []
-    vocabulary = len(chats.tokenizer())
-    for name in chosen:
-        for variant in VARIANTS:
-            result = verdict(name, variant, vocabulary)
-            if result is None:
-                continue
-            counts[result[0]] += 1
-            lines.append(f"| {name} | {variant} | {' | '.join(result)} |")
-            if result[0] not in ("agrees", "not buildable"):
-                print(lines[-1], file=sys.stderr, flush=True)
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for rows in pool.map(lines_of, chosen):
+            for kind, line in rows:
+                counts[kind] += 1
+                lines.append(line)
+                if kind not in ("agrees", "not buildable"):
+                    print(line, file=sys.stderr, flush=True)
     print("# Causal language models of transformers\n")
     print(f"Written by `make models` with transformers {transformers.__version__}, on tiny models of random weights in")
     print(
