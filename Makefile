@@ -8,7 +8,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all fuzz-study check anchors screenshot finding bench bench-peers bench-llm-peers bench-learning bench-slice
+.PHONY: help train test test-all fuzz-study check anchors models screenshot finding bench bench-peers bench-llm-peers bench-learning bench-slice
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ check: $(VENV)/.dev ## lint, format, types, and the layers of the packages
 anchors: $(VENV)/.train ## write docs/anchors.md: known scores beside what is scored in play
 	$(VENV)/bin/marl arenas --measure > docs/anchors.part
 	mv docs/anchors.part docs/anchors.md
+
+models: $(VENV)/.dev ## compare every causal LM of transformers with its own forward pass, then write docs/model-table.md
+	$(VENV)/bin/python -m tests.marl.models.differential.table > docs/model-table.part
+	mv docs/model-table.part docs/model-table.md
 
 screenshot: $(VENV)/.dev ## the page of a study as pictures in docs/ (ARGS="runs/NAME/study.html docs/NAME.png")
 	$(VENV)/bin/python benchmarks/screenshot.py $(or $(ARGS),runs/population/study.html docs/study.png --pixels 1700)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -19,11 +18,14 @@ from torch import Tensor
 
 from marl.context.transcript import Transcript
 from marl.errors import ContextFullError
-from marl.grammar.automaton import Grammar, State
+from marl.inference.active_row import ActiveRow
 from marl.inference.draws import draw_blockwise, forbid
-from marl.inference.kv_cache import KVRow, RunningCache
+from marl.inference.kv_cache import KVRow, RunningCache, common_prefix
+from marl.inference.reading import Path, reading_of
 from marl.inference.request import GenerationRequest
 from marl.models.chat_model import ChatModel
+from marl.models.forward.masks import longest_context
+from marl.models.language_model import padded
 from marl.models.lora_base import Base
 from protocols.clock import EpisodeLoop
 from protocols.draws import uniform
@@ -36,31 +38,6 @@ MIN_PREFIX_TOKENS: Final = 16
 """A prefix is shared from this many tokens on."""
 ROWS_PER_PAUSE: Final = 4
 """The batch pauses for the loop when one in this many rows is done."""
-
-
-@dataclass(slots=True)
-class ActiveRow:
-    """A reply in progress: the request, where its grammar stands, and what has been drawn."""
-
-    lm: ChatModel
-    request: GenerationRequest
-    version: int
-    grammar: Grammar
-    state: State
-    tokens: list[int] = field(default_factory=list)
-    behavior_logprobs: list[float] = field(default_factory=list)
-    length: int = 0
-    """Tokens whose keys and values are in the cache."""
-
-    @property
-    def transcript(self) -> Transcript:
-        """The transcript that waits for the reply."""
-        return self.request.transcript
-
-    @property
-    def weights(self) -> tuple[str | None, int]:
-        """Adapter and version: keys and values can be shared by rows that agree in both."""
-        return self.lm.adapter, self.version
 
 
 class Engine:
@@ -80,8 +57,12 @@ class Engine:
         """Prompt tokens that went through the model."""
         self.sampled = 0
         self._loop: EpisodeLoop | None = None
-        config = base.model.config.get_text_config()
-        self.cache = RunningCache(int(config.num_hidden_layers))
+        self.reading = reading_of(base.model, base.lean, base.source)
+        base.form = self.reading.form
+        self.whole = self.reading.path is Path.WHOLE
+        self.limit = longest_context(base.model.config)
+        layers = getattr(base.model.config.get_text_config(), "num_hidden_layers", 0)
+        self.cache = RunningCache(0 if self.whole else int(layers))
         self._held: OrderedDict[int, tuple[Transcript, int]] = OrderedDict()
         self._bytes = 0
         self._prefixes: dict[tuple[str | None, int], list[tuple[tuple[int, ...], Tensor]]] = {}
@@ -124,6 +105,8 @@ class Engine:
 
     def _advance(self) -> Tensor:
         """Read the last token of every row; return states [B, d]."""
+        if self.whole:
+            return self._reread(self.rows)
         device = self.base.device
         positions = torch.tensor([[row.length] for row in self.rows], device=device)
         ids = torch.tensor([[row.tokens[-1]] for row in self.rows], device=device)
@@ -141,7 +124,23 @@ class Engine:
         self.cache.view_rows(first, positions)
         visible = None if new else torch.arange(self.cache.upto, device=ids.device) <= positions[:, None, :, None]
         adapters = [row.lm.adapter for row in rows]
+        positions = positions.clamp(max=self.limit - 1)  # of padding, which may stand beyond
         return self.base.states(ids, adapters, positions, self.cache, visible, sampling=True)
+
+    def _reread(self, rows: Sequence[ActiveRow]) -> Tensor:
+        """Read whole transcripts and what was drawn after them, without a cache; return the last states [B, d]."""
+        out: list[Tensor] = []
+        texts = [[*row.transcript.ids, *row.tokens] for row in rows]
+        longest = max(map(len, texts))
+        step = max(MAX_PREFILL_TOKENS // longest, 1)
+        for first in range(0, len(rows), step):
+            part = texts[first : first + step]
+            adapters = [row.lm.adapter for row in rows[first : first + step]]
+            hidden = self.base.states(padded(part, self.base.device), adapters, sampling=True)
+            last = torch.tensor([len(ids) - 1 for ids in part], device=hidden.device)
+            out.append(hidden[torch.arange(len(part), device=hidden.device), last])
+            self.read += sum(map(len, part))
+        return torch.cat(out)
 
     def _admit(self) -> Tensor:
         """Read the transcripts of waiting rows behind the running ones; return the states [B, d] of all last tokens.
@@ -167,6 +166,9 @@ class Engine:
 
     def _prefill(self, joining: Sequence[ActiveRow]) -> Tensor:
         """Read what is new in transcripts, equal ones once; return the states [J, d] of their last tokens."""
+        if self.whole:
+            self.rows += joining
+            return self._reread(joining)
         seen: dict[Any, int] = {}
         index: list[int] = []
         distinct: list[ActiveRow] = []
@@ -308,21 +310,25 @@ class Engine:
     def _leave(self, index: int) -> None:
         """Take a row out of the batch with its keys and values; the last row moves into its place."""
         row, table = self.rows[index], self.cache.table
-        assert table is not None
-        transcript = row.transcript
-        self.forget(transcript)
-        transcript.replied(row.tokens)
-        transcript.cache = KVRow(table[:, index, :, : row.length].clone(), row.version)
-        transcript.cached = row.length
-        self._held[id(transcript)] = (transcript, transcript.cache.table.nbytes)
-        self._bytes += transcript.cache.table.nbytes
-        while self._bytes > self.keep_bytes:
-            self.forget(next(iter(self._held.values()))[0])
+        self.forget(row.transcript)
+        row.transcript.replied(row.tokens)
+        if table is not None:
+            self._hold(row, table[:, index, :, : row.length].clone())
         last = self.rows.pop()
         if last is not row:
             self.rows[index] = last
-            table[:, index, :, : last.length] = table[:, len(self.rows), :, : last.length]
+            if table is not None:
+                table[:, index, :, : last.length] = table[:, len(self.rows), :, : last.length]
         row.request.done(row.lm.sample(row.request.spec, row.tokens, row.behavior_logprobs, row.version))
+
+    def _hold(self, row: ActiveRow, table: Tensor) -> None:
+        """Keep the keys and values of a row with its transcript; drop others where memory is short."""
+        transcript = row.transcript
+        transcript.cache, transcript.cached = KVRow(table, row.version), row.length
+        self._held[id(transcript)] = (transcript, table.nbytes)
+        self._bytes += table.nbytes
+        while self._bytes > self.keep_bytes:
+            self.forget(next(iter(self._held.values()))[0])
 
 
 _ENGINES: WeakValueDictionary[int, Engine] = WeakValueDictionary()
@@ -335,11 +341,3 @@ def engine_of(base: Base, max_rows: int, keep_bytes: int) -> Engine:
     if engine is None:
         engine = _ENGINES[id(base)] = Engine(base, max_rows, keep_bytes)
     return engine
-
-
-def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return the length of the common prefix of two transcripts."""
-    for index, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return index
-    return min(len(one), len(other))

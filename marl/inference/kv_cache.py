@@ -175,3 +175,11 @@ class RunningCache(Cache):  # type: ignore[misc]
     @override
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
         return self.upto, 0
+
+
+def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return the length of the common prefix of two transcripts."""
+    for index, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return index
+    return min(len(one), len(other))

@@ -26,6 +26,8 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 from arenas.spec import ReplySpec, Words
 from marl.context.transcript import PROMPT, Encode, Transcript
 from marl.errors import UserError
+from marl.models.forward.head import head_of
+from marl.models.forward.masks import longest_context
 from marl.models.gpt2 import hidden_states, plain, states_at
 from marl.models.mask_table import MaskTable
 from marl.models.masked_softmax import chosen
@@ -69,7 +71,8 @@ class LanguageModel(nn.Module):
         marks = [*map(re.escape, tokenizer.all_special_tokens), rf"(?<!\S){PROMPT}(?!\S)"]
         self._marks = re.compile("|".join(marks))
         self.plain = plain(model.base_model)
-        self.context = int(getattr(model.config, "max_position_embeddings", 1 << 30))
+        self.head = head_of(model)
+        self.context = longest_context(model.config)
         self._grammars: dict[ReplySpec, tuple[int, ...]] = {}
         self._rows: dict[tuple[Words, bool], int] = {}
         self._words: dict[int, str] = {}
@@ -173,15 +176,13 @@ class LanguageModel(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return fp32 logits [N, V] of hidden states [N, d]."""
-        logits: Tensor = self.model.get_output_embeddings()(hidden)
-        return logits.to(hidden.device).float()
+        return self.head(self.model, hidden)
 
     def states(self, ids: Tensor) -> Tensor:
         """Return the last hidden states [B, T, d] over token ids [B, T], padded on the right, with gradients."""
         if self.plain:
             return hidden_states(self.model.base_model, ids, torch.arange(ids.shape[1], device=ids.device)[None])
-        states: Tensor = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        return states
+        return self.head.states(self.model, {"input_ids": ids, "use_cache": False})
 
     def states_at(self, ids: Tensor, at: Tensor) -> Tensor:
         """Return the last hidden states [N, d] of the tokens of ids [B, T] that `at` [B, T] chooses, row by row."""

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,6 +23,8 @@ from marl.errors import UserError
 from marl.grammar.automaton import speller
 from marl.grammar.structured import Forms
 from marl.models import llama
+from marl.models.forward.head import head_of
+from marl.models.forward.masks import MaskForm, masks
 from marl.models.llama import Affine, Pack, Packs
 from marl.models.packed_linear import Packed, packable, plain
 from marl.models.tiny import seeded
@@ -49,6 +51,9 @@ class Base(nn.Module):
         self.forms = Forms(tokenizer, self.template.end, width, source)
         self.sharded = len({str(place) for place in (getattr(model, "hf_device_map", None) or {}).values()}) > 1
         self.lean = llama.lean(model.base_model) and not self.sharded  # accelerate moves what goes through modules
+        self.head = head_of(model)
+        self.form: MaskForm | None = None
+        """How the model takes masks in a pass with a cache; the engine says it."""
         self.recompute = False
         self.peft: Any = None
         self._packed: dict[tuple[str, ...], Packs] = {}
@@ -176,8 +181,8 @@ class Base(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the fp32 logits [N, V] of hidden states [N, d], by the weights of the last `touch`; for sampling."""
         head = self.model.get_output_embeddings()
-        if self.sharded or type(head) is not nn.Linear:
-            return cast(Tensor, head(hidden)).to(hidden.device).float()
+        if self.sharded or not self.head.linear or type(head) is not nn.Linear:
+            return self.head(self.model, hidden)
         return self._affine(hidden, [head])[0].float()
 
     def _pack(self, names: tuple[str, ...]) -> Packs:
@@ -222,7 +227,7 @@ class Base(nn.Module):
             self.touch()  # the weights are about to change
         positions = torch.arange(ids.shape[1], device=ids.device)[None] if positions is None else positions
         trunk = self.model.base_model
-        if not self.lean:
+        if not self.lean:  # without a cache the model lays out positions and masks itself
             return self._through_peft(ids, adapters, positions, cache, visible)
         names = tuple(sorted({adapter for adapter in adapters if adapter is not None}))
         packs = self._packs(names, sampling)
@@ -257,14 +262,20 @@ class Base(nn.Module):
             inputs: dict[str, Any] = {"input_ids": ids[at], "use_cache": cache is not None}
             if cache is not None:
                 cache.choose(at)
-                inputs |= {"past_key_values": cache, "attention_mask": None if visible is None else visible[at]}
-            inputs["position_ids"] = positions if len(positions) == 1 else positions[at]
+                own = positions if len(positions) == 1 else positions[at]
+                mask = None if visible is None else self._masks(visible[at], own)
+                inputs |= {"past_key_values": cache, "attention_mask": mask, "position_ids": own}
             with self._lock, self._only(adapter):
-                hidden: Tensor = self.model.base_model(**inputs).last_hidden_state.to(ids.device)
+                hidden = self.head.states(self.model, inputs).to(ids.device)
             out = hidden.new_zeros((len(ids), *hidden.shape[1:])) if out is None else out
             out = out.index_copy(0, at, hidden)
         assert out is not None
         return out
+
+    def _masks(self, visible: Tensor, positions: Tensor) -> Any:
+        dtype = self.compute if torch.is_autocast_enabled(visible.device.type) else self.model.dtype
+        config = self.model.config.get_text_config()
+        return masks(config, self.form or MaskForm.FULL, visible, positions, dtype)
 
     def _only(self, adapter: str | None) -> AbstractContextManager[object]:
         if self.peft is None:

@@ -1,0 +1,1 @@
+"""A model's own forward pass: its head, its masks, and a small twin to try both on."""
