@@ -15,7 +15,7 @@ class MovedModules(MetaPathFinder, Loader):
     """Finds modules by their old names.
 
     Args:
-        moved: old name -> new name, both dotted in full.
+        moved: old name -> new name, both dotted in full; several new names, apart by spaces, of a module that was split.
     """
 
     def __init__(self, moved: Mapping[str, str]) -> None:
@@ -27,11 +27,17 @@ class MovedModules(MetaPathFinder, Loader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return the module under its new name, and warn."""
-        new = self.moved[spec.name]
-        warnings.warn(f"{spec.name} is now {new}", DeprecationWarning, stacklevel=2)
-        module = import_module(new)
-        self._own = module.__spec__
-        return module
+        new = self.moved[spec.name].split()
+        warnings.warn(f"{spec.name} is now {' and '.join(new)}", DeprecationWarning, stacklevel=2)
+        modules = [import_module(name) for name in new]
+        if len(modules) > 1:
+            joined = ModuleType(spec.name)
+            for part in reversed(modules):
+                joined.__dict__.update({name: value for name, value in vars(part).items() if name[:2] != "__"})
+            self._own = spec
+            return joined
+        self._own = modules[0].__spec__
+        return modules[0]
 
     def exec_module(self, module: ModuleType) -> None:
         """Do nothing: the module ran under its new name, whose spec it keeps."""

@@ -4,12 +4,17 @@ from arenas.moved import still_found
 
 still_found(
     {
+        "marl.base_model": "marl.models.lora_base",
         "marl.batch": "trainers.batch",
         "marl.build": "marl.rundir.load",
-        "marl.config": "marl.settings",
+        "marl.chat": "marl.context.chat marl.context.chat_template",
+        "marl.chat_model": "marl.models.chat_model",
+        "marl.config": "marl.settings marl.policy.config",
         "marl.conversation": "marl.evaluation.log_lines",
         "marl.environment": "marl.rollout.pettingzoo_environment",
         "marl.lm": "marl.models.tiny",
+        "marl.pretrained": "marl.models.pretrained",
+        "marl.server": "marl.inference.server",
         "marl.study.causal": "marl.study.experiments.causal",
         "marl.study.conventions": "marl.study.experiments.conventions",
         "marl.study.corpus": "marl.study.data.corpus",

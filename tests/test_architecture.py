@@ -134,6 +134,25 @@ def test_documented_import_lines_of_0_1_still_work(line: str) -> None:
     exec(program, {})
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("old", "name"),
+    [
+        ("marl.chat", "Template"),
+        ("marl.chat", "ChatTranscript"),
+        ("marl.config", "HfPolicy"),
+        ("marl.config", "check"),
+        ("marl.base_model", "Base"),
+        ("marl.chat_model", "ChatModel"),
+        ("marl.pretrained", "seat"),
+        ("marl.server", "ChatServer"),
+        ("marl.batch", "collate"),
+    ],
+)
+def test_modules_that_were_split_or_moved_are_found_under_their_old_names(old: str, name: str) -> None:
+    assert hasattr(importlib.import_module(old), name)
+
+
 def test_a_module_under_its_old_name_is_the_module_and_says_where_it_went() -> None:
     sys.modules.pop("arenas.commons", None)
     with pytest.warns(DeprecationWarning, match=r"arenas\.commons is now arenas\.games\.social\.commons"):

@@ -44,6 +44,11 @@ class Batch:
         return (self.episode[:, None] << 32) + self.turn
 
     @property
+    def logp_old(self) -> Tensor:
+        """Name of `behavior_logprobs` up to version 0.1."""
+        return self.behavior_logprobs
+
+    @property
     def tokens(self) -> int:
         """The number of trained tokens: the one denominator of every loss."""
         return int(self.trained.sum())
