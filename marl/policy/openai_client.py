@@ -31,6 +31,10 @@ LONGEST_WAIT: Final = 60.0
 CONCURRENCY: Final = 8
 RETRIED_STATUSES: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that are retried."""
+MAX_RESPONSE: Final = 16 << 20
+"""Bytes of a response, unpacked; the rest of a longer one is not read."""
+MAX_USAGE: Final = 10**9
+"""Tokens that a response may say it used."""
 
 
 class EndpointSettings(BaseModel):
@@ -122,7 +126,7 @@ class Endpoint:
             self._client = httpx2.AsyncClient(headers=headers, timeout=settings.timeout, limits=limits)
         try:
             async with asyncio.timeout(settings.timeout):
-                response = await self._client.post(f"{self.url}/{path}", json=body)
+                response = await self._bounded(path, body)
         except (TimeoutError, httpx2.TimeoutException):
             raise RetryError(f"does not answer within {settings.timeout:g} s") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
@@ -136,28 +140,46 @@ class Endpoint:
             raise UserError(f"the endpoint {self.url} refuses {what} ({_reason(response)})")
         return response
 
+    async def _bounded(self, path: str, body: dict[str, Any]) -> Any:
+        """Send a request and read its response; raises RetryError for one above MAX_RESPONSE."""
+        import httpx2
+
+        async with self._client.stream("POST", f"{self.url}/{path}", json=body) as stream:
+            parts, size = [], 0
+            async for part in stream.aiter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > MAX_RESPONSE:
+                    raise RetryError(f"sends more than {MAX_RESPONSE >> 20} MiB: is it an OpenAI-compatible server?")
+        coded = ("content-encoding", "content-length", "transfer-encoding")
+        headers = [(name, value) for name, value in stream.headers.multi_items() if name.lower() not in coded]
+        return httpx2.Response(stream.status_code, headers=headers, content=b"".join(parts), request=stream.request)
+
     def _read(self, response: Any) -> tuple[str, dict[str, float]]:
         answer = parse_json(response)
         try:
             text = answer["choices"][0]["message"]["content"]
             used = answer.get("usage") or {}
             usage = {name: int(used.get(f"{name}_tokens") or 0) for name in ("prompt", "completion")}
-        except (LookupError, TypeError, ValueError, AttributeError):
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
             raise RetryError(
                 "returned an invalid response (no choices with a message): is it an OpenAI-compatible server?"
             ) from None
         if text is not None and not isinstance(text, str):
             raise RetryError("returned an invalid response (the message is not a text)")
+        if not all(0 <= tokens <= MAX_USAGE for tokens in usage.values()):
+            raise RetryError(f"returned an invalid response (a usage outside 0 to {MAX_USAGE} tokens)")
         cost = (usage["prompt"] * self.settings.price_in + usage["completion"] * self.settings.price_out) * 1e-6
         self.spent += cost
-        return text or "", {**usage, **({"cost": cost} if cost else {})}
+        text = (text or "").encode("utf-8", "replace").decode()  # half of a surrogate pair is no text
+        return text, {**usage, **({"cost": cost} if cost else {})}
 
 
 def parse_json(response: Any) -> Any:
     """Parse the body of a response; raises RetryError if it is not JSON."""
     try:
         return response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RetryError("returned an invalid response (not JSON): is it an OpenAI-compatible server?") from None
 
 
@@ -194,7 +216,8 @@ def _reason(response: Any) -> str:
         error = response.json()
         message = error.get("error", error.get("detail", error)) if isinstance(error, Mapping) else error
         message = message.get("message", message) if isinstance(message, Mapping) else message
-    except ValueError:
+        message = str(message).encode("utf-8", "replace").decode()
+    except (ValueError, RecursionError):
         message = ""
     return " ".join(f"{response.status_code} {message}".split())[:200]
 

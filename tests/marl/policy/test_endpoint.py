@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        with suppress(BrokenPipeError):  # who asked may have left
+        with suppress(BrokenPipeError, ConnectionResetError):  # who asked may have left
             self.wfile.write(body)
 
     def log_message(self, *args: Any) -> None:
