@@ -87,15 +87,17 @@ class Run:
         self.actors: Actors | None = None
 
     def train(self, report: Callable[[Progress], None] = lambda _: None) -> dict[str, Any]:
-        """Train to the end and return the summary; an interrupted run can be resumed."""
+        """Train to the end and return the summary; an interrupted run can be resumed.
+
+        Raises UserError while another process trains in the folder.
+        """
         gc.collect()
         gc.freeze()  # modules and models stay: collecting them again and again costs a tenth of a rollout
-        with raised_gc_threshold():
+        with raised_gc_threshold(), self.dir.locked():
             return self._train(report)
 
     def _train(self, report: Callable[[Progress], None]) -> dict[str, Any]:
         config = self.config
-        self.dir.path.mkdir(parents=True, exist_ok=True)
         if self.dir.exists:
             self._resume()
         else:
@@ -217,9 +219,12 @@ class Run:
     def _resume(self) -> None:
         newest, state = self.dir.resume()
         self.trainer.restore(newest)
-        self.seconds = float(state.get("seconds", 0.0))
-        if self.curriculum:
-            self.curriculum.restore(state.get("curriculum", {}))
+        try:
+            self.seconds = float(state.get("seconds", 0.0))
+            if self.curriculum:
+                self.curriculum.restore(state.get("curriculum", {}))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"the checkpoint {newest} is damaged ({error}): restore it") from None
         if self.selfplay:
             self.selfplay.restore(state)
 
