@@ -15,7 +15,7 @@ class MovedModules(MetaPathFinder, Loader):
     """Finds modules by their old names.
 
     Args:
-        moved: old name -> new name, both dotted in full; several new names, apart by spaces, of a module that was split.
+        moved: old name -> new name, both dotted in full; of a module that was split, several apart by spaces.
     """
 
     def __init__(self, moved: Mapping[str, str]) -> None:
@@ -34,7 +34,7 @@ class MovedModules(MetaPathFinder, Loader):
             joined = ModuleType(spec.name)
             for part in reversed(modules):
                 joined.__dict__.update({name: value for name, value in vars(part).items() if name[:2] != "__"})
-            self._own = spec
+            self._own: ModuleSpec | None = spec
             return joined
         self._own = modules[0].__spec__
         return modules[0]

@@ -31,6 +31,12 @@ error that the user can fix; 130 interrupted by Ctrl-C.
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class UserError(ValueError):
     """The user can fix the cause: the message names the file, field or flag, and the fix."""
@@ -38,3 +44,17 @@ class UserError(ValueError):
 
 class ContextFullError(UserError):
     """A transcript outgrew the context of its policy: the episode ends, the run goes on."""
+
+
+@contextmanager
+def plain_os_errors(path: Path) -> Iterator[None]:
+    """Raise OSError, with the path, where safetensors or tokenizers report one as an exception of their own."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # those of Rust have no common type
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None

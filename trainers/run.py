@@ -99,6 +99,8 @@ class Run:
     ) -> dict[str, Any]:
         """Train to the end and return the summary; an interrupted run can be resumed.
 
+        Raises UserError while another process trains in the folder.
+
         Args:
             report: is called after each update.
             watch: is called as episodes end: what is being done, how many are over, of how many.
@@ -106,12 +108,11 @@ class Run:
         self._watch = watch
         gc.collect()
         gc.freeze()  # modules and models stay: collecting them again and again costs a tenth of a rollout
-        with raised_gc_threshold():
+        with raised_gc_threshold(), self.dir.locked():
             return self._train(report)
 
     def _train(self, report: Callable[[Progress], None]) -> dict[str, Any]:
         config = self.config
-        self.dir.path.mkdir(parents=True, exist_ok=True)
         if self.dir.exists:
             self._resume()
         else:
@@ -242,9 +243,12 @@ class Run:
     def _resume(self) -> None:
         newest, state = self.dir.resume()
         self.trainer.restore(newest)
-        self.seconds = float(state.get("seconds", 0.0))
-        if self.curriculum:
-            self.curriculum.restore(state.get("curriculum", {}))
+        try:
+            self.seconds = float(state.get("seconds", 0.0))
+            if self.curriculum:
+                self.curriculum.restore(state.get("curriculum", {}))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"the checkpoint {newest} is damaged ({error}): restore it") from None
         if self.selfplay:
             self.selfplay.restore(state)
 

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 
 from marl.critic.critic import Critic
 from marl.episode import Episode
-from marl.errors import UserError
+from marl.errors import UserError, plain_os_errors
 from marl.models.language_model import LanguageModel
 from marl.policy.base import Seats
 from marl.rollout.plan import Plan
+from marl.rundir.checkpoints import MAX_STATE
+from protocols.bounded import parse_json
 from protocols.draws import key
 from trainers.checks import NotFiniteError
 
@@ -148,23 +150,25 @@ class Trainer(ABC):
             yield from map(torch.from_numpy, np.array_split(rng.permutation(episodes), minibatches))
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint: policies as Hugging Face folders, the rest as safetensors and JSON."""
+        """Write a checkpoint: policies as Hugging Face folders, the rest as safetensors and JSON; raises OSError."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, lm in self.policies.items():
             lm.save(folder / "policies" / name)
         for name, module in self.modules.items():
-            save_file(module.state_dict(), folder / f"{name}.safetensors")
+            with plain_os_errors(folder):
+                save_file(module.state_dict(), folder / f"{name}.safetensors")
         tensors: dict[str, Tensor] = {}
         for name, optimizer in self.optimizers.items():
             for index, slots in optimizer.state_dict()["state"].items():
                 tensors |= {f"{name}/{index}/{slot}": value for slot, value in slots.items()}
-        save_file(tensors, folder / "optimizers.safetensors")
+        with plain_os_errors(folder):
+            save_file(tensors, folder / "optimizers.safetensors")
         (folder / "trainer.json").write_text(json.dumps({"version": self.version, **self.extra_state()}))
 
     def restore(self, folder: Path) -> None:
         """Restore a checkpoint written by `save`; raises UserError if it is damaged or of another configuration."""
         try:
-            state = json.loads((folder / "trainer.json").read_text())
+            state = parse_json((folder / "trainer.json").read_bytes(), MAX_STATE)
             for name, lm in self.policies.items():
                 lm.restore(folder / "policies" / name)
             for name, module in self.modules.items():

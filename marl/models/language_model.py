@@ -25,7 +25,7 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from arenas.spec import ReplySpec, Words
 from marl.context.transcript import PROMPT, Encode, Transcript
-from marl.errors import UserError
+from marl.errors import UserError, plain_os_errors
 from marl.models.forward.head import head_of
 from marl.models.forward.masks import longest_context
 from marl.models.gpt2 import hidden_states, plain, states_at
@@ -221,10 +221,10 @@ class LanguageModel(nn.Module):
         self.take(load_file(folder / "model.safetensors"))
 
     def save(self, folder: Path) -> None:
-        """Write an ordinary Hugging Face folder (safetensors)."""
-        with without_progress_bars():
+        """Write an ordinary Hugging Face folder (safetensors); raises OSError."""
+        with without_progress_bars(), plain_os_errors(folder):
             self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
 
 
 @contextmanager
@@ -243,8 +243,10 @@ def load(folder: Path, **options: Any) -> LanguageModel:
     """Load a Hugging Face folder; raises UserError when it is not a whole one."""
     try:
         with without_progress_bars():
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **options)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, use_safetensors=True, trust_remote_code=False, **options
+            )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().partition("\n")[0]
         raise UserError(f"{folder} is not a whole model folder ({first[:200]}): restore it or train again") from None

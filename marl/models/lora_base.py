@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from marl.context.chat_template import Template
-from marl.errors import UserError
+from marl.errors import UserError, plain_os_errors
 from marl.grammar.automaton import speller
 from marl.grammar.structured import Forms
 from marl.models import llama
@@ -137,7 +137,8 @@ class Base(nn.Module):
 
         folder.mkdir(parents=True, exist_ok=True)
         weights = get_peft_model_state_dict(self.peft, adapter_name=name, save_embedding_layers=False)
-        save_file({key: value.detach().contiguous().cpu() for key, value in weights.items()}, folder / WEIGHTS)
+        with plain_os_errors(folder):
+            save_file({key: value.detach().contiguous().cpu() for key, value in weights.items()}, folder / WEIGHTS)
         self.peft.peft_config[name].save_pretrained(str(folder))
 
     def copy(self, name: str, to: str) -> None:

@@ -119,7 +119,7 @@ def converted(file: Path, dtype: str) -> Path:
 def _convert(file: Path, dtype: str, folder: Path) -> None:
     from transformers import GgufConfig
 
-    where = {"gguf_file": file.name, "local_files_only": True}
+    where = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     with _read_once(), without_progress_bars():
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
         model = AutoModelForCausalLM.from_pretrained(
@@ -171,8 +171,10 @@ def _read(
         raise UserError(f"hf:{source} has no tokenizer: save one into the folder with tokenizer.save_pretrained")
     try:
         with without_progress_bars():
-            tokenizer = AutoTokenizer.from_pretrained(place)
-            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map="auto" if shard else None)
+            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(
+                place, dtype=dtype, device_map="auto" if shard else None, trust_remote_code=False
+            )
     except Exception as error:  # transformers and its hub raise what they like
         first = str(error).strip().partition("\n")[0][:200]
         why = "is not a whole model folder" if local else "could not be downloaded from the hub and is not in its cache"

@@ -6,12 +6,10 @@ long as many a short run.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -20,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import tomli_w
 
-from marl.errors import UserError
+from marl.rundir.lock import locked
 from marl.sweep.child import Main, work
 from marl.sweep.plan import SweepRun
 
@@ -81,7 +79,8 @@ def run(
     children: list[RunProcess] = []
     context = get_context("forkserver")
     context.set_forkserver_preload(["trainers.run", work.__module__, main.__module__])
-    with _alone(folder) as lock:
+    refusal = f"{folder}: a sweep is running there, or was killed and its runs are still stopping: wait for them"
+    with locked(folder, refusal) as lock:
         try:
             while waiting or children:
                 while waiting and len(children) < jobs:
@@ -99,19 +98,6 @@ def run(
             _stop(children)
             raise
     return failures
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[int]:
-    """Lock the folder; runs inherit the lock, so a killed sweep stays locked while any of them is alive."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{folder}: a sweep is running there, or was killed and its runs are still stopping: wait for them"
-            ) from None
-        yield file.fileno()
 
 
 def _start(context: ForkServerContext, member: SweepRun, lock: int, main: Main) -> RunProcess:

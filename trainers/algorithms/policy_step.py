@@ -234,4 +234,7 @@ class PolicyStep:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Load what `state` returned."""
-        self.steered = {str(name): float(value) for name, value in state["steered"].items()}
+        steered = {str(name): float(value) for name, value in state["steered"].items()}
+        if steered.keys() != self.steered.keys():
+            raise ValueError(f"it steers {', '.join(steered) or 'nothing'}, not {', '.join(self.steered)}")
+        self.steered = steered

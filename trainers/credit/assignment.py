@@ -98,7 +98,10 @@ class Assignment:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Load what `state` returned."""
-        self.scale.sums = [float(value) for value in state["scale"]]
+        sums = [float(value) for value in state["scale"]]
+        if len(sums) != len(self.scale.sums):
+            raise ValueError(f"it has {len(sums)} sums of the value scale, not {len(self.scale.sums)}")
+        self.scale.sums = sums
         self.roles = {int(i): float(mean) for i, mean in state["roles"].items()}
         self.alarm.silent = int(state["silent"])
 

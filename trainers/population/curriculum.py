@@ -96,3 +96,5 @@ class Curriculum:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore the state of a checkpoint."""
         self._at, self._streak = int(state.get("at", 0)), int(state.get("streak", 0))
+        if not 0 <= self._at < len(self.levels):
+            raise ValueError(f"curriculum level {self._at} of {len(self.levels)}")

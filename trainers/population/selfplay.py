@@ -18,6 +18,7 @@ from marl.inference.server import PolicyServer, serve
 from marl.models.language_model import LanguageModel
 from marl.policy.base import Policy
 from marl.rollout.plan import Plan
+from marl.rundir import checkpoints
 from marl.rundir.folder import RunDir
 from trainers.population.league import League, LeagueConfig, Match, named, outcome
 from trainers.trainer import Metrics, Trainer
@@ -64,6 +65,7 @@ class SelfPlay:
         shutil.rmtree(part, ignore_errors=True)
         for name, lm in self.policies.items():
             lm.save(part / name)
+        checkpoints.write_digests(part)
         shutil.rmtree(self.place(version), ignore_errors=True)
         part.rename(self.place(version))
 
@@ -103,6 +105,8 @@ class SelfPlay:
         """Load the weights of one policy of a version; raises UserError if they are missing or damaged."""
         folder = self.place(version) / name
         try:
+            if reason := checkpoints.changed(self.place(version)):
+                raise RuntimeError(reason)
             lm.restore(folder)
         except (OSError, SafetensorError, KeyError, RuntimeError) as error:
             reason = str(error).strip().partition("\n")[0][:200]

@@ -21,6 +21,7 @@ from marl.evaluation import evaluate
 from marl.metrics.measure import Frozen, Measure, measured, undefined
 from marl.rollout.collect import collect
 from marl.rollout.replay import replay
+from marl.rundir.lock import locked
 from marl.settings import check, read_toml
 from protocols.draws import key
 from protocols.log import Log, load
@@ -81,24 +82,26 @@ def iterate(
             f"iterated learning takes generations and bottleneck >= 1 and steps >= 0, not {generations=}, "
             f"{bottleneck=} and {steps=}"
         )
-    noted = _noted(config.out / FILE, bottleneck, steps)
-    results: list[Generation] = []
-    parents: Run | None = None
-    parents_logs: list[Log] = []
-    for number in range(generations):
-        out = config.out / f"generation-{number}"
-        run = _begun(config.model_copy(update={"seed": config.seed + number, "out": out}), make)
-        why = "it was not noted when it had its lessons" if number else "the first generation has no parents"
-        pupils = noted.get(number, undefined("score of the pupils", why, unit="score"))
-        if not run.dir.finished:
-            if parents is not None and not run.dir.exists:
-                pupils = _school(run, parents, bottleneck, steps, config.seed)
-            run.train(partial(progress, number))
-        logs = list(load(run.dir.eval_log))
-        measures = {result.name: result for result in measure(logs, parents_logs)}
-        results.append(Generation(number=number, folder=str(run.dir.path), pupils=pupils, measures=measures))
-        _save(Iterated(bottleneck=bottleneck, steps=steps, generations=results), config.out / FILE)
-        parents, parents_logs = run, logs
+    refusal = f"{config.out}: another process trains these generations: wait for it, or choose another folder with out="
+    with locked(config.out, refusal):
+        noted = _noted(config.out / FILE, bottleneck, steps)
+        results: list[Generation] = []
+        parents: Run | None = None
+        parents_logs: list[Log] = []
+        for number in range(generations):
+            out = config.out / f"generation-{number}"
+            run = _begun(config.model_copy(update={"seed": config.seed + number, "out": out}), make)
+            why = "it was not noted when it had its lessons" if number else "the first generation has no parents"
+            pupils = noted.get(number, undefined("score of the pupils", why, unit="score"))
+            if not run.dir.finished:
+                if parents is not None and not run.dir.exists:
+                    pupils = _school(run, parents, bottleneck, steps, config.seed)
+                run.train(partial(progress, number))
+            logs = list(load(run.dir.eval_log))
+            measures = {result.name: result for result in measure(logs, parents_logs)}
+            results.append(Generation(number=number, folder=str(run.dir.path), pupils=pupils, measures=measures))
+            _save(Iterated(bottleneck=bottleneck, steps=steps, generations=results), config.out / FILE)
+            parents, parents_logs = run, logs
     return results
 
 
@@ -109,7 +112,7 @@ def _begun(config: RunConfig, make: Callable[[RunConfig], Run]) -> Run:
         begun = check(RunConfig, read_toml(run.dir.config), str(run.dir.config))
         if begun.model_copy(update={"out": config.out}) != config:
             raise UserError(f"{run.dir.path} holds another run: choose another folder with out=, or remove it")
-        if not run.dir.finished and not any(run.dir.checkpoints.glob("[0-9]*")):
+        if not run.dir.finished and not run.dir.numbered():
             run.dir.clear()  # it has no checkpoint yet
     return run
 

@@ -79,17 +79,19 @@ def train(
         own = not any(text.partition("=")[0] == "out" for text in settings or [])
         config = check(RunConfig, _closing(wanted, close, config.out, own), source)
     folder = RunDir(config.out)
-    if overwrite:
-        folder.clear()
-    _prepare(folder, config)
-    run = build(Run, config)
     progress, advance, watch = _progress(config.updates)
+    run: Any = None
     try:
-        with progress:
-            summary = run.train(advance, watch)
+        with folder.locked():
+            if overwrite:
+                folder.clear()
+            _prepare(folder, config)
+            run = build(Run, config)
+            with progress:
+                summary = run.train(advance, watch)
     except KeyboardInterrupt:
         note(f"stopped{_reached(folder)}; resume with: marl train {shlex.quote(str(config.out))}")
-        if run.result:
+        if run is not None and run.result:
             OUT.print(scores(run.result, f"this run, at its last evaluation{_reached(folder)}"))
             if not no_report:
                 _report(folder)
@@ -138,7 +140,7 @@ def _prepare(folder: RunDir, config: BaseModel) -> None:
         keys = ", ".join(other[:3]) + (" and more" if len(other) > 3 else "")
         kind = "a finished" if folder.finished else "an unfinished"
         raise UserError(f"{folder.path} holds {kind} run with another configuration ({keys}): {remedy}")
-    reached = _reached(folder)
+    reached = f" after update {int(folder.newest().name)}" if folder.numbered() else ""
     if folder.finished:
         done = int(folder.newest().name)
         if not differing or here["updates"] <= done:
@@ -146,7 +148,7 @@ def _prepare(folder: RunDir, config: BaseModel) -> None:
                 f"{folder.path} holds a finished run of {done} updates: resume with more updates=, {remedy}"
             )
         folder.summary.unlink()
-    elif not reached:
+    elif not folder.numbered():
         folder.clear()  # no checkpoint yet: nothing to resume from
     if reached and differing:
         write_toml(folder.config, config)

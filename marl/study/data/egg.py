@@ -18,15 +18,14 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from marl.errors import UserError
 from marl.study.data.arrays import columns_table, entries
 from marl.study.data.tables import Row, Table, text_lines, utf8
 
-if TYPE_CHECKING:
-    import torch
-
+Tensor = Any
+"""torch.Tensor, where torch is loaded only when a file needs it."""
 ARROW: Final = " -> "
 BLOCKS: Final = {"INPUTS": "sender_input", "LABELS": "labels", "MESSAGES": "message", "OUTPUTS": "receiver_output"}
 OURS: Final = ("meaning", "message", "act", "score")
@@ -74,7 +73,7 @@ def _is_plain(value: Any) -> bool:
     return value.dim() > 0 and value.numel() <= held
 
 
-def _table_of(path: Path, tensors: dict[str, torch.Tensor], remarks: list[str]) -> Table:
+def _table_of(path: Path, tensors: dict[str, Tensor], remarks: list[str]) -> Table:
     """Return the tensors of an interaction as columns, under EGG's names and ours."""
     message = tensors.get("message")
     if message is None:
@@ -98,7 +97,7 @@ def _table_of(path: Path, tensors: dict[str, torch.Tensor], remarks: list[str]) 
     return columns_table(path, {name: rows for name, rows in columns.items() if len(rows) == size or name in OURS})
 
 
-def _whole(value: torch.Tensor) -> list[Any] | None:
+def _whole(value: Tensor) -> list[Any] | None:
     """Return a tensor as rows of whole numbers, or truth values as 1 and 0; None if it is something else."""
     if value.dim() > 2 or (value.is_floating_point() and not bool((value == value.round()).all())):
         return None
@@ -106,7 +105,7 @@ def _whole(value: torch.Tensor) -> list[Any] | None:
     return rows
 
 
-def _messages(path: Path, message: torch.Tensor, lengths: torch.Tensor | None) -> list[Any]:
+def _messages(path: Path, message: Tensor, lengths: Tensor | None) -> list[Any]:
     """Return the symbols of each message, up to its length and without the end symbol."""
     if message.is_floating_point():  # distributions over symbols, or one-hot vectors
         if message.dim() < 2 or not message.size(-1):

@@ -41,7 +41,7 @@ def measured(run: RunDir) -> list[dict[str, object]]:
 
 def test_a_sweep_leaves_ordinary_runs_and_what_they_say_together(swept: Path) -> None:
     assert {path.name for path in swept.iterdir()} == {
-        *("sweep.toml", "lewis", "lock", "table.md", "sweep.html", "results.json")
+        *("sweep.toml", "lewis", "table.md", "sweep.html", "results.json")
     }
     assert len(runs(swept)) == 4
     for run in runs(swept):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,15 +104,89 @@ def test_what_was_written_after_the_checkpoint_is_cut_off_on_resuming(tmp_path: 
     assert raw(list(log.load(folder.train_log))) == raw(logs(1))
 
 
-def test_a_log_that_began_after_the_checkpoint_is_emptied_and_one_that_shrank_is_left(tmp_path: Path) -> None:
+def test_a_log_that_began_after_the_checkpoint_is_emptied(tmp_path: Path) -> None:
     folder = begun(tmp_path / "run")
     folder.append_metrics({"update": 1})
     folder.checkpoint(1, {}, write("one"))
     folder.append_logs(logs(1))
-    folder.metrics.write_bytes(b"")
     folder.resume()
     assert folder.train_log.read_bytes() == b""
-    assert folder.metrics.read_bytes() == b""
+    assert len(folder.read_metrics()) == 1
+
+
+@pytest.mark.parametrize("left", [0, 10, 40, 400, 900, None])
+def test_what_was_cut_is_said_and_stays_readable(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, left: int | None
+) -> None:
+    folder = begun(tmp_path / "run")
+    for update in (1, 2, 3):
+        folder.append_metrics({"update": update, "loss": 0.5})
+        folder.append_logs(logs(update))
+    folder.checkpoint(3, {}, write("three"))
+    for path in (folder.metrics, folder.train_log):
+        length = path.stat().st_size
+        if left is None:
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[: min(left, length - 1)])
+    folder.resume()
+    assert [message.partition(" was cut: it has ")[0] for message in caplog.messages] == [
+        str(folder.metrics),
+        str(folder.train_log),
+    ]
+    assert f"of the {length} bytes that it had at checkpoint 000003" in caplog.messages[1]
+    rows = len(folder.read_metrics())
+    assert rows < 3
+    before = len(list(log.load(folder.train_log))) if folder.train_log.exists() else 0
+    assert before in (0, 3, 6)
+    folder.append_metrics({"update": 4})
+    folder.append_logs(logs(4))
+    assert len(folder.read_metrics()) == rows + 1
+    assert len(list(log.load(folder.train_log))) == before + 3, "what comes after the cut can be read"
+
+
+NAMES = ("000010 (copy)", "000010.bak", "000010.damaged", "10", "0000011", "000011-old", "٠٠٠٠١١", "1e9999", "part")
+
+
+def test_a_folder_with_another_name_is_no_checkpoint(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run")
+    folder.checkpoint(9, {}, write("nine"))
+    folder.checkpoint(10, {}, write("ten"))
+    for name in NAMES:
+        shutil.copytree(folder.checkpoints / "000010", folder.checkpoints / name)
+    (folder.checkpoints / "000099").write_text("a file")
+    assert folder.newest().name == "000010"
+    folder.checkpoint(11, {}, write("eleven"))
+    assert {p.name for p in folder.checkpoints.iterdir()} == {*NAMES, "000099", "000010", "000011"} - {"part"}
+
+
+def test_a_copy_under_another_number_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = begun(tmp_path / "run")
+    folder.checkpoint(10, {}, write("ten"))
+    shutil.copytree(folder.checkpoints / "000010", folder.checkpoints / "000020")
+    assert folder.newest().name == "000010"
+    assert "000020 is damaged (state.json: it is of update 10): 000010 is used instead" in caplog.text
+
+
+def test_checkpoints_are_ordered_by_number(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run")
+    folder.checkpoint(999_999, {}, write("a"))
+    folder.checkpoint(1_000_000, {}, write("b"))
+    assert folder.newest().name == "1000000"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"{", b"[]", b"3", b"\xff", b'{"update": "x"}', b'{"loss": 1}', b"[" * 99999, b'{"update": 1, "x": 1' + b"0" * 400
+     + b"}", b'{"update": 1' + b"0" * 5000 + b"}", b'{"update": 1, "\\ud800": 1}', b"\x00" * 40, b"", b" " * (5 << 20)],
+)  # fmt: skip
+def test_damaged_metrics_are_named_with_their_line(tmp_path: Path, line: bytes) -> None:
+    folder = begun(tmp_path / "run")
+    folder.append_metrics({"update": 1})
+    with folder.metrics.open("ab") as file:
+        file.write(line + b"\n")
+    with pytest.raises(UserError, match=r"metrics.jsonl, line 2: .*: restore the file, or remove this line"):
+        folder.read_metrics()
 
 
 def test_half_a_line_that_a_killed_process_left_is_not_read(tmp_path: Path) -> None:
