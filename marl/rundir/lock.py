@@ -32,7 +32,7 @@ def locked(folder: Path, refusal: str) -> Iterator[int]:
     if owner in _held:
         yield _held[owner]
         return
-    new = not folder.exists()
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     file = _acquire(folder / LOCK, refusal)
     _held[owner] = file
@@ -42,9 +42,9 @@ def locked(folder: Path, refusal: str) -> Iterator[int]:
         del _held[owner]
         (folder / LOCK).unlink(missing_ok=True)
         os.close(file)
-        if new:
-            with suppress(OSError):  # something was written into it
-                folder.rmdir()
+        with suppress(OSError):  # something was written into it
+            for path in new:
+                path.rmdir()
 
 
 def _acquire(path: Path, refusal: str) -> int:

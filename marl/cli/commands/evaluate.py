@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,14 +60,8 @@ def evaluate(
     world = world_and_run(str(run), settings)[0] if settings else None
     with ERR.status("loading the policies"):
         trained = load.trained(run, play_in=world)
-    with ERR.status("playing") as status:
-        played = _play(
-            trained,
-            trained.seed if seed is None else seed,
-            episodes,
-            (close or [], drop, shuffle),
-            lambda done, total: status.update(f"playing {done}/{total}"),
-        )
+    altered = (close or [], drop, shuffle)
+    played = _play(trained, trained.seed if seed is None else seed, episodes, altered)
     result = summarise(trained.world, played)
     if result["errors"]:
         failed = next(episode for episode in played if episode.error)
@@ -77,15 +71,17 @@ def evaluate(
     if as_json:
         OUT.print_json(json.dumps({"run": str(run), "update": trained.version, **result, **distance}))
         return
-    arena = trained.world.arena.name
-    note(f"{run}: {arena} after {trained.version} updates, {len(played)} greedy episodes")
+    note(f"{run}: {trained.world.arena.name} after {trained.version} updates, {len(played)} greedy episodes")
     closed = dict.fromkeys([*trained.world.scenario.closed, *(close or [])])
-    who = ["this run", *(f"{channel} closed" for channel in closed)]
-    who += ([f"dropped with p = {drop:g}"] if drop else []) + (["shuffled"] if shuffle else [])
-    who += settings or []
-    OUT.print(scores(result, ", ".join(who)))
+    OUT.print(scores(result, ", ".join(_changes(list(closed), drop, shuffle, settings or []))))
     if distance:
         OUT.print(equilibrium(distance))
+
+
+def _changes(closed: Sequence[str], drop: float, shuffle: bool, settings: Sequence[str]) -> list[str]:
+    """Return the words for a run that is evaluated under changes."""
+    dropped = [f"dropped with p = {drop:g}"] if drop else []
+    return ["this run", *(f"{name} closed" for name in closed), *dropped, *(["shuffled"] if shuffle else []), *settings]
 
 
 def _distance(trained: Trained) -> dict[str, Any]:
@@ -110,7 +106,6 @@ def _play(
     seed: int,
     episodes: int | None,
     altered: tuple[Sequence[str], float, bool],
-    watch: Callable[[int, int], None],
 ) -> list[Episode]:
     """Play the evaluation episodes under interventions: channels that are closed, messages dropped or shuffled."""
     from marl.evaluation.evaluate import counter, plans
@@ -123,8 +118,8 @@ def _play(
     do: list[Intervention] = [Close(channel=channel) for channel in close]
     do += [Drop(p=drop)] if drop else []
     planned = [replace(plan, do=tuple(do)) for plan in plans(trained.world, trained.seats, seed, most=episodes)]
-    return (
-        ablation.shuffled(trained.world, planned, seed)
-        if shuffle
-        else collect(trained.world, planned, done=counter(watch, len(planned)))
-    )
+    with ERR.status("playing") as status:
+        if shuffle:
+            return ablation.shuffled(trained.world, planned, seed)
+        watch = counter(lambda done, total: status.update(f"playing {done}/{total}"), len(planned))
+        return collect(trained.world, planned, done=watch)

@@ -46,7 +46,15 @@ def test_a_sweep_leaves_ordinary_runs_and_what_they_say_together(swept: Path) ->
     assert len(runs(swept)) == 4
     for run in runs(swept):
         names = {path.name for path in run.path.iterdir()}
-        assert names == {"config.toml", "metrics.jsonl", "summary.json", "checkpoints", "logs", "tensorboard"}
+        assert names == {
+            "config.toml",
+            "metrics.jsonl",
+            "summary.json",
+            "provenance.jsonl",
+            "checkpoints",
+            "logs",
+            "tensorboard",
+        }
         assert len(run.read_metrics()) == 2
     assert "credit=team" in (swept / "table.md").read_text()
     assert "</svg>" in (swept / "sweep.html").read_text()
