@@ -74,6 +74,12 @@ class ChatModel(LanguageModel):
         """Return an empty chat."""
         return ChatTranscript(self.base.template, self.about)
 
+    @override
+    def train(self, mode: bool = True) -> ChatModel:
+        super().train(mode)
+        self.base.settle()
+        return self
+
     def frozen(self) -> ChatModel:
         """Return a copy whose weights stay as they are now; of an adapter it is a further adapter."""
         if self.adapter is None:
@@ -81,7 +87,7 @@ class ChatModel(LanguageModel):
             model = ChatModel(base, None, self.about, self.settings)
             model.requires_grad_(False)
             return model.eval()
-        if not any(bool(p.any()) for p in self.base.parameters_of(self.adapter)[1::2]):  # B = 0: it changes nothing yet
+        if self.base.is_void(self.adapter):
             return ChatModel(self.base, None, self.about, self.settings)
         return self.copied()
 
@@ -218,7 +224,8 @@ class ChatModel(LanguageModel):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return fp32 logits [N, V] of hidden states [N, d], by the temperature of this policy."""
-        logits = super().logits(hidden)
+        with self.base.heading(self.adapter):
+            logits = super().logits(hidden)
         return logits if self.settings.temperature == 1 else logits / self.settings.temperature
 
     def states(self, ids: Tensor) -> Tensor:
