@@ -332,7 +332,7 @@ class Base(nn.Module):
                 cache.choose(at)
                 inputs |= {"past_key_values": cache, "attention_mask": None if visible is None else visible[at]}
             inputs["position_ids"] = positions if len(positions) == 1 else positions[at]
-            with self._lock, active(self.peft, adapter):
+            with self._lock, active(self.peft, adapter, self.recompute and not torch.is_grad_enabled()):
                 hidden: Tensor = self.model.base_model(**inputs).last_hidden_state.to(ids.device)
             out = hidden.new_zeros((len(ids), *hidden.shape[1:])) if out is None else out
             out = out.index_copy(0, at, hidden)

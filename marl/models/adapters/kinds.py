@@ -27,7 +27,7 @@ def _names(text: str) -> frozenset[str]:
 CONFIG: Final = "adapter_config.json"
 LORA: Final = "LORA"
 IN_PLACE: Final = _names(
-    "LORA ADALORA BEFT BOFT C3A DEFT DELORA FOURIERFT FROD GLORA GRALORA HIRA HRA IA3 LILY LN_TUNING LOHA LOKR MISS "
+    "LORA ADALORA BEFT BOFT C3A DEFT DELORA FOURIERFT FROD GLORA GRALORA HIRA HRA IA3 LN_TUNING LOHA LOKR MISS "
     "OFT PEANUT PSOFT PVERA RANDLORA ROAD SHIRA SUPERTUNING TINYLORA TRAINABLE_TOKENS UNILORA VBLORA VERA "
     "WAVEFT"
 )
@@ -42,6 +42,7 @@ REFUSED: Final = {
     "ADAPTION_PROMPT": "puts keys of its own before every text",
     "XLORA": "mixes several adapters by a pass of its own",
     "POLY": "needs the number of a task with every text",
+    "LILY": "weighs its experts by a mean over the whole text, so later words would change earlier ones",
     "SHADOW": "runs a second model beside the first",
     "OSF": "changes the weights of the base model, which others share",
 }

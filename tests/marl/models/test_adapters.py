@@ -114,6 +114,28 @@ def test_an_adapter_learns_is_saved_and_copied_whole(name: str, tmp_path: Path) 
         torch.testing.assert_close(logits(lm), truth(tmp_path / "first", IDS), atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing")
+@pytest.mark.parametrize("name", ["dora", "saved norm"])
+def test_recomputed_passes_use_their_own_adapter_whatever_was_scored_since(name: str, tmp_path: Path) -> None:
+    gradients = []
+    one, two = saved(tmp_path / "one", name), saved(tmp_path / "two", "ranks", seed=4)
+    for recompute in (False, True):
+        base = loaded(one)
+        base.load("policy_y", two)
+        if recompute:
+            base.recompute = True
+            base.model.gradient_checkpointing_enable({"use_reentrant": False})
+        lm, reference = chats.chat(base, "policy_x"), chats.chat(base, "policy_y")
+        lm.train()
+        loss = logits(lm).square().mean()
+        with torch.no_grad():
+            logits(reference)
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients.append([p.grad for p in lm.learner.parameters()])
+    for kept, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(kept, recomputed)
+
+
 @pytest.mark.parametrize("name", ["one layer", "dora", "head", "saved head", "embeddings"])
 def test_adapters_of_several_kinds_and_the_model_alone_share_a_batch(name: str, tmp_path: Path) -> None:
     base = loaded(saved(tmp_path / "one", name))
