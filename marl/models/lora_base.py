@@ -46,7 +46,7 @@ class Base(nn.Module):
         self.source = source
         self.compute = compute
         self.template = Template(tokenizer, source)
-        self.spell = speller(self.template.encode, self.template.decode)
+        self.spell = speller(self.template.encode, self.template.decode, self.template.encode_reply)
         width = int(model.get_output_embeddings().weight.shape[0])
         self.forms = Forms(tokenizer, self.template.end, width, source)
         self.sharded = len({str(place) for place in (getattr(model, "hf_device_map", None) or {}).values()}) > 1
