@@ -6,9 +6,9 @@
                 Now speak to the others: one short line, or nothing.
     assistant   the reply that the agent sampled
 
-Messages and views since the last reply form one user turn. Token ids are only appended: sampled ids stay as they were
-drawn. If a template renders earlier turns in another way than before (some leave out old thoughts), the transcript
-restarts with the whole conversation as the template renders it now.
+Messages and views since the last reply form one user turn, which no content can leave (marl/context/turn.py). Token ids
+are only appended: sampled ids stay as they were drawn. If a template renders earlier turns in another way than before
+(some leave out old thoughts), the transcript restarts with the whole conversation as the template renders it now.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing_extensions import override
 
 from arenas.spec import PUBLIC, ReplySpec, from_wire
+from marl.context import turn
 from marl.context.chat_template import Message, Template
 from marl.context.prompts import as_text
 from marl.context.transcript import Transcript
@@ -62,13 +63,13 @@ class Dialogue:
         """Add an envelope that the agent received."""
         envelope = as_text(envelope)
         if envelope.kind is Kind.SAY:
-            where = "" if envelope.to in (EVERYONE, PUBLIC) else f" ({envelope.to})"
-            self._lines.append(f"{envelope.sender}{where}: {envelope.body}")
+            channel = "" if envelope.to in (EVERYONE, PUBLIC) else envelope.to
+            self._lines.append(turn.message(envelope.sender, channel, envelope.body))
         elif envelope.kind is Kind.VIEW:
             self._seat = envelope.to
             self._spec = from_wire(dict(envelope.data["reply"])) if "reply" in envelope.data else None
             if envelope.body:
-                self._lines.append(envelope.body)
+                self._lines.append(turn.view(envelope.body))
 
     def ask(self) -> None:
         """Append the user turn: envelopes since the last reply, and the form of the reply if that has changed."""
@@ -131,7 +132,7 @@ class ChatTranscript(Transcript):
         if not shown.startswith(self.text):
             self.restart([])
             self.text = ""
-        self.ids += template.encode(shown[len(self.text) :])
+        self.ids += template.encode_turn(shown[len(self.text) :]) if self.text else template.encode(shown)
         self.text = shown
 
     @override
@@ -148,7 +149,7 @@ class ChatTranscript(Transcript):
         super().answered(text)
         # A reply that was not sampled here is encoded as if it had been.
         if self.dialogue.open:
-            self.replied((*self.template.encode(self.template.clean(text)), self.template.end))
+            self.replied((*self.template.encode_reply(self.template.clean(text)), self.template.end))
 
     @override
     def replied(self, tokens: Sequence[int]) -> None:

@@ -145,14 +145,21 @@ def _spelled(words: Words, first: bool, spell: Spell) -> dict[str, tuple[int, ..
     return spelled
 
 
-def speller(encode: Callable[[str], Sequence[int]], decode: Callable[[Sequence[int]], str]) -> Spell:
-    """Return how a tokenizer spells words, alone and behind another; raises UserError for a word it cannot spell."""
+def speller(
+    encode: Callable[[str], Sequence[int]],
+    decode: Callable[[Sequence[int]], str],
+    encode_first: Callable[[str], Sequence[int]] | None = None,
+) -> Spell:
+    """Return how a tokenizer spells words, alone and behind another; raises UserError for a word it cannot spell.
+
+    `encode_first` encodes the first word of a reply where that differs from text that stands alone.
+    """
     cache: dict[tuple[str, bool], tuple[int, ...]] = {}
 
     def spell(word: str, first: bool) -> tuple[int, ...]:
         if (word, first) not in cache:
             lead = tuple(encode("a"))
-            ids = tuple(encode(word if first else f"a {word}"))
+            ids = tuple((encode_first or encode)(word) if first else encode(f"a {word}"))
             ids = ids if first else ids[len(lead) :]
             text = decode(ids) if first else decode((*lead, *ids))
             if text != (word if first else f"a {word}"):

@@ -97,7 +97,7 @@ class Form:
             return Options(end=True)
         forms = self._forms
         bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")[: forms.size]
-        end = bool(bits[forms.end]) or (self._silent and not drawn)
+        end = bool(bits[forms.end]) if drawn else self._silent  # nothing at all is a reply only where silence is
         bits[forms.end] = 0
         if not bits.any() and not end:
             raise UserError(f"{forms.source}: its tokenizer cannot spell a reply of the form that is asked for")

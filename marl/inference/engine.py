@@ -270,7 +270,7 @@ class Engine:
     def _draw(self, hidden: Tensor) -> None:
         """Draw the next token of every row from its state [B, d]; rows whose reply ends leave."""
         rows = self.rows
-        logits = self.base.logits(hidden)  # [B, V]
+        logits = self.base.logits(hidden, [row.lm.adapter for row in rows])  # [B, V]
         temperatures = [row.lm.settings.temperature for row in rows]
         if set(temperatures) != {1.0}:
             logits /= torch.tensor(temperatures, device=logits.device)[:, None]

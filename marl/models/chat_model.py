@@ -26,6 +26,8 @@ from marl.models.lora_base import Base
 from marl.policy.config import HfPolicy
 
 _COPIES: Final = count(1)
+NO_PAUSE: Final = -1
+"""The token that ends thought, where there is none."""
 MIN_SHARED_TOKENS: Final = 32
 """The common prefix of a batch is read once from this many tokens on."""
 
@@ -74,6 +76,12 @@ class ChatModel(LanguageModel):
         """Return an empty chat."""
         return ChatTranscript(self.base.template, self.about)
 
+    @override
+    def train(self, mode: bool = True) -> ChatModel:
+        super().train(mode)
+        self.base.settle()
+        return self
+
     def frozen(self) -> ChatModel:
         """Return a copy whose weights stay as they are now; of an adapter it is a further adapter."""
         if self.adapter is None:
@@ -81,7 +89,7 @@ class ChatModel(LanguageModel):
             model = ChatModel(base, None, self.about, self.settings)
             model.requires_grad_(False)
             return model.eval()
-        if not any(bool(p.any()) for p in self.base.parameters_of(self.adapter)[1::2]):  # B = 0: it changes nothing yet
+        if self.base.is_void(self.adapter):
             return ChatModel(self.base, None, self.about, self.settings)
         return self.copied()
 
@@ -101,14 +109,16 @@ class ChatModel(LanguageModel):
             if len(self._grammar) >= MAX_CACHED_SPECS:
                 self._grammar.clear()
             form = self.base.forms.of(spec) if spec.pattern or spec.schema else None
-            self._grammar[spec] = Grammar(spec, self.base.spell, talk, self.settings.think, self._pause, form)
+            self._grammar[spec] = Grammar(
+                spec, self.base.spell, talk, self.settings.think, self._pause if self.settings.think else NO_PAUSE, form
+            )
         return self._grammar[spec]
 
     @property
     def _pause(self) -> int:
         """The token that ends thought: </think> where the tokenizer has it as one, else a new line."""
-        for text in ("</think>", "\n"):
-            ids = self.base.template.encode(text)
+        template = self.base.template
+        for ids in (template.encode("</think>"), template.encode("\n"), template.encode_reply("\n")):
             if len(ids) == 1:
                 return ids[0]
         raise UserError(
@@ -144,8 +154,8 @@ class ChatModel(LanguageModel):
         if not self._classes:
             size = len(self.tokenizer)
             pieces = self.tokenizer.batch_decode([[i] for i in range(size)])
-            special, pause = self.base.template.special, self._pause
-            lines = self.base.template.decode((pause,)) != "\n"
+            special, pause = self.base.template.special, self._pause if self.settings.think else NO_PAUSE
+            lines = pause != NO_PAUSE and pieces[pause] != "\n"
             by_class: dict[str, list[int]] = {TALK: [], OPENING: [], THOUGHT: []}
             for token, piece in enumerate(pieces):
                 if token in special or not piece:
@@ -218,7 +228,8 @@ class ChatModel(LanguageModel):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return fp32 logits [N, V] of hidden states [N, d], by the temperature of this policy."""
-        logits = super().logits(hidden)
+        with self.base.heading(self.adapter):
+            logits = super().logits(hidden)
         return logits if self.settings.temperature == 1 else logits / self.settings.temperature
 
     def states(self, ids: Tensor) -> Tensor:

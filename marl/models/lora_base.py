@@ -1,7 +1,7 @@
 """A pretrained causal LM, held in memory once, with a LoRA (Hu et al. 2022) for each policy on it.
 
-Adapters are peft's: created by it, kept in its layers, saved as its folders. The passes of Llama-like models compute
-the adapters of a mixed batch side by side (marl/models/llama.py); other models take one pass per adapter through peft.
+The passes of Llama-like models compute the plain LoRAs of a mixed batch side by side (marl/models/llama.py); other
+models, and adapters of any other kind, take one pass per adapter through peft.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -23,6 +23,8 @@ from marl.errors import UserError, plain_os_errors
 from marl.grammar.automaton import speller
 from marl.grammar.structured import Forms
 from marl.models import llama
+from marl.models.adapters import files, kinds
+from marl.models.adapters.active import active
 from marl.models.forward.head import head_of
 from marl.models.forward.masks import MaskForm, masks
 from marl.models.llama import Affine, Pack, Packs
@@ -30,7 +32,6 @@ from marl.models.packed_linear import Packed, packable, plain
 from marl.models.tiny import seeded
 from marl.policy.config import LoraSettings
 
-WEIGHTS: Final = "adapter_model.safetensors"
 TARGETS: Final = {"attention": llama.ATTENTION, "all": (*llama.ATTENTION, *llama.MLP)}
 
 
@@ -46,16 +47,26 @@ class Base(nn.Module):
         self.source = source
         self.compute = compute
         self.template = Template(tokenizer, source)
-        self.spell = speller(self.template.encode, self.template.decode)
+        self.spell = speller(self.template.encode, self.template.decode, self.template.encode_reply)
         width = int(model.get_output_embeddings().weight.shape[0])
         self.forms = Forms(tokenizer, self.template.end, width, source)
         self.sharded = len({str(place) for place in (getattr(model, "hf_device_map", None) or {}).values()}) > 1
-        self.lean = llama.lean(model.base_model) and not self.sharded  # accelerate moves what goes through modules
+        self._llama = llama.lean(model.base_model) and not self.sharded  # accelerate moves what goes through modules
+        self.lean = self._llama
+        """Whether passes are those of marl/models/llama.py; else they go through transformers and peft."""
         self.head = head_of(model)
         self.form: MaskForm | None = None
         """How the model takes masks in a pass with a cache; the engine says it."""
         self.recompute = False
         self.peft: Any = None
+        self._matrices: dict[str, frozenset[tuple[int, str]]] = {}
+        """What each plain LoRA of a lean model changes."""
+        self._special: set[str] = set()
+        """Adapters that only peft computes."""
+        self._altered = ""
+        """The adapter that changed the base model itself."""
+        self._heads = False
+        """Whether an adapter changes the output embeddings."""
         self._packed: dict[tuple[str, ...], Packs] = {}
         self._laid = Packed()
         self._lock = threading.RLock()
@@ -88,10 +99,11 @@ class Base(nn.Module):
     def _place(self, name: str, config: Any, seed: int) -> None:
         from peft import get_peft_model
 
+        self._check_shared(name, config)
         config.base_model_name_or_path = self.model.__dict__.get("name_or_path") or None
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # peft still reads a name that transformers gives up
+                warnings.simplefilter("ignore")  # peft tells of merging, which nobody does here
                 if self.peft is None:
                     self.peft = seeded(lambda: get_peft_model(self.model, config, adapter_name=name), seed)
                 else:
@@ -100,50 +112,79 @@ class Base(nn.Module):
             first = str(error).partition("\n")[0][:200]
             raise UserError(f"{self.source} cannot take the adapter: {first}") from None
         self.peft.peft_config[name].base_model_name_or_path = self.source
+        self._classify(name, config)
         for parameter in self.parameters_of(name):
             parameter.requires_grad_(True)
 
+    def _check_shared(self, name: str, config: Any) -> None:
+        """Raise UserError for an adapter that would share the base model with one that changes it."""
+        alters = kinds.alters_base(config)
+        if self.peft is not None and self.peft.peft_config and (alters or self._altered):
+            raise UserError(f"{self._shared(self._altered or name)}: train it as plain LoRA")
+        self._altered = name if alters else ""
+
+    def _check_unaltered(self, adapters: Sequence[str | None]) -> None:
+        if self._altered and None in adapters:
+            raise UserError(f"{self._shared(self._altered)}: train it as plain LoRA")
+
+    def _shared(self, name: str) -> str:
+        return f"the adapter {name} changes {self.source} itself (bias, initialisation), so no other policy can use it"
+
+    def _classify(self, name: str, config: Any) -> None:
+        """Note how passes compute an adapter; a model with one that is not plain goes through peft."""
+        plain_lora = kinds.is_plain(self.model, config, name)
+        matrices = kinds.lean_matrices(self.model, name) if self._llama and plain_lora else None
+        if matrices is not None:
+            self._matrices[name] = matrices
+        if not plain_lora:
+            self._special.add(name)
+        self._choose_pass()
+        self._laid = Packed()  # some initialisations change the base model's weights
+
+    def _choose_pass(self) -> None:
+        """Take the lean pass where it computes every adapter, else that of transformers and peft."""
+        lean = self._llama and (self.peft is None or self.peft.peft_config.keys() <= self._matrices.keys())
+        if self.lean and not lean and self.recompute:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.lean = lean
+        self._heads = kinds.has_adapter(self.model.get_output_embeddings())
+        self.settle()
+
+    def settle(self) -> None:
+        """Keep adapters out of training mode, in which some drop or draw: scores would not be those of sampling."""
+        for module in self.model.modules() if self.peft is not None and not self.lean else ():
+            if kinds.has_adapter(module):
+                module.eval()
+
     def load(self, name: str, folder: Path) -> None:
         """Add a saved adapter; raises UserError for one of another base."""
-        from peft import PeftConfig
-
-        try:
-            config = PeftConfig.from_pretrained(str(folder))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            first = str(error).partition("\n")[0][:200]
-            raise UserError(f"{folder} is not a whole adapter folder ({first}): restore it") from None
+        config = kinds.read_config(folder)
         config.inference_mode = False
         self._place(name, config, 0)
         try:
             self.take(name, folder)
-        except (OSError, KeyError, RuntimeError) as error:
+        except KeyError as error:
+            raise UserError(
+                f"{self.source} cannot hold {folder} beside its other adapters: peft lacks {error}"
+            ) from None
+        except (OSError, RuntimeError) as error:
             raise UserError(str(error).partition("\n")[0]) from None
 
     def take(self, name: str, folder: Path) -> None:
         """Load the weights of a saved adapter; raises RuntimeError for one of another base."""
-        from peft import get_peft_model_state_dict, set_peft_model_state_dict
-
-        weights = load_file(folder / WEIGHTS)
-        own = get_peft_model_state_dict(self.peft, adapter_name=name, save_embedding_layers=False)
-        fits = own.keys() == weights.keys() and all(own[key].shape == weights[key].shape for key in own)
-        if not fits:
-            raise RuntimeError(f"the adapter {folder} is of another base model than {self.source}, or of another shape")
-        set_peft_model_state_dict(self.peft, weights, adapter_name=name)
+        files.load_weights(self.peft, name, folder, self.source)
         self.touch()
 
     def save(self, name: str, folder: Path) -> None:
         """Write an adapter as peft does, so that `PeftModel.from_pretrained` loads it."""
-        from peft import get_peft_model_state_dict
-
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = get_peft_model_state_dict(self.peft, adapter_name=name, save_embedding_layers=False)
         with plain_os_errors(folder):
-            save_file({key: value.detach().contiguous().cpu() for key, value in weights.items()}, folder / WEIGHTS)
-        self.peft.peft_config[name].save_pretrained(str(folder))
+            files.save(self.peft, name, folder)
 
     def copy(self, name: str, to: str) -> None:
         """Make a frozen copy of an adapter."""
-        self._place(to, self.peft.peft_config[name], 0)
+        self._place(to, deepcopy(self.peft.peft_config[name]), 0)
+        if name in self._special:  # some have buffers too
+            files.copy_weights(self.peft, name, to)
         for mine, theirs in zip(self.parameters_of(to), self.parameters_of(name), strict=True):
             mine.data.copy_(theirs.data)
             mine.requires_grad_(False)
@@ -151,6 +192,9 @@ class Base(nn.Module):
     def drop(self, name: str) -> None:
         """Remove an adapter."""
         self.peft.delete_adapter(name)
+        self._special.discard(name)
+        self._matrices.pop(name, None)
+        self._choose_pass()
         self.touch()
 
     def _adapted(self) -> list[tuple[int, str, Any]]:
@@ -165,8 +209,15 @@ class Base(nn.Module):
 
     def parameters_of(self, name: str) -> list[nn.Parameter]:
         """Return the weights of an adapter, in the order of the model."""
+        if name in self._special:
+            named = self.model.named_parameters()
+            return [parameter for path, parameter in named if name in path.split(".")]
         sides = (getattr(module, side, {}) for module in self.model.modules() for side in ("lora_A", "lora_B"))
         return [side[name].weight for side in sides if name in side]
+
+    def is_void(self, name: str) -> bool:
+        """Whether an adapter changes nothing yet: a LoRA with B = 0."""
+        return name not in self._special and not any(bool(p.any()) for p in self.parameters_of(name)[1::2])
 
     def touch(self) -> None:
         """Drop the caches that sampling derived from older weights."""
@@ -179,8 +230,28 @@ class Base(nn.Module):
         """How sampling multiplies with the model's own matrices."""
         return self._laid if packable(self.device, self.compute) else plain
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return the fp32 logits [N, V] of hidden states [N, d], by the weights of the last `touch`; for sampling."""
+    def heading(self, adapter: str | None) -> AbstractContextManager[object]:
+        """Use an adapter's output embeddings: those of the model, unless some adapter of the base changes them."""
+        return active(self.peft, adapter) if self._heads else nullcontext()
+
+    def logits(self, hidden: Tensor, adapters: Sequence[str | None] = (None,)) -> Tensor:
+        """Return the fp32 logits [N, V] of hidden states [N, d], by the weights of the last `touch`; for sampling.
+
+        `adapters`: of each row, or one of all.
+        """
+        if not self._heads:
+            return self._logits(hidden)
+        out: Tensor | None = None
+        for adapter in dict.fromkeys(adapters):
+            at = [row for row, name in enumerate(adapters) if name == adapter] if len(adapters) > 1 else slice(None)
+            with self._lock, active(self.peft, adapter):
+                logits = self._logits(hidden[at])
+            out = logits.new_empty((len(hidden), logits.shape[1])) if out is None else out
+            out[at] = logits
+        assert out is not None
+        return out
+
+    def _logits(self, hidden: Tensor) -> Tensor:
         head = self.model.get_output_embeddings()
         if self.sharded or not self.head.linear or type(head) is not nn.Linear:
             return self.head(self.model, hidden)
@@ -191,9 +262,8 @@ class Base(nn.Module):
         dtype = self.compute
         packs: list[dict[str, Pack]] = [{} for _ in self.model.base_model.layers]
         for layer, matrix, module in self._adapted():
-            here = [name for name in names if name in module.lora_A]
-            if len(here) != len(names):
-                raise UserError(f"{self.source}: adapters of one batch must change the same matrices, {matrix} is not")
+            if names[0] not in module.lora_A:
+                continue
             a = torch.cat([module.lora_A[name].weight for name in names]).to(dtype)
             b = torch.cat([module.lora_B[name].weight * module.scaling[name] for name in names], 1).to(dtype)
             packs[layer][matrix] = Pack(a, b)
@@ -228,9 +298,10 @@ class Base(nn.Module):
             self.touch()  # the weights are about to change
         positions = torch.arange(ids.shape[1], device=ids.device)[None] if positions is None else positions
         trunk = self.model.base_model
-        if not self.lean:  # without a cache the model lays out positions and masks itself
-            return self._through_peft(ids, adapters, positions, cache, visible)
+        self._check_unaltered(adapters)
         names = tuple(sorted({adapter for adapter in adapters if adapter is not None}))
+        if not self.lean or len({self._matrices[name] for name in names}) > 1:
+            return self._through_peft(ids, adapters, positions, cache, visible)
         packs = self._packs(names, sampling)
         gate = self._gate(adapters, names) if names else None
         recompute = self.recompute and torch.is_grad_enabled()
@@ -241,6 +312,7 @@ class Base(nn.Module):
         """Return what `states` does of rows whose first `common` tokens are equal: these are read once."""
         if torch.is_grad_enabled():
             self.touch()
+        self._check_unaltered((adapter,))
         packs = self._packs((adapter,) if adapter else (), sampling=False)
         return llama.shared_states(self.model.base_model, ids, common, packs)
 
@@ -266,7 +338,7 @@ class Base(nn.Module):
                 own = positions if len(positions) == 1 else positions[at]
                 mask = None if visible is None else self._masks(visible[at], own)
                 inputs |= {"past_key_values": cache, "attention_mask": mask, "position_ids": own}
-            with self._lock, self._only(adapter):
+            with self._lock, active(self.peft, adapter, self.recompute and not torch.is_grad_enabled()):
                 hidden = self.head.states(self.model, inputs).to(ids.device)
             out = hidden.new_zeros((len(ids), *hidden.shape[1:])) if out is None else out
             out = out.index_copy(0, at, hidden)
@@ -275,17 +347,4 @@ class Base(nn.Module):
 
     def _masks(self, visible: Tensor, positions: Tensor) -> Any:
         dtype = self.compute if torch.is_autocast_enabled(visible.device.type) else self.model.dtype
-        config = self.model.config.get_text_config()
-        return masks(config, self.form or MaskForm.FULL, visible, positions, dtype)
-
-    def _only(self, adapter: str | None) -> AbstractContextManager[object]:
-        if self.peft is None:
-            return nullcontext()
-        if adapter is None:
-            disabled: AbstractContextManager[object] = self.peft.disable_adapter()
-            return disabled
-        learning = {p: p.requires_grad for p in self.model.parameters()}
-        self.peft.base_model.set_adapter(adapter)
-        for parameter, on in learning.items():  # set_adapter also says what is trained
-            parameter.requires_grad_(on)
-        return nullcontext()
+        return masks(self.model.config.get_text_config(), self.form or MaskForm.FULL, visible, positions, dtype)

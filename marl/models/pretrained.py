@@ -6,7 +6,6 @@ second.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -24,9 +23,11 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from marl.errors import UserError
+from marl.models.adapters.files import WEIGHTS
+from marl.models.adapters.kinds import CONFIG, read_config
 from marl.models.chat_model import ChatModel
 from marl.models.language_model import without_progress_bars
-from marl.models.lora_base import WEIGHTS, Base
+from marl.models.lora_base import Base
 from marl.models.malloc import keep_freed_memory
 from marl.policy.config import HfPolicy, LoraSettings
 from protocols.draws import key
@@ -37,7 +38,6 @@ PREFIX: Final = "policy_"
 """Before the name of an adapter: peft forgets the weights of one whose name is a part of "lora_", such as a."""
 CACHE_FORMAT: Final = 1
 """Version of the format of converted models; another version converts them again."""
-ADAPTER: Final = "adapter_config.json"
 PLAY_TEMPERATURE: Final = 0.5
 """Temperature of a model that plays and is not trained: at 1 small models ramble."""
 
@@ -57,7 +57,7 @@ def find(source: str, dtype: str = "bfloat16") -> Path | str:
         return converted(path, dtype)
     if path.is_dir():
         files = sorted(path.glob("*.gguf"))
-        if (path / "config.json").is_file() or (path / ADAPTER).is_file() or not files:
+        if (path / "config.json").is_file() or (path / CONFIG).is_file() or not files:
             return path
         return converted(_only(files, source), dtype)
     if files := shipped(source):
@@ -237,14 +237,13 @@ def seat(source: str, about: About, settings: HfPolicy | None = None, device: st
     """Return the policy `hf:SOURCE` for play without training: a model, or an adapter's folder."""
     folder = Path(source).expanduser()
     settings = settings or HfPolicy(hf=source, lora=LoraSettings(), temperature=PLAY_TEMPERATURE)
-    if not (folder / ADAPTER).is_file():
+    if not (folder / CONFIG).is_file():
         return ChatModel(load_base(source, settings, device), None, system_prompt(about, settings), settings)
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"hf:{source} is not a whole adapter folder: {WEIGHTS} is missing")
-    try:
-        on = str(json.loads((folder / ADAPTER).read_text())["base_model_name_or_path"])
-    except (ValueError, KeyError) as error:
-        raise UserError(f"hf:{source} does not say which model it adapts ({error!r}): restore {ADAPTER}") from None
-    base = load_base(on, settings, device)
+    config = read_config(folder)
+    if not config.base_model_name_or_path:
+        raise UserError(f"hf:{source} does not say which model it adapts: set base_model_name_or_path in {CONFIG}")
+    base = load_base(str(config.base_model_name_or_path), settings, device)
     _adapt(base, "adapter", folder)
     return ChatModel(base, "adapter", system_prompt(about, settings), settings)

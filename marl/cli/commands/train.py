@@ -90,17 +90,22 @@ def train(
             with progress:
                 summary = run.train(advance, watch)
     except KeyboardInterrupt:
-        note(f"stopped{_reached(folder)}; resume with: marl train {shlex.quote(str(config.out))}")
-        if run is not None and run.result:
-            OUT.print(scores(run.result, f"this run, at its last evaluation{_reached(folder)}"))
-            if not no_report:
-                _report(folder)
+        _stopped(folder, {} if run is None else run.result, not no_report)
         raise typer.Exit(130) from None
     except FloatingPointError as error:
         raise UserError(f"{error}{_reached(folder)}: {remedy(error)}") from None
     _print_summary(summary)
     if not no_report:
         _report(folder)
+
+
+def _stopped(folder: RunDir, result: Mapping[str, Any], report: bool) -> None:
+    """Print how to resume, and what the run reached at its last evaluation."""
+    note(f"stopped{_reached(folder)}; resume with: marl train {shlex.quote(str(folder.path))}")
+    if result:
+        OUT.print(scores(result, f"this run, at its last evaluation{_reached(folder)}"))
+        if report:
+            _report(folder)
 
 
 def _print_summary(summary: Mapping[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""Adapters of peft: their kinds, their files, and which one is active."""
