@@ -23,6 +23,7 @@ def work(main: Main, folder: str, output: Path, stop: Connection, lock: Connecti
     `lock` is the sweep's lock file: as long as this process has it open, the folder is taken.
     """
     os.setsid()  # Ctrl-C reaches the sweep, which stops its runs itself
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a sweep in the background of a shell ignores it
     with output.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
