@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -209,7 +210,10 @@ def load(path: Path) -> Iterator[Log]:
     number = 0
     try:
         with opener(path, "rb") as file:  # bytes, so that an error names the line that is not UTF-8
-            for number, raw in enumerate(file, 1):
+            for number, line in enumerate(file, 1):
+                raw = line.removeprefix(BOM_UTF8) if number == 1 else line
+                if not raw.strip():
+                    continue
                 item = json.loads(raw.decode())
                 if not isinstance(item, dict):
                     raise TypeError

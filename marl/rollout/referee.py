@@ -75,7 +75,7 @@ class Referee:
         exchange, agents = self.exchange, self.world.agents
         prices, paid = exchange.delivery.prices, self._zeros
         if outcome.rewards or any(prices.values()):
-            paid = tuple([outcome.rewards.get(agent, 0.0) - prices[agent] for agent in agents])
+            paid = tuple([float(outcome.rewards.get(agent, 0.0) - prices[agent]) for agent in agents])
             for agent in agents:
                 prices[agent] = 0.0
         self._rewards += [self._zeros] * (len(exchange.turns) - 1 - len(self._rewards)) + [paid]

@@ -159,7 +159,9 @@ def copied(run: Path, folder: Path) -> Path:
 
 
 def damage(folder: Path, what: str) -> None:
-    checkpoint = max((folder / "checkpoints").iterdir())
+    *older, checkpoint = sorted((folder / "checkpoints").iterdir())
+    for other in older:  # which would be taken instead
+        shutil.rmtree(other)
     policy = checkpoint / "policies" / "sender_0"
     match what:
         case "weights cut off":
@@ -198,6 +200,19 @@ def test_a_damaged_run_is_one_sentence(what: str, tmp_path: Path, run: Path) -> 
     assert result.err.startswith("error: ")
     assert str(folder) in result.err
     assert result.err.count("\n") == 1
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path: Path, run: Path) -> None:
+    folder = copied(run, tmp_path / "run")
+    before, newest = sorted((folder / "checkpoints").iterdir())[-2:]
+    weights = newest / "policies" / "sender_0" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    result = marl("eval", folder)
+    assert result.code == 0
+    assert newest.name in result.err
+    assert f"after {int(before.name)} updates" in result.err
 
 
 @pytest.mark.parametrize("command", ["eval", "replay", "fork", "report"])
